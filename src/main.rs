@@ -1,0 +1,3 @@
+//! The `mvrefreshd` command.
+
+fn main() {}
