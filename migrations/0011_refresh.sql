@@ -1,0 +1,305 @@
+-- One refresh, from lock to history. perform_refresh and perform_group_refresh run with the module's rights and are for
+-- the daemon; everybody else comes through refresh_materialized_view, which asks row security for a permit first.
+
+CREATE TYPE refresh_outcome AS (
+    -- refreshed; busy: another session is at it; done_elsewhere: another session was faster; off: disabled or suspended; gone
+    status text,
+    mv_id integer,
+    method text,
+    form text,
+    last_refresh timestamptz,
+    duration_ms double precision,
+    rows_changed bigint,
+    avg_cost_ms double precision,
+    database_now timestamptz
+);
+
+CREATE FUNCTION elapsed_ms(p_since timestamptz) RETURNS double precision
+LANGUAGE sql VOLATILE SET search_path FROM CURRENT
+RETURN extract(epoch FROM clock_timestamp() - p_since) * 1000;
+COMMENT ON FUNCTION elapsed_ms(timestamptz) IS 'Milliseconds since an instant, by the clock and not by the transaction''s time';
+
+CREATE FUNCTION refuse_deferred_work() RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    culprit text;
+BEGIN
+    -- Deferred triggers and cursors WITH HOLD that a query's function leaves behind would run at commit, outside the
+    -- refresh function and so with the module's rights. (PostgreSQL 18 runs triggers as the role that queued them.)
+    SELECT format('deferred trigger %I on %s', t.tgname, t.tgrelid::regclass) INTO culprit
+    FROM pg_trigger t
+    WHERE t.tgconstraint > 0 AND NOT t.tgisinternal AND t.tgdeferrable
+      AND pg_stat_get_xact_tuples_inserted(t.tgrelid) + pg_stat_get_xact_tuples_updated(t.tgrelid)
+          + pg_stat_get_xact_tuples_deleted(t.tgrelid) > 0
+    LIMIT 1;
+    IF culprit IS NULL THEN
+        SELECT format('cursor %I WITH HOLD', name) INTO culprit FROM pg_cursors WHERE is_holdable LIMIT 1;
+    END IF;
+    IF culprit IS NOT NULL THEN
+        RAISE EXCEPTION 'the refresh would leave behind work with the rights of "%": %', current_user, culprit
+            USING ERRCODE = 'insufficient_privilege', HINT = 'Make the trigger not deferrable, or remove the cursor.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION refuse_deferred_work() IS 'Fails if the refresh has queued work that would run at commit with other rights';
+
+CREATE FUNCTION native_refresh(p_relation regclass, p_path text, OUT snapshot pg_snapshot, OUT form text)
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    own_path text := current_setting('search_path');
+    command text;
+BEGIN
+    -- CONCURRENTLY needs a unique index without a condition, and rows to compare with
+    IF EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+               WHERE i.indrelid = p_relation AND i.indisunique AND i.indisvalid AND i.indimmediate
+                 AND i.indpred IS NULL AND i.indexprs IS NULL AND c.relispopulated) THEN
+        form := 'concurrently';
+        command := format('REFRESH MATERIALIZED VIEW CONCURRENTLY %s', qualified_name(p_relation));
+    ELSE
+        form := 'plain';
+        command := format('REFRESH MATERIALIZED VIEW %s', qualified_name(p_relation));
+    END IF;
+    -- Up to PostgreSQL 16 the query's functions see the session's search_path, so it is the one they were adopted with.
+    -- PostgreSQL itself runs them as the owner and restricted.
+    PERFORM set_config('search_path', p_path, true);
+    EXECUTE command;
+    PERFORM pg_catalog.set_config('search_path', own_path, true);
+END $$;
+COMMENT ON FUNCTION native_refresh(regclass, text) IS 'REFRESH MATERIALIZED VIEW, CONCURRENTLY where it can be';
+
+CREATE FUNCTION choose_form(p_view materialized_view_settings, p_method text, p_is_empty boolean) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+    IF p_method = 'fast' THEN
+        RAISE EXCEPTION 'materialized view "%" can not be refreshed fast: this version knows complete refresh only', p_view.mv_name
+            USING ERRCODE = 'feature_not_supported', HINT = 'Use the refresh method auto or complete.';
+    END IF;
+    RETURN CASE
+        WHEN p_method IN ('in_place', 'rebuild') THEN p_method
+        -- nobody reads a materialized view that was never filled
+        WHEN p_is_empty THEN 'rebuild'
+        ELSE p_view.complete_form
+    END;
+END $$;
+COMMENT ON FUNCTION choose_form(materialized_view_settings, text, boolean) IS 'The form of the complete refresh to do';
+
+CREATE FUNCTION try_refresh_lock(p_mv_id integer, p_wait boolean) RETURNS boolean
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    schema_key integer := module_schema()::regnamespace::oid::bigint::bit(32)::integer;
+BEGIN
+    -- held to the end of the transaction, so it works behind a transaction pooler and dies with its backend
+    IF p_wait THEN
+        PERFORM pg_advisory_xact_lock(schema_key, p_mv_id);
+        RETURN true;
+    END IF;
+    RETURN pg_try_advisory_xact_lock(schema_key, p_mv_id);
+END $$;
+COMMENT ON FUNCTION try_refresh_lock(integer, boolean) IS 'Only one refresh of a materialized view at a time, from whichever session or daemon';
+
+CREATE FUNCTION perform_refresh(
+    p_mv_id integer,
+    p_trigger text,
+    p_method text DEFAULT NULL,
+    p_due_at timestamptz DEFAULT NULL,
+    -- with p_if_seen: do nothing unless the last refresh is still the one that the caller knows
+    p_if_seen boolean DEFAULT false,
+    p_seen_last_refresh timestamptz DEFAULT NULL,
+    p_wait boolean DEFAULT false
+) RETURNS refresh_outcome
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    view_row materialized_view_settings;
+    state_row materialized_view_state;
+    outcome refresh_outcome;
+    begun timestamptz := clock_timestamp();
+    executed_from timestamptz;
+    execute_ms double precision;
+    new_snapshot pg_snapshot;
+    inserted bigint;
+    updated bigint;
+    deleted bigint;
+BEGIN
+    outcome.mv_id := p_mv_id;
+    IF NOT try_refresh_lock(p_mv_id, p_wait) THEN
+        outcome.status := 'busy';
+        outcome.database_now := clock_timestamp();
+        RETURN outcome;
+    END IF;
+    SELECT * INTO view_row FROM materialized_view_settings WHERE mv_id = p_mv_id;
+    SELECT * INTO state_row FROM materialized_view_state WHERE mv_id = p_mv_id;
+    outcome.status := CASE
+        WHEN view_row.mv_id IS NULL THEN 'gone'
+        WHEN p_if_seen AND state_row.last_refresh IS DISTINCT FROM p_seen_last_refresh THEN 'done_elsewhere'
+        WHEN p_if_seen AND (NOT view_row.enabled OR view_row.mv_relation IS NULL
+                            OR state_row.suspended_at > view_row.changed_at) THEN 'off'
+        ELSE 'refreshed'
+    END;
+    IF outcome.status <> 'refreshed' THEN
+        outcome.last_refresh := state_row.last_refresh;
+        outcome.avg_cost_ms := state_row.avg_cost_ms;
+        outcome.database_now := clock_timestamp();
+        RETURN outcome;
+    END IF;
+
+    PERFORM ensure_compiled(p_mv_id);
+    -- no later than the statement's snapshot: in REPEATABLE READ that is the transaction's
+    executed_from := CASE WHEN current_setting('transaction_isolation') = 'read committed' THEN clock_timestamp() ELSE now() END;
+    outcome.method := 'complete';
+    outcome.form := choose_form(view_row, coalesce(p_method, view_row.refresh_method), state_row.last_refresh IS NULL);
+    outcome.last_refresh := executed_from;
+    IF view_row.kind = 'native' THEN
+        SELECT * INTO new_snapshot, outcome.form FROM native_refresh(
+            view_row.mv_relation, coalesce(view_row.session_settings ->> 'search_path', 'pg_catalog, pg_temp'));
+    ELSE
+        EXECUTE format('SELECT * FROM %I.%I()', module_schema(), format('complete_%s$%s', outcome.form, p_mv_id))
+            INTO STRICT new_snapshot, inserted, updated, deleted;
+    END IF;
+    PERFORM refuse_deferred_work();
+    execute_ms := elapsed_ms(executed_from);
+    outcome.duration_ms := elapsed_ms(begun);
+    outcome.rows_changed := inserted + updated + coalesce(deleted, 0);
+    outcome.avg_cost_ms := coalesce((state_row.avg_cost_ms + outcome.duration_ms) / 2, outcome.duration_ms);
+    -- In REPEATABLE READ this is also the guard against a refresh that committed since: it fails to serialize.
+    UPDATE materialized_view_state
+    SET last_refresh = outcome.last_refresh,
+        last_snapshot = new_snapshot,
+        last_method = outcome.method,
+        last_duration_ms = outcome.duration_ms,
+        last_rows_changed = outcome.rows_changed,
+        avg_cost_ms = outcome.avg_cost_ms,
+        failures = 0, last_error = NULL, last_error_code = NULL, retry_at = NULL, suspended_at = NULL
+    WHERE mv_id = p_mv_id;
+    INSERT INTO refresh_history (mv_id, mv_name, refresh_group, outcome, method, form, trigger, due_at, started_at,
+                                 prepare_ms, execute_ms, duration_ms, rows_inserted, rows_updated, rows_deleted)
+    VALUES (p_mv_id, format('%I.%I', view_row.mv_schema, view_row.mv_name), view_row.refresh_group, 'succeeded',
+            outcome.method, outcome.form, p_trigger, p_due_at, begun,
+            extract(epoch FROM executed_from - begun) * 1000, execute_ms, outcome.duration_ms, inserted, updated, deleted);
+    outcome.database_now := clock_timestamp();
+    RETURN outcome;
+END $$;
+COMMENT ON FUNCTION perform_refresh(integer, text, text, timestamptz, boolean, timestamptz, boolean) IS
+    'Refreshes one materialized view now, with the rights of its owner';
+
+CREATE FUNCTION dependency_level(p_mv_id integer) RETURNS integer
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    WITH RECURSIVE below AS (
+        SELECT p_mv_id AS mv_id, 0 AS depth
+        UNION
+        SELECT m.mv_id, below.depth + 1
+        FROM below
+        JOIN materialized_view_sources s ON s.mv_id = below.mv_id
+        JOIN materialized_view_settings m ON m.mv_relation = s.source
+        WHERE below.depth < 1000
+    )
+    SELECT max(depth) FROM below
+$$;
+COMMENT ON FUNCTION dependency_level(integer) IS 'How many materialized views lie one upon the other below this one';
+
+CREATE FUNCTION perform_group_refresh(
+    p_group text,
+    p_trigger text,
+    p_method text DEFAULT NULL,
+    p_due_at timestamptz DEFAULT NULL,
+    p_wait boolean DEFAULT false
+) RETURNS SETOF refresh_outcome
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    member record;
+    members integer[];
+BEGIN
+    SELECT array_agg(s.mv_id ORDER BY s.mv_id) INTO members
+    FROM materialized_view_settings s
+    WHERE s.refresh_group = p_group AND s.enabled AND s.mv_relation IS NOT NULL;
+    IF cardinality(members) > 1 AND current_setting('transaction_isolation') = 'read committed' THEN
+        RAISE EXCEPTION 'refresh group "%" is refreshed at one snapshot, which READ COMMITTED does not give', p_group
+            USING ERRCODE = 'invalid_transaction_state',
+                  HINT = 'Use BEGIN ISOLATION LEVEL REPEATABLE READ, or PGOPTIONS=''-c default_transaction_isolation=repeatable\ read''.';
+    END IF;
+    -- all locks before any work, in one order for everybody
+    FOR member IN SELECT id FROM unnest(members) id ORDER BY id LOOP
+        IF NOT try_refresh_lock(member.id, p_wait) THEN
+            RETURN NEXT ROW('busy', member.id, NULL, NULL, NULL, NULL, NULL, NULL, clock_timestamp())::refresh_outcome;
+            RETURN;
+        END IF;
+    END LOOP;
+    FOR member IN
+        SELECT s.mv_id, s.mv_name FROM materialized_view_settings s
+        WHERE s.mv_id = ANY (members) ORDER BY dependency_level(s.mv_id), s.mv_id
+    LOOP
+        BEGIN
+            RETURN NEXT perform_refresh(member.mv_id, p_trigger, p_method, p_due_at);
+        EXCEPTION WHEN OTHERS THEN
+            RAISE EXCEPTION USING ERRCODE = SQLSTATE,
+                MESSAGE = format('refresh group "%s", materialized view "%s": %s', p_group, member.mv_name, SQLERRM);
+        END;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION perform_group_refresh(text, text, text, timestamptz, boolean) IS
+    'Refreshes the materialized views of a group in this transaction, at its one snapshot';
+
+CREATE FUNCTION record_failure(
+    p_mv_id integer,
+    p_trigger text,
+    p_started_at timestamptz,
+    p_error text,
+    p_error_code text,
+    p_retry_after interval DEFAULT NULL,
+    p_suspend boolean DEFAULT false,
+    p_due_at timestamptz DEFAULT NULL
+) RETURNS materialized_view_state
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    state_row materialized_view_state;
+BEGIN
+    UPDATE materialized_view_state
+    SET failures = failures + 1,
+        last_error = p_error,
+        last_error_code = p_error_code,
+        last_error_at = clock_timestamp(),
+        retry_at = clock_timestamp() + p_retry_after,
+        suspended_at = CASE WHEN p_suspend THEN clock_timestamp() END
+    WHERE mv_id = p_mv_id
+    RETURNING * INTO state_row;
+    INSERT INTO refresh_history (mv_id, mv_name, refresh_group, outcome, trigger, due_at, started_at, duration_ms, error, error_code)
+    SELECT mv_id, format('%I.%I', mv_schema, mv_name), refresh_group, 'failed', p_trigger, p_due_at,
+           p_started_at, elapsed_ms(p_started_at), p_error, p_error_code
+    FROM materialized_view_settings WHERE mv_id = p_mv_id;
+    RETURN state_row;
+END $$;
+COMMENT ON FUNCTION record_failure(integer, text, timestamptz, text, text, interval, boolean, timestamptz) IS
+    'Notes a failed refresh; the rows of the materialized view stay as they are';
+
+CREATE FUNCTION consume_permit(p_mv_id integer) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    DELETE FROM refresh_permits WHERE mv_id = p_mv_id AND xid = pg_current_xact_id();
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no permit for this materialized view in this transaction'
+            USING ERRCODE = 'insufficient_privilege', HINT = 'Call refresh_materialized_view.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION consume_permit(integer) IS 'Fails unless row security has let the caller write a permit in this transaction';
+
+CREATE FUNCTION perform_permitted_refresh(p_mv_id integer, p_trigger text, p_method text) RETURNS SETOF refresh_outcome
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    group_name text;
+BEGIN
+    PERFORM consume_permit(p_mv_id);
+    SELECT refresh_group INTO group_name FROM materialized_view_settings WHERE mv_id = p_mv_id;
+    IF group_name IS NULL THEN
+        RETURN NEXT perform_refresh(p_mv_id, p_trigger, p_method, p_wait => true);
+    ELSE
+        RETURN QUERY SELECT * FROM perform_group_refresh(group_name, p_trigger, p_method, p_wait => true);
+    END IF;
+END $$;
+COMMENT ON FUNCTION perform_permitted_refresh(integer, text, text) IS 'Refreshes a materialized view, or its group, for whoever holds a permit';
+
+CREATE FUNCTION record_permitted_failure(p_mv_id integer, p_trigger text, p_started_at timestamptz, p_error text, p_error_code text)
+RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM consume_permit(p_mv_id);
+    PERFORM record_failure(p_mv_id, p_trigger, p_started_at, p_error, p_error_code);
+END $$;
+COMMENT ON FUNCTION record_permitted_failure(integer, text, timestamptz, text, text) IS 'Notes a failed refresh for whoever holds a permit';

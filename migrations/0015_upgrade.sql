@@ -1,0 +1,222 @@
+-- Upgrades of the user's own schema: all materialized views are dropped while their settings stay, the base tables are
+-- changed, and all are made again, with their indexes, constraints, grants and comments.
+
+CREATE FUNCTION relation_extras(p_relation regclass) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    -- statements that put back what a plain CREATE TABLE AS would lose, in the order in which they have to run
+    SELECT coalesce(jsonb_agg(statement ORDER BY step, name), '[]')
+    FROM (
+        SELECT 1 AS step, k.conname::text AS name,
+               format('ALTER TABLE %s ADD CONSTRAINT %I %s', qualified_name(p_relation), k.conname, pg_get_constraintdef(k.oid)) AS statement
+        FROM pg_constraint k WHERE k.conrelid = p_relation AND k.contype IN ('p', 'u', 'x', 'c')
+        UNION ALL
+        SELECT 2, a.attname, format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', qualified_name(p_relation), a.attname)
+        FROM pg_attribute a WHERE a.attrelid = p_relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attnotnull
+        UNION ALL
+        SELECT 3, c.relname, pg_get_indexdef(i.indexrelid)
+        FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+        WHERE i.indrelid = p_relation AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid)
+        UNION ALL
+        SELECT 4, g.privilege_type || g.grantee::text,
+               format('GRANT %s ON %s TO %s%s', g.privilege_type, qualified_name(p_relation),
+                      CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END,
+                      CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+        FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) g
+        WHERE c.oid = p_relation AND g.grantee <> c.relowner
+        UNION ALL
+        SELECT 5, '', format('COMMENT ON TABLE %s IS %L', qualified_name(p_relation), obj_description(p_relation, 'pg_class'))
+        WHERE obj_description(p_relation, 'pg_class') IS NOT NULL
+        UNION ALL
+        SELECT 6, a.attname, format('COMMENT ON COLUMN %s.%I IS %L', qualified_name(p_relation), a.attname, col_description(p_relation, a.attnum))
+        FROM pg_attribute a
+        WHERE a.attrelid = p_relation AND a.attnum > 0 AND col_description(p_relation, a.attnum) IS NOT NULL
+    ) AS extras
+$$;
+COMMENT ON FUNCTION relation_extras(regclass) IS 'Constraints, indexes, grants and comments of a materialized view as statements';
+
+CREATE FUNCTION drop_keeping_settings(p_mv_id integer) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    view_row materialized_view_settings;
+    current_schema_name name;
+    current_name name;
+BEGIN
+    SELECT * INTO STRICT view_row FROM materialized_view_settings WHERE mv_id = p_mv_id;
+    SELECT n.nspname, c.relname INTO current_schema_name, current_name
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = view_row.mv_relation;
+    UPDATE materialized_view_settings s
+    SET mv_relation = NULL,
+        v_relation = NULL,
+        mv_schema = coalesce(current_schema_name, s.mv_schema),
+        mv_name = coalesce(current_name, s.mv_name),
+        v_schema = coalesce((SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = s.v_relation), s.v_schema),
+        v_name = CASE WHEN s.view_origin = 'renamed' THEN s.v_name
+                      ELSE coalesce((SELECT c.relname FROM pg_class c WHERE c.oid = s.v_relation), s.v_name) END,
+        owner = coalesce((SELECT c.relowner FROM pg_class c WHERE c.oid = s.mv_relation), s.owner::oid),
+        kept = jsonb_build_object(
+            'definition', CASE WHEN EXISTS (SELECT FROM pg_class WHERE oid = s.v_relation) THEN definition_text(s.v_relation) END,
+            'extras', CASE WHEN current_name IS NOT NULL THEN relation_extras(s.mv_relation) ELSE '[]' END)
+    WHERE s.mv_id = p_mv_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'materialized view "%" belongs to another role', view_row.mv_name USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF current_name IS NOT NULL THEN
+        EXECUTE format('DROP TABLE %I.%I', current_schema_name, current_name);
+    END IF;
+    IF view_row.view_origin = 'module' AND qualified_name(view_row.v_relation) IS NOT NULL THEN
+        EXECUTE format('DROP VIEW %s', qualified_name(view_row.v_relation));
+    ELSIF view_row.view_origin = 'renamed' AND qualified_name(view_row.v_relation) IS NOT NULL THEN
+        EXECUTE format('ALTER VIEW %s RENAME TO %I', qualified_name(view_row.v_relation), current_name);
+    END IF;
+END $$;
+COMMENT ON FUNCTION drop_keeping_settings(integer) IS 'Drops a materialized view for an upgrade; its dictionary row stays';
+
+CREATE FUNCTION recreate_by_id(p_mv_id integer) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    view_row materialized_view_settings;
+    view_relation regclass;
+    target text;
+    statement text;
+BEGIN
+    SELECT * INTO STRICT view_row FROM materialized_view_settings WHERE mv_id = p_mv_id;
+    target := format('%I.%I', view_row.mv_schema, view_row.mv_name);
+    IF view_row.view_origin = 'module' THEN
+        IF view_row.kept ->> 'definition' IS NULL THEN
+            RAISE EXCEPTION 'the query of materialized view "%" was lost with its defining view', view_row.mv_name
+                USING ERRCODE = 'undefined_table';
+        END IF;
+        view_relation := create_defining_view('pg_catalog', view_row.mv_schema, view_row.mv_name, view_row.kept ->> 'definition');
+    ELSE
+        IF view_row.view_origin = 'renamed' THEN
+            PERFORM existing_view('pg_catalog', target);
+            EXECUTE format('ALTER VIEW %s RENAME TO %I', target, view_row.v_name);
+        END IF;
+        view_relation := existing_view('pg_catalog', format('%I.%I', view_row.v_schema, view_row.v_name));
+    END IF;
+    EXECUTE format('CREATE TABLE %s AS SELECT * FROM %s WITH NO DATA', target, qualified_name(view_relation));
+    IF view_row.owner <> current_user::regrole THEN
+        EXECUTE format('ALTER TABLE %s OWNER TO %s', target, view_row.owner);
+        IF view_row.view_origin = 'module' THEN
+            EXECUTE format('ALTER VIEW %s OWNER TO %s', qualified_name(view_relation), view_row.owner);
+        END IF;
+    END IF;
+    FOR statement IN SELECT value FROM jsonb_array_elements_text(view_row.kept -> 'extras') LOOP
+        EXECUTE statement;
+    END LOOP;
+    UPDATE materialized_view_settings
+    SET mv_relation = target::regclass, v_relation = view_relation, kept = NULL
+    WHERE mv_id = p_mv_id;
+    INSERT INTO refresh_permits (mv_id) VALUES (p_mv_id);
+    PERFORM fill_permitted(p_mv_id);
+END $$;
+COMMENT ON FUNCTION recreate_by_id(integer) IS 'Makes a materialized view again from its kept dictionary row, and fills it';
+
+CREATE FUNCTION recreate_in_path(p_path text, p_mv_name text) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    found_id integer := require_materialized_view(p_path, p_mv_name);
+BEGIN
+    IF (SELECT kind FROM materialized_view_settings WHERE mv_id = found_id) = 'native' THEN
+        RAISE EXCEPTION 'a native MATERIALIZED VIEW is not recreated by this module' USING ERRCODE = 'feature_not_supported';
+    END IF;
+    IF (SELECT mv_relation FROM materialized_view_settings WHERE mv_id = found_id) IS NOT NULL THEN
+        PERFORM drop_keeping_settings(found_id);
+    END IF;
+    PERFORM recreate_by_id(found_id);
+END $$;
+COMMENT ON FUNCTION recreate_in_path(text, text) IS 'Drops a materialized view and makes it again from its definition as it is now';
+
+CREATE FUNCTION recreate_materialized_view(mv_name text) RETURNS void LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+    SELECT recreate_in_path(pg_catalog.current_setting('search_path'), mv_name);
+END;
+COMMENT ON FUNCTION recreate_materialized_view(text) IS
+    'Makes a materialized view again from its defining view, e.g. after the view got other columns; settings, indexes and grants stay';
+
+CREATE FUNCTION drop_all(p_keep_settings boolean) RETURNS TABLE (mv_name text, outcome text, error text)
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    candidate record;
+BEGIN
+    FOR candidate IN
+        SELECT s.mv_id, format('%I.%I', s.mv_schema, s.mv_name) AS full_name
+        FROM materialized_view_settings s
+        WHERE may_act_for(s.mv_relation, s.owner)
+          AND NOT (p_keep_settings AND (s.kind = 'native' OR s.mv_relation IS NULL))
+        ORDER BY dependency_level(s.mv_id) DESC, s.mv_id DESC
+    LOOP
+        mv_name := candidate.full_name;
+        BEGIN
+            IF p_keep_settings THEN
+                PERFORM drop_keeping_settings(candidate.mv_id);
+            ELSE
+                PERFORM drop_by_id(candidate.mv_id);
+            END IF;
+            outcome := 'dropped';
+            error := NULL;
+        EXCEPTION WHEN OTHERS THEN
+            outcome := 'failed';
+            error := SQLERRM;
+        END;
+        RETURN NEXT;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION drop_all(boolean) IS 'Drops all materialized views of the caller, those above first';
+
+CREATE FUNCTION recreate_all() RETURNS TABLE (mv_name text, outcome text, error text)
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    candidate record;
+    waiting integer[];
+    left_over integer[];
+    last_round boolean := false;
+BEGIN
+    SELECT array_agg(s.mv_id ORDER BY s.mv_id) INTO waiting
+    FROM materialized_view_settings s
+    WHERE s.mv_relation IS NULL AND s.kind = 'table' AND may_act_for(NULL, s.owner);
+    -- A materialized view over another can be made when that one is there again. What reads what was lost with the
+    -- views, so whatever fails is tried again as long as others succeed.
+    WHILE cardinality(waiting) > 0 LOOP
+        left_over := '{}';
+        FOR candidate IN
+            SELECT s.mv_id, format('%I.%I', s.mv_schema, s.mv_name) AS full_name
+            FROM materialized_view_settings s WHERE s.mv_id = ANY (waiting) ORDER BY s.mv_id
+        LOOP
+            mv_name := candidate.full_name;
+            BEGIN
+                PERFORM recreate_by_id(candidate.mv_id);
+                outcome := 'recreated';
+                error := NULL;
+                RETURN NEXT;
+            EXCEPTION WHEN OTHERS THEN
+                left_over := left_over || candidate.mv_id;
+                IF last_round THEN
+                    outcome := 'failed';
+                    error := SQLERRM;
+                    RETURN NEXT;
+                END IF;
+            END;
+        END LOOP;
+        EXIT WHEN last_round;
+        last_round := left_over = waiting;
+        waiting := left_over;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION recreate_all() IS 'Makes all dropped materialized views of the caller again, and reports those that no longer fit';
+
+CREATE FUNCTION drop_all_materialized_views(keep_settings boolean DEFAULT true)
+RETURNS TABLE (mv_name text, outcome text, error text) LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+    SELECT * FROM drop_all(keep_settings);
+END;
+COMMENT ON FUNCTION drop_all_materialized_views(boolean) IS
+    'Drops all materialized views; with keep_settings their dictionary rows stay and recreate_all_materialized_views makes them again';
+
+CREATE FUNCTION recreate_all_materialized_views()
+RETURNS TABLE (mv_name text, outcome text, error text) LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+    SELECT * FROM recreate_all();
+END;
+COMMENT ON FUNCTION recreate_all_materialized_views() IS
+    'Makes all materialized views that were dropped for an upgrade again and fills them; reports each that no longer fits';

@@ -1,0 +1,84 @@
+-- Three roles as in pg-mv-fast-refresh: …_usage may use the schema, …_view reads the dictionary, …_execute calls the
+-- functions. They are created where the installing role may, else the statements for an administrator are returned.
+
+CREATE FUNCTION module_role(p_suffix text) RETURNS name
+LANGUAGE sql STABLE SET search_path FROM CURRENT
+RETURN left(module_schema()::text, 54) || '_' || p_suffix;
+COMMENT ON FUNCTION module_role(text) IS 'The name of one of the three roles of the module';
+
+CREATE FUNCTION create_module_roles() RETURNS SETOF text
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    role_name name;
+BEGIN
+    FOREACH role_name IN ARRAY ARRAY[module_role('usage'), module_role('view'), module_role('execute')] LOOP
+        CONTINUE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = role_name);
+        BEGIN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', role_name);
+        EXCEPTION
+            WHEN duplicate_object OR unique_violation THEN
+                NULL; -- another installation in this cluster was faster
+            WHEN insufficient_privilege THEN
+                RETURN NEXT format('CREATE ROLE %I NOLOGIN;', role_name);
+        END;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION create_module_roles() IS 'Creates the roles of the module; returns the statements for those it may not create';
+
+CREATE FUNCTION grant_if_exists(p_role name, p_grant text) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = p_role) THEN
+        EXECUTE format('GRANT %s TO %I', p_grant, p_role);
+    END IF;
+END $$;
+COMMENT ON FUNCTION grant_if_exists(name, text) IS 'Grants something to a role of the module if that role exists';
+
+CREATE FUNCTION function_audience(p_function name, p_security_definer boolean) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT
+RETURN CASE
+    -- called inside refresh functions, by owners with their own rights
+    WHEN p_function IN ('drop_indexes', 'create_indexes', 'index_hook', 'index_definitions', 'qualified_name', 'module_schema') THEN 'everybody'
+    WHEN p_function IN ('perform_permitted_refresh', 'record_permitted_failure', 'perform_permitted_verify', 'fill_permitted') THEN 'execute'
+    -- what runs with the module's rights and asks nobody is for the daemon
+    WHEN p_security_definer THEN 'module'
+    WHEN p_function IN ('create_module_roles', 'grant_if_exists', 'grant_privileges', 'record_module_objects', 'prune_history') THEN 'module'
+    ELSE 'execute'
+END;
+COMMENT ON FUNCTION function_audience(name, boolean) IS 'Who may call a function of the module: everybody, execute (that role), or module (its owner only)';
+
+CREATE FUNCTION grant_privileges() RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    schema_name text := quote_ident(module_schema());
+    function_row record;
+BEGIN
+    -- grants on one schema by two transactions at once fail with "tuple concurrently updated"
+    PERFORM pg_advisory_xact_lock(module_schema()::regnamespace::oid::bigint::bit(32)::integer, 0);
+    FOR function_row IN
+        SELECT p.oid::regprocedure AS signature, function_audience(p.proname, p.prosecdef) AS audience
+        FROM pg_proc p
+        WHERE p.pronamespace = module_schema()::regnamespace AND p.proname !~ '\$'
+    LOOP
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', function_row.signature);
+        IF function_row.audience = 'everybody' THEN
+            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', function_row.signature);
+        ELSIF function_row.audience = 'execute' THEN
+            PERFORM grant_if_exists(module_role('execute'), format('EXECUTE ON FUNCTION %s', function_row.signature));
+        END IF;
+    END LOOP;
+    PERFORM grant_if_exists(module_role('usage'), 'USAGE ON SCHEMA ' || schema_name);
+    PERFORM grant_if_exists(module_role('view'), 'USAGE ON SCHEMA ' || schema_name);
+    PERFORM grant_if_exists(module_role('view'), format(
+        'SELECT ON %1$s.materialized_views, %1$s.materialized_view_settings, %1$s.materialized_view_state, '
+        '%1$s.materialized_view_sources, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects', schema_name));
+    PERFORM grant_if_exists(module_role('execute'), 'USAGE ON SCHEMA ' || schema_name);
+    PERFORM grant_if_exists(module_role('execute'), format(
+        'SELECT ON %1$s.materialized_views, %1$s.materialized_view_settings, %1$s.materialized_view_state, '
+        '%1$s.materialized_view_sources, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects', schema_name));
+    PERFORM grant_if_exists(module_role('execute'), format(
+        'INSERT, UPDATE, DELETE ON %1$s.materialized_view_settings', schema_name));
+    PERFORM grant_if_exists(module_role('execute'), format('UPDATE ON %1$s.materialized_views', schema_name));
+    PERFORM grant_if_exists(module_role('execute'), format('INSERT ON %1$s.refresh_permits', schema_name));
+END $$;
+COMMENT ON FUNCTION grant_privileges() IS 'Gives the roles of the module their rights; may be called again at any time';
