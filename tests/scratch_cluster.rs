@@ -19,7 +19,7 @@ use common::{TestServer, covered_majors, options};
 use mvrefreshd::scratch::{Cluster, Options, ScratchError};
 use sqlx::{Connection, PgConnection};
 
-/// Set in the process that `a_killed_owner_leaves_nothing_behind` starts and kills.
+/// Set in the copy of itself that `a_killed_owner_leaves_nothing_behind` starts and kills.
 const VICTIM: &str = "SCRATCH_CLUSTER_VICTIM";
 
 async fn number(connection: &mut PgConnection, query: &'static str) -> i32 {
@@ -262,28 +262,17 @@ fn the_command_for_a_person_works_in_a_shell() {
     );
 }
 
-/// Not a test of its own: the process that owns a cluster until it is killed.
-#[test]
-fn victim() {
-    if env::var_os(VICTIM).is_none() {
-        return;
-    }
-    let mut cluster = Cluster::start(&options()).unwrap();
-    cluster.restart().unwrap();
-    println!(
-        "\ncluster {} {}",
-        cluster.pid().unwrap(),
-        cluster.socket_dir().display()
-    );
-    loop {
-        std::thread::park();
-    }
-}
-
 #[test]
 fn a_killed_owner_leaves_nothing_behind() {
+    if env::var_os(VICTIM).is_some() {
+        own_a_cluster_until_killed();
+    }
     let mut owner = Command::new(env::current_exe().unwrap())
-        .args(["victim", "--exact", "--nocapture"])
+        .args([
+            "a_killed_owner_leaves_nothing_behind",
+            "--exact",
+            "--nocapture",
+        ])
         .env(VICTIM, "1")
         .stdout(Stdio::piped())
         .spawn()
@@ -294,6 +283,19 @@ fn a_killed_owner_leaves_nothing_behind() {
     owner.wait().unwrap();
     wait_until("the server has ended", || !runs(pid));
     wait_until("its directory is gone", || !directory.exists());
+}
+
+fn own_a_cluster_until_killed() -> ! {
+    let mut cluster = Cluster::start(&options()).unwrap();
+    cluster.restart().unwrap();
+    println!(
+        "\ncluster {} {}",
+        cluster.pid().unwrap(),
+        cluster.socket_dir().display()
+    );
+    loop {
+        std::thread::park();
+    }
 }
 
 fn cluster_of(output: impl std::io::Read) -> (u32, PathBuf) {

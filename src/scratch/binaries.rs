@@ -39,8 +39,7 @@ impl Installation {
                 .ok_or(ScratchError::NotInConfiguredDirectory(bin));
         }
         system_directories()
-            .iter()
-            .filter_map(|bin| Self::in_directory(bin))
+            .filter_map(|bin| Self::in_directory(&bin))
             .find(Self::is_supported)
             .ok_or(ScratchError::NotInstalled { remedy: remedy() })
     }
@@ -50,9 +49,11 @@ impl Installation {
     #[must_use]
     pub fn all(extra: Option<&Path>) -> Vec<Self> {
         let mut found: Vec<Self> = Self::default_one().into_iter().collect();
-        let mut directories = system_directories();
-        directories.extend(extra.into_iter().flat_map(|parent| versions_in(parent, "")));
-        for installation in directories.iter().filter_map(|bin| Self::in_directory(bin)) {
+        let extra = extra.into_iter().flat_map(|parent| versions_in(parent, ""));
+        for installation in system_directories()
+            .chain(extra)
+            .filter_map(|bin| Self::in_directory(&bin))
+        {
             if !found.contains(&installation) {
                 found.push(installation);
             }
@@ -120,22 +121,20 @@ impl Installation {
     }
 }
 
-/// `bin` directories that may hold a server, the likeliest first.
-fn system_directories() -> Vec<PathBuf> {
-    let mut directories = Vec::new();
-    if let Some(path) = env::var_os("PATH") {
-        directories.extend(
-            env::split_paths(&path).filter_map(|directory| real_home_of_postgres(&directory)),
-        );
-    }
-    directories.extend(
-        VERSIONED
-            .iter()
-            .flat_map(|(parent, prefix)| versions_in(Path::new(parent), prefix)),
-    );
-    directories.push(PathBuf::from("/usr/local/pgsql/bin"));
-    directories.extend(directory_by_pg_config());
-    directories
+/// `bin` directories that may hold a server, the likeliest first; looked for only as far as they are asked for.
+fn system_directories() -> impl Iterator<Item = PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let on_path: Vec<PathBuf> = env::split_paths(&path)
+        .filter_map(|directory| real_home_of_postgres(&directory))
+        .collect();
+    let versioned = VERSIONED
+        .iter()
+        .flat_map(|(parent, prefix)| versions_in(Path::new(parent), prefix));
+    on_path
+        .into_iter()
+        .chain(versioned)
+        .chain([PathBuf::from("/usr/local/pgsql/bin")])
+        .chain(std::iter::once_with(directory_by_pg_config).flatten())
 }
 
 /// A directory of PATH often holds only links to some of the programs; the others lie where the link points.

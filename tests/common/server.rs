@@ -82,9 +82,10 @@ impl TestServer {
     pub(crate) async fn start_with(mut options: Options) -> Self {
         let started = tokio::task::spawn_blocking(move || {
             if options.installation.is_none() {
-                options.installation = Installation::all(Some(extra_installations()))
-                    .into_iter()
-                    .next();
+                options.installation = Installation::default_one().ok().or_else(|| {
+                    let fetched = Installation::all(Some(extra_installations()));
+                    fetched.into_iter().next()
+                });
             }
             Cluster::start(&options)
         });
