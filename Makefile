@@ -1,0 +1,27 @@
+# make demo   a private PostgreSQL, a small shop, and the daemon at work on it
+# make test   every test, on every PostgreSQL version that can be had
+# make lint   formatting and lints
+# make bench  the figures of docs/benchmarks.md
+# make setup  installs what the others need; they do it themselves
+
+# Arguments for the demo, such as DEMO="--seconds 20".
+DEMO ?=
+
+.PHONY: demo test lint bench setup
+
+# Built without optimisation: the work is PostgreSQL's, and a release build takes minutes longer.
+demo: setup
+	cargo run --quiet -- demo $(DEMO)
+
+test: setup
+	scripts/test.sh
+
+lint: setup
+	cargo fmt --check
+	cargo clippy --quiet --all-targets -- -D warnings
+
+bench: setup
+	cargo bench
+
+setup:
+	@scripts/setup.sh

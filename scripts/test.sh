@@ -1,0 +1,44 @@
+#!/bin/sh
+# Runs all tests and says which versions of PostgreSQL they cover. Arguments go to the test runner.
+set -eu
+cd "$(dirname "$0")/.."
+
+target=${CARGO_TARGET_DIR:-target}
+supported='15 16 17 18'
+
+has_major() {
+    for postgres in "$(command -v postgres || true)" /usr/lib/postgresql/"$1"/bin/postgres "/usr/pgsql-$1/bin/postgres" \
+        "${MVREFRESHD_PG_BIN:-/nowhere}/postgres" "$target/postgresql/$1/bin/postgres" /usr/libexec/postgresql"$1"/postgres \
+        /opt/homebrew/opt/postgresql@"$1"/bin/postgres /usr/local/opt/postgresql@"$1"/bin/postgres; do
+        if [ -x "$postgres" ] && "$postgres" --version | grep -q "(PostgreSQL) $1\."; then return 0; fi
+    done
+    return 1
+}
+
+for major in $supported; do
+    has_major "$major" || scripts/fetch-postgres.sh "$major"
+done
+covered=
+missing=
+for major in $supported; do
+    if has_major "$major"; then covered="$covered $major"; else missing="$missing $major"; fi
+done
+echo "PostgreSQL versions under test:$covered${missing:+; NOT tested, as there are no programs:$missing}"
+
+status=0
+cargo test --quiet --doc || status=$?
+if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --no-fail-fast "$@" || status=$?
+    exit "$status"
+fi
+# Several programs, several summaries: add them up.
+results=$(mktemp)
+trap 'rm -f "$results"' EXIT
+{ cargo test --no-fail-fast --lib --bins --tests "$@" 2>&1 || echo "$?" >"$results.status"; } | tee "$results"
+if [ -f "$results.status" ]; then
+    status=$(cat "$results.status")
+    rm -f "$results.status"
+fi
+sed -n 's/^test result: .* \([0-9]*\) passed; \([0-9]*\) failed.*/\1 \2/p' "$results" |
+    awk '{ passed += $1; failed += $2 } END { printf "%d passed, %d failed\n", passed, failed }'
+exit "$status"

@@ -1,0 +1,17 @@
+//! What the integration tests share: servers of their own, and the daemon under test.
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test program uses its own part of this"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod daemon;
+mod server;
+
+pub(crate) use daemon::{Daemon, Finished, Signal, run};
+pub(crate) use server::{TestServer, covered_majors, installation, options};
