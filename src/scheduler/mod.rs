@@ -1,1 +1,4 @@
 //! x
+pub mod backoff;
+pub mod crontab;
+pub mod lanes;
