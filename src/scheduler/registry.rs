@@ -1,0 +1,377 @@
+//! All views in memory, ordered by when they are next due.
+//!
+//! The registry knows *units*: a view by itself or a refresh group, which starts as one when its earliest member is
+//! due. Each unit that will ever be due has a place: since when it is due, and from when on it may start. Every
+//! change costs O(log n); the instant is always a parameter.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Bound;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::dependencies;
+use super::fairness::Lateness;
+use super::schedule::{self, CLOCK_TOLERANCE, Due, Failure};
+use super::spread;
+use super::view::{GroupId, UnitId, View};
+
+/// Where a unit stands in the order of starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    /// Since when it is due; lateness counts from here.
+    due: DateTime<Utc>,
+    /// From when on it may start: `due`, or when the registry learnt of it, or later if spread or postponed.
+    ready_at: DateTime<Utc>,
+    requested: bool,
+}
+
+/// A view that is being refreshed.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    unit: UnitId,
+    ready_at: DateTime<Utc>,
+}
+
+/// What a refresh left behind in the dictionary.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outcome {
+    /// The view's `mv_id`.
+    pub id: i32,
+    /// Its last successful refresh now.
+    pub last_refresh: Option<DateTime<Utc>>,
+    /// Its failures now.
+    pub failure: Option<Failure>,
+    /// Whether it is suspended now.
+    pub suspended: bool,
+    /// Its average cost now, in milliseconds.
+    pub avg_cost_ms: Option<f32>,
+}
+
+/// The views, by id and by when they are due.
+#[derive(Debug)]
+pub struct Registry {
+    views: HashMap<i32, View>,
+    groups: HashMap<GroupId, BTreeSet<i32>>,
+    places: HashMap<UnitId, Place>,
+    order: BTreeSet<(DateTime<Utc>, UnitId)>,
+    running: HashMap<i32, Run>,
+    longest_backoff: Duration,
+    last_observed: Option<DateTime<Utc>>,
+    revision: u64,
+}
+
+impl Registry {
+    /// An empty registry; `longest_backoff` is the cap of [`super::backoff::delay`].
+    #[must_use]
+    pub fn new(longest_backoff: Duration) -> Self {
+        Self {
+            views: HashMap::new(),
+            groups: HashMap::new(),
+            places: HashMap::new(),
+            order: BTreeSet::new(),
+            running: HashMap::new(),
+            longest_backoff,
+            last_observed: None,
+            revision: 0,
+        }
+    }
+
+    /// Adds or replaces a view. One that is being refreshed gets its new place when it has finished.
+    pub fn upsert(&mut self, view: View, now: DateTime<Utc>) {
+        let (id, unit) = (view.id, unit_of(&view));
+        if let Some(group) = view.group {
+            self.groups.entry(group).or_default().insert(id);
+        }
+        let before = self.views.insert(id, view).map(|old| unit_of(&old)).filter(|old| *old != unit);
+        if let Some(before) = before {
+            self.leave(before, id, now);
+        }
+        self.place(unit, now);
+    }
+
+    /// Forgets a view.
+    pub fn remove(&mut self, id: i32, now: DateTime<Utc>) {
+        if let Some(old) = self.views.remove(&id) {
+            self.leave(unit_of(&old), id, now);
+        }
+    }
+
+    /// Notes the present; if the clock was set back since the last call, everything is reckoned anew and the answer
+    /// is true. (Then much may be due at once: see [`Registry::spread_overdue`].)
+    pub fn observe(&mut self, now: DateTime<Utc>) -> bool {
+        let set_back = self.last_observed.is_some_and(|last| last.signed_duration_since(now) > CLOCK_TOLERANCE);
+        if set_back {
+            self.clock_stepped_back(now);
+        }
+        self.last_observed = Some(now);
+        set_back
+    }
+
+    /// Reckons every unit's place anew; places of the time before mean nothing on a clock set back.
+    pub fn clock_stepped_back(&mut self, now: DateTime<Utc>) {
+        self.places.clear();
+        self.order.clear();
+        let units: HashSet<UnitId> = self.views.values().map(unit_of).collect();
+        for unit in units {
+            self.place(unit, now);
+        }
+    }
+
+    /// Gives what is overdue start times within a window, so that a restart is no storm: the latest first, requests
+    /// and as many as there are workers at once, none later than a view that reads it.
+    pub fn spread_overdue(&mut self, now: DateTime<Utc>, window: Duration, workers: usize) {
+        let mut overdue: Vec<Lateness> = self.ready(now).filter_map(|unit| self.lateness(unit, now)).collect();
+        overdue.retain(|lateness| !self.places[&lateness.unit()].requested);
+        overdue.sort_unstable();
+        let periods: Vec<Duration> = overdue.iter().map(|lateness| self.period(lateness.unit())).collect();
+        let delays = spread::delays(&periods, window, workers);
+        let mut starts: HashMap<UnitId, DateTime<Utc>> = overdue
+            .iter()
+            .zip(delays)
+            .map(|(lateness, delay)| (lateness.unit(), now + TimeDelta::from_std(delay).unwrap_or_default()))
+            .collect();
+        for lateness in &overdue {
+            let start = starts[&lateness.unit()];
+            for read in dependencies::closure(lateness.unit(), |unit| self.units_read_by(unit)) {
+                starts.entry(read).and_modify(|other| *other = (*other).min(start));
+            }
+        }
+        for (unit, start) in starts {
+            self.move_start(unit, start);
+        }
+    }
+
+    /// The units that may start as far as their time goes, the longest waiting first.
+    pub fn ready(&self, now: DateTime<Utc>) -> impl Iterator<Item = UnitId> + '_ {
+        self.order.range(..=(now, UnitId::MAX)).map(|(_, unit)| *unit)
+    }
+
+    /// The first instant after `now` at which a unit becomes ready: how long to sleep if nothing else happens.
+    #[must_use]
+    pub fn next_instant(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let after = (Bound::Excluded((now, UnitId::MAX)), Bound::Unbounded);
+        self.order.range(after).next().map(|(instant, _)| *instant)
+    }
+
+    /// Whether a unit is ready, not running, and has nothing to wait for among what it reads.
+    ///
+    /// It waits for a unit below it that is ready or running and was ready no later than itself. That limit is what
+    /// keeps a view alive that reads one which is always due again: it waits for a run or two, not for ever.
+    #[must_use]
+    pub fn may_start(&self, unit: UnitId, now: DateTime<Utc>) -> bool {
+        let Some(place) = self.places.get(&unit).filter(|place| place.ready_at <= now) else {
+            return false;
+        };
+        let goes_first = |other: UnitId| self.busy_since(other, now).is_some_and(|since| since <= place.ready_at);
+        dependencies::may_start(unit, |unit| self.units_read_by(unit), goes_first)
+    }
+
+    /// Takes a unit out of the order while it is refreshed; the views to refresh, each after those it reads.
+    pub fn mark_running(&mut self, unit: UnitId) -> Vec<i32> {
+        let Some(place) = self.unplace(unit) else {
+            return Vec::new();
+        };
+        let views = self.startable_members(unit);
+        self.running.extend(views.iter().map(|id| (*id, Run { unit, ready_at: place.ready_at })));
+        self.revision += 1;
+        views
+    }
+
+    /// Ends a run, with what it left behind for each of its views, and gives the unit its next place.
+    ///
+    /// A view without outcome (removed, or found refreshed by another daemon and fed by `upsert`) keeps its state.
+    pub fn finish(&mut self, unit: UnitId, outcomes: &[Outcome], now: DateTime<Utc>) {
+        for outcome in outcomes {
+            if let Some(view) = self.views.get_mut(&outcome.id) {
+                view.state.last_refresh = outcome.last_refresh;
+                view.state.failure = outcome.failure;
+                view.state.suspended = outcome.suspended;
+                view.avg_cost_ms = outcome.avg_cost_ms;
+            }
+        }
+        let ended: Vec<i32> = self.running.extract_if(|_, run| run.unit == unit).map(|(id, _)| id).collect();
+        let units: BTreeSet<UnitId> =
+            ended.iter().filter_map(|id| self.views.get(id)).map(unit_of).chain([unit]).collect();
+        for unit in units {
+            self.place(unit, now);
+        }
+    }
+
+    /// Ends a run that did nothing (say, another daemon holds the lock) and looks at the unit again at `until`.
+    pub fn postpone(&mut self, unit: UnitId, until: DateTime<Utc>, now: DateTime<Utc>) {
+        self.finish(unit, &[], now);
+        if self.places.get(&unit).is_some_and(|place| place.ready_at < until) {
+            self.move_start(unit, until);
+        }
+    }
+
+    /// A due unit's urgency; `None` if it has no place.
+    #[must_use]
+    pub fn lateness(&self, unit: UnitId, now: DateTime<Utc>) -> Option<Lateness> {
+        let place = self.places.get(&unit)?;
+        Some(Lateness::new(unit, place.requested, place.due, self.period(unit), now))
+    }
+
+    /// What a unit's refresh will take in milliseconds as far as that was ever measured, and whether it fills some
+    /// view for the first time.
+    #[must_use]
+    pub fn expected_cost(&self, unit: UnitId) -> (Option<f32>, bool) {
+        self.members(unit).filter(|view| is_on(view)).fold((None, false), |(cost, first), view| {
+            let cost = match (cost, view.avg_cost_ms) {
+                (Some(a), Some(b)) => Some(a + b),
+                (a, b) => a.or(b),
+            };
+            (cost, first || view.state.last_refresh.is_none())
+        })
+    }
+
+    /// Since when a unit is due, or from when on it will be.
+    #[must_use]
+    pub fn due(&self, unit: UnitId) -> Option<DateTime<Utc>> {
+        self.places.get(&unit).map(|place| place.due)
+    }
+
+    /// A view by its `mv_id`.
+    #[must_use]
+    pub fn view(&self, id: i32) -> Option<&View> {
+        self.views.get(&id)
+    }
+
+    /// All views, in no order.
+    pub fn views(&self) -> impl Iterator<Item = &View> {
+        self.views.values()
+    }
+
+    /// The unit in which a view is refreshed.
+    #[must_use]
+    pub fn unit(&self, id: i32) -> Option<UnitId> {
+        self.views.get(&id).map(unit_of)
+    }
+
+    /// Whether a view is being refreshed.
+    #[must_use]
+    pub fn is_running(&self, id: i32) -> bool {
+        self.running.contains_key(&id)
+    }
+
+    /// How many views there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.views.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.views.is_empty()
+    }
+
+    /// Changes whenever a unit's place does.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn members(&self, unit: UnitId) -> impl Iterator<Item = &View> {
+        let (single, group) = match unit {
+            UnitId::View(id) => (self.views.get(&id).filter(|view| view.group.is_none()), None),
+            UnitId::Group(group) => (None, self.groups.get(&group)),
+        };
+        single.into_iter().chain(group.into_iter().flatten().filter_map(|id| self.views.get(id)))
+    }
+
+    fn startable_members(&self, unit: UnitId) -> Vec<i32> {
+        let members: Vec<i32> = self.members(unit).filter(|view| is_on(view)).map(|view| view.id).collect();
+        let reads = |id: i32| self.views.get(&id).map(|view| view.depends_on.to_vec()).unwrap_or_default();
+        // Cycles are refused when views are created; should there be one, any order is as good.
+        dependencies::topological_order(members.iter().copied(), reads).unwrap_or(members)
+    }
+
+    fn units_read_by(&self, unit: UnitId) -> Vec<UnitId> {
+        let read = self.members(unit).flat_map(|view| view.depends_on.iter());
+        read.filter_map(|id| self.unit(*id)).filter(|read| *read != unit).collect()
+    }
+
+    fn period(&self, unit: UnitId) -> Duration {
+        self.members(unit).map(|view| view.schedule.period()).min().unwrap_or_default()
+    }
+
+    /// Since when a unit is running or ready.
+    fn busy_since(&self, unit: UnitId, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let running = self.members(unit).filter_map(|view| self.running.get(&view.id)).map(|run| run.ready_at).min();
+        let ready = self.places.get(&unit).map(|place| place.ready_at).filter(|ready_at| *ready_at <= now);
+        running.or(ready)
+    }
+
+    fn leave(&mut self, unit: UnitId, id: i32, now: DateTime<Utc>) {
+        if let UnitId::Group(group) = unit
+            && let Some(members) = self.groups.get_mut(&group)
+        {
+            members.remove(&id);
+            if members.is_empty() {
+                self.groups.remove(&group);
+            }
+        }
+        self.place(unit, now);
+    }
+
+    /// Puts a unit where it belongs now. One whose due instant did not change keeps its start, so that re-reading
+    /// the dictionary undoes neither spreading nor its turn.
+    fn place(&mut self, unit: UnitId, now: DateTime<Utc>) {
+        let before = self.unplace(unit);
+        self.revision += 1;
+        let Some((due, requested)) = self.unit_due(unit, now) else {
+            return;
+        };
+        let ready_at = match before {
+            Some(before) if before.due == due && before.requested == requested => before.ready_at,
+            _ => due.max(now),
+        };
+        self.places.insert(unit, Place { due, ready_at, requested });
+        self.order.insert((ready_at, unit));
+    }
+
+    fn unplace(&mut self, unit: UnitId) -> Option<Place> {
+        let place = self.places.remove(&unit)?;
+        self.order.remove(&(place.ready_at, unit));
+        Some(place)
+    }
+
+    fn move_start(&mut self, unit: UnitId, ready_at: DateTime<Utc>) {
+        if let Some(place) = self.unplace(unit) {
+            self.places.insert(unit, Place { ready_at, ..place });
+            self.order.insert((ready_at, unit));
+            self.revision += 1;
+        }
+    }
+
+    /// The earliest due instant of a unit's members, but, since they succeed or fail together, not before any
+    /// member's retry; and whether a request is pending. `None` while running and if never.
+    fn unit_due(&self, unit: UnitId, now: DateTime<Utc>) -> Option<(DateTime<Utc>, bool)> {
+        let mut due: Option<DateTime<Utc>> = None;
+        let mut held: Option<DateTime<Utc>> = None;
+        let mut requested = false;
+        for view in self.members(unit) {
+            if self.running.contains_key(&view.id) {
+                return None;
+            }
+            if let Due::At(instant) = schedule::next_due(&view.schedule, &view.state, self.longest_backoff, now) {
+                due = Some(due.map_or(instant, |due| due.min(instant)));
+                requested |= schedule::request_due(&view.state, now).is_some();
+                held = held.max(schedule::held_until(&view.state, self.longest_backoff, now));
+            }
+        }
+        due.map(|due| (held.map_or(due, |held| due.max(held)), requested))
+    }
+}
+
+fn unit_of(view: &View) -> UnitId {
+    view.group.map_or(UnitId::View(view.id), UnitId::Group)
+}
+
+fn is_on(view: &View) -> bool {
+    view.state.enabled && !view.state.suspended
+}
+
+#[cfg(test)]
+mod tests;
