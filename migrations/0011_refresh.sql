@@ -200,16 +200,28 @@ CREATE FUNCTION perform_group_refresh(
     p_trigger text,
     p_method text DEFAULT NULL,
     p_due_at timestamptz DEFAULT NULL,
+    -- with p_if_seen: do nothing unless the latest refresh of a member is still the one that the caller knows
+    p_if_seen boolean DEFAULT false,
+    p_seen_last_refresh timestamptz DEFAULT NULL,
     p_wait boolean DEFAULT false
 ) RETURNS SETOF refresh_outcome
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
     member record;
     members integer[];
+    latest timestamptz;
 BEGIN
-    SELECT array_agg(s.mv_id ORDER BY s.mv_id) INTO members
-    FROM materialized_view_settings s
-    WHERE s.refresh_group = p_group AND s.enabled AND s.mv_relation IS NOT NULL;
+    SELECT array_agg(s.mv_id ORDER BY s.mv_id), max(t.last_refresh) INTO members, latest
+    FROM materialized_view_settings s JOIN materialized_view_state t USING (mv_id)
+    WHERE s.refresh_group = p_group AND s.enabled AND s.mv_relation IS NOT NULL
+      AND NOT coalesce(t.suspended_at > s.changed_at, false);
+    IF p_if_seen AND latest IS DISTINCT FROM p_seen_last_refresh THEN
+        RETURN QUERY
+        SELECT 'done_elsewhere', t.mv_id, NULL::text, NULL::text, t.last_refresh, NULL::double precision, NULL::bigint,
+               t.avg_cost_ms, clock_timestamp()
+        FROM materialized_view_state t WHERE t.mv_id = ANY (members);
+        RETURN;
+    END IF;
     IF cardinality(members) > 1 AND current_setting('transaction_isolation') = 'read committed' THEN
         RAISE EXCEPTION 'refresh group "%" is refreshed at one snapshot, which READ COMMITTED does not give', p_group
             USING ERRCODE = 'invalid_transaction_state',
@@ -234,7 +246,7 @@ BEGIN
         END;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION perform_group_refresh(text, text, text, timestamptz, boolean) IS
+COMMENT ON FUNCTION perform_group_refresh(text, text, text, timestamptz, boolean, timestamptz, boolean) IS
     'Refreshes the materialized views of a group in this transaction, at its one snapshot';
 
 CREATE FUNCTION record_failure(

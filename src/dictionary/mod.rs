@@ -1,1 +1,5 @@
-//! x
+//! Typed access to the module schema: the only place that knows its tables, columns and functions.
+
+pub mod installation;
+pub mod refreshes;
+pub mod schedules;

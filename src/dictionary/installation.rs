@@ -1,0 +1,352 @@
+//! Installing, checking and removing the module schema.
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::PgConnection;
+use sqlx::{Executor, FromRow};
+use thiserror::Error;
+
+use crate::connect::{describe, sqlstate};
+use crate::sql::{ModuleSchema, composed, quote_identifier};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// Why the module schema could not be installed, upgraded or removed.
+#[derive(Debug, Error)]
+pub enum InstallError {
+    /// Made by a newer program.
+    #[error(
+        "the module schema {schema} is at version {installed}, this program knows versions up to {known}: \
+         use a newer mvrefreshd"
+    )]
+    Newer {
+        /// The schema, quoted.
+        schema: String,
+        /// The newest migration in the database.
+        installed: i64,
+        /// The newest migration in this program.
+        known: i64,
+    },
+    /// A migration that was applied is not the one this program has.
+    #[error(
+        "version {version} of the module schema {schema} is not the one this program knows: it was made by a \
+         development version; uninstall it (materialized views stay as tables) and install again"
+    )]
+    Different {
+        /// The schema, quoted.
+        schema: String,
+        /// The migration.
+        version: i64,
+    },
+    /// Older than this program, and not to be upgraded.
+    #[error(
+        "the module schema {schema} is at version {installed} and this program needs {known}: run mvrefreshd install"
+    )]
+    Older {
+        /// The schema, quoted.
+        schema: String,
+        /// The newest migration in the database; 0 if there is none.
+        installed: i64,
+        /// The newest migration in this program.
+        known: i64,
+    },
+    /// There is something else of that name.
+    #[error(
+        "schema {schema} exists and is not a module schema of mvrefreshd: choose another name (database.schema)"
+    )]
+    Foreign {
+        /// The schema, quoted.
+        schema: String,
+    },
+    /// The role may not create it.
+    #[error(
+        "role \"{role}\" may not create schemas in database \"{database}\"; as an administrator: \
+         GRANT CREATE ON DATABASE \"{database}\" TO \"{role}\""
+    )]
+    MayNotCreate {
+        /// The role logged in.
+        role: String,
+        /// The database.
+        database: String,
+    },
+    /// The schema belongs to somebody else.
+    #[error(
+        "the module schema {schema} belongs to \"{owner}\"; install, upgrade and uninstall as that role"
+    )]
+    OtherOwner {
+        /// The schema, quoted.
+        schema: String,
+        /// Its owner.
+        owner: String,
+    },
+    /// A standby, or a read-only phase.
+    #[error(
+        "the database is read-only (a standby, or default_transaction_read_only is on): try again when it is writable"
+    )]
+    ReadOnly,
+    /// A migration failed.
+    #[error("version {version} of the module schema could not be installed: {message}")]
+    Migration {
+        /// The migration.
+        version: i64,
+        /// The server's message.
+        message: String,
+    },
+    /// Anything else the server said.
+    #[error("{}", describe(.0))]
+    Database(#[from] sqlx::Error),
+}
+
+/// What an installation did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    /// The version before; 0 if there was none.
+    pub from: i64,
+    /// The version now.
+    pub to: i64,
+    /// Statements for an administrator: roles that this role may not create.
+    pub for_administrator: Vec<String>,
+}
+
+#[derive(Debug, FromRow)]
+struct Situation {
+    role: String,
+    database: String,
+    read_only: bool,
+    may_create: bool,
+    owner: Option<String>,
+    is_owner: Option<bool>,
+    has_migrations: bool,
+    is_empty: bool,
+}
+
+async fn situation(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+) -> sqlx::Result<Situation> {
+    sqlx::query_as(
+        "SELECT current_user::text AS role,
+                current_database()::text AS database,
+                pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only,
+                has_database_privilege(current_database(), 'CREATE') AS may_create,
+                pg_get_userbyid(n.nspowner)::text AS owner,
+                pg_has_role(n.nspowner, 'USAGE') AS is_owner,
+                to_regclass(format('%I._sqlx_migrations', $1)) IS NOT NULL AS has_migrations,
+                NOT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid)
+                    AND NOT EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = n.oid) AS is_empty
+         FROM (SELECT) AS one LEFT JOIN pg_namespace n ON n.nspname = $1",
+    )
+    .bind(schema.name())
+    .fetch_one(connection)
+    .await
+}
+
+/// The newest version this program knows.
+#[must_use]
+pub fn known_version() -> i64 {
+    newest(&MIGRATIONS)
+}
+
+fn newest(migrations: &Migrator) -> i64 {
+    migrations.iter().map(|m| m.version).max().unwrap_or(0)
+}
+
+async fn installed_version(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+) -> sqlx::Result<i64> {
+    let sql = schema.sql("SELECT coalesce(max(version), 0) FROM @._sqlx_migrations");
+    sqlx::query_scalar(sql).fetch_one(connection).await
+}
+
+/// Fails unless the module schema is there, complete and of this program's version.
+pub async fn require(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+) -> Result<(), InstallError> {
+    let situation = situation(connection, schema).await?;
+    let installed = if situation.has_migrations {
+        installed_version(connection, schema).await?
+    } else {
+        0
+    };
+    let (schema, known) = (schema.to_string(), known_version());
+    match installed.cmp(&known) {
+        std::cmp::Ordering::Less => Err(InstallError::Older { schema, installed, known }),
+        std::cmp::Ordering::Equal => Ok(()),
+        std::cmp::Ordering::Greater => Err(InstallError::Newer { schema, installed, known }),
+    }
+}
+
+/// Installs or upgrades the module schema, and gives its roles their rights. Needs a connection of its own, which is to
+/// be closed afterwards: its session lock keeps other installers out, and goes with it however this ends.
+pub async fn install(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+) -> Result<Installed, InstallError> {
+    install_migrations(connection, schema, &MIGRATIONS).await
+}
+
+/// As [`install`], with given migrations (for tests of upgrades).
+#[doc(hidden)]
+pub async fn install_migrations(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    migrations: &Migrator,
+) -> Result<Installed, InstallError> {
+    lock_out_other_installers(connection, schema).await?;
+    let known = newest(migrations);
+    let before = situation(connection, schema).await?;
+    let from = if before.has_migrations {
+        installed_version(connection, schema).await?
+    } else {
+        0
+    };
+    let quoted = schema.to_string();
+    if from > known {
+        return Err(InstallError::Newer { schema: quoted, installed: from, known });
+    }
+    match &before.owner {
+        Some(_) if !before.has_migrations && !before.is_empty => {
+            return Err(InstallError::Foreign { schema: quoted });
+        }
+        Some(owner) if before.is_owner == Some(false) && from < known => {
+            return Err(InstallError::OtherOwner { schema: quoted, owner: owner.clone() });
+        }
+        _ if before.read_only && from < known => return Err(InstallError::ReadOnly),
+        // complete already, and installed by another role, or nothing can be written now
+        _ if before.read_only || before.is_owner == Some(false) => {
+            return Ok(Installed { from, to: known, for_administrator: Vec::new() });
+        }
+        None if !before.may_create => {
+            let (role, database) = (before.role, before.database);
+            return Err(InstallError::MayNotCreate { role, database });
+        }
+        None => {
+            connection.execute(composed(format!("CREATE SCHEMA {schema}"))).await?;
+        }
+        Some(_) => {}
+    }
+    apply(connection, schema, migrations).await?;
+    let for_administrator = finish(connection, schema, from < known).await?;
+    Ok(Installed { from, to: known, for_administrator })
+}
+
+async fn lock_out_other_installers(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+) -> sqlx::Result<()> {
+    sqlx::query("SELECT pg_advisory_lock(hashtext('mvrefreshd install'), hashtext($1))")
+        .bind(schema.name())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn apply(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    migrations: &Migrator,
+) -> Result<(), InstallError> {
+    // the migrations are unqualified: this is what they, and the functions they pin, see
+    let path = composed(format!("SET search_path TO {schema}, pg_temp"));
+    connection.execute(path).await?;
+    let mut migrator = Migrator::with_migrations(migrations.iter().cloned().collect());
+    migrator.dangerous_set_table_name(format!("{schema}._sqlx_migrations"));
+    migrator.set_locking(false);
+    let result = migrator.run_direct(None, &mut *connection, false).await;
+    result.map_err(|error| migration_error(error, schema, migrations))
+}
+
+fn migration_error(
+    error: MigrateError,
+    schema: &ModuleSchema,
+    migrations: &Migrator,
+) -> InstallError {
+    let schema = schema.to_string();
+    match error {
+        MigrateError::Execute(error) if sqlstate(&error).as_deref() == Some("25006") => InstallError::ReadOnly,
+        MigrateError::Execute(error) => InstallError::Database(error),
+        MigrateError::ExecuteMigration(error, version) => {
+            let message = describe(&error);
+            InstallError::Migration { version, message }
+        }
+        MigrateError::VersionMismatch(version) => InstallError::Different { schema, version },
+        MigrateError::VersionMissing(installed) => {
+            let known = newest(migrations);
+            InstallError::Newer { schema, installed, known }
+        }
+        error => InstallError::Database(sqlx::Error::Migrate(Box::new(error))),
+    }
+}
+
+async fn finish(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    is_new: bool,
+) -> sqlx::Result<Vec<String>> {
+    let statements = sqlx::query_scalar(schema.sql("SELECT * FROM @.create_module_roles()"))
+        .fetch_all(&mut *connection)
+        .await?;
+    connection.execute(schema.sql("SELECT @.grant_privileges()")).await?;
+    if is_new {
+        // only now: recorded later, a damaged object would pass for right
+        connection.execute(schema.sql("SELECT @.record_module_objects()")).await?;
+    }
+    Ok(statements)
+}
+
+/// One object as the self-check found it.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow, serde::Serialize)]
+pub struct CheckRow {
+    /// `table`, `function`, `role`, `materialized view`, …
+    pub object_kind: String,
+    /// Its name.
+    pub object_name: String,
+    /// `fine`, or what is wrong.
+    pub status: String,
+    /// What to do.
+    pub remedy: Option<String>,
+}
+
+/// Compares every object of the module with what was installed, and every materialized view with its definition.
+pub async fn self_check(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+) -> sqlx::Result<Vec<CheckRow>> {
+    let sql = schema.sql(
+        "SELECT object_kind, object_name, status, remedy FROM @.self_check() ORDER BY status = 'fine', 1, 2",
+    );
+    sqlx::query_as(sql).fetch_all(connection).await
+}
+
+/// Removes every trace of the module: schema, triggers, and the roles unless something else uses them. Materialized
+/// views stay as plain tables unless dropped before. Returns the roles that had to stay.
+pub async fn uninstall(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+) -> Result<Vec<String>, InstallError> {
+    lock_out_other_installers(connection, schema).await?;
+    let before = situation(connection, schema).await?;
+    if let (Some(owner), Some(false)) = (&before.owner, before.is_owner) {
+        return Err(InstallError::OtherOwner { schema: schema.to_string(), owner: owner.clone() });
+    }
+    if !before.has_migrations {
+        return Err(InstallError::Foreign { schema: schema.to_string() });
+    }
+    let roles: Vec<String> = sqlx::query_scalar(schema.sql(
+        "SELECT r.rolname::text FROM unnest('{usage,view,execute}'::text[]) AS suffix
+         JOIN pg_roles r ON r.rolname = @.module_role(suffix)",
+    ))
+    .fetch_all(&mut *connection)
+    .await?;
+    connection.execute(composed(format!("DROP SCHEMA {schema} CASCADE"))).await?;
+    let mut kept = Vec::new();
+    for role in roles {
+        let sql = format!("DROP ROLE {}", quote_identifier(&role));
+        // used in another database of the cluster, or not ours to drop
+        if connection.execute(composed(sql)).await.is_err() {
+            kept.push(role);
+        }
+    }
+    Ok(kept)
+}

@@ -1,0 +1,202 @@
+//! Refreshes: the statements that perform them and those that note failures.
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{FromRow, Row};
+
+use crate::sql::{ModuleSchema, composed, quote_literal, quote_nullable};
+
+/// What one refresh came to.
+#[derive(Debug, Clone, PartialEq, FromRow)]
+pub struct RefreshRow {
+    /// `refreshed`, `busy`, `done_elsewhere`, `off` or `gone`.
+    pub status: String,
+    /// The view's key.
+    pub mv_id: i32,
+    /// The refresh method used.
+    pub method: Option<String>,
+    /// The form of a complete refresh.
+    pub form: Option<String>,
+    /// As of when the rows are right.
+    pub last_refresh: Option<DateTime<Utc>>,
+    /// Milliseconds it took.
+    pub duration_ms: Option<f64>,
+    /// Rows inserted, updated and deleted.
+    pub rows_changed: Option<i64>,
+    /// The moving average of its duration now, in milliseconds.
+    pub avg_cost_ms: Option<f64>,
+    /// The database's clock at its end.
+    pub database_now: DateTime<Utc>,
+}
+
+/// Limits for one refresh, in milliseconds; 0 is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// `statement_timeout`.
+    pub statement_ms: u64,
+    /// `lock_timeout`.
+    pub lock_ms: u64,
+}
+
+/// What is to be refreshed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// One view, unless somebody else refreshed it since the given last refresh.
+    View {
+        /// Its key.
+        id: i32,
+        /// The last refresh that the caller knows of.
+        seen: Option<DateTime<Utc>>,
+    },
+    /// A refresh group by name, unless somebody else refreshed it.
+    Group {
+        /// Its name.
+        name: String,
+        /// The latest refresh of a member that the caller knows of.
+        seen: Option<DateTime<Utc>>,
+    },
+}
+
+/// One refresh to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// What.
+    pub target: Target,
+    /// What caused it, for the history: `schedule` or `request`.
+    pub trigger: &'static str,
+    /// The method asked for, if any.
+    pub method: Option<String>,
+    /// Since when it was due.
+    pub due_at: Option<DateTime<Utc>>,
+    /// Its limits.
+    pub limits: Limits,
+}
+
+/// Performs a refresh in one message to the server, which is one transaction.
+///
+/// Each starts from settings nobody's function can have bent: `RESET ALL` first, an own `search_path`, and session
+/// locks that such a function may have left are released. `client_connection_check_interval` lets the server notice
+/// within a second that a killed daemon is gone.
+pub async fn perform(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    order: &Order,
+) -> sqlx::Result<Vec<RefreshRow>> {
+    let sql = format!(
+        "RESET ALL;{isolation}
+         SET LOCAL search_path TO pg_catalog, pg_temp;
+         SET LOCAL statement_timeout TO {statement_ms};
+         SET LOCAL lock_timeout TO {lock_ms};
+         SET LOCAL client_connection_check_interval TO '1s';
+         SELECT * FROM {call};
+         SELECT pg_catalog.pg_advisory_unlock_all()",
+        isolation = match order.target {
+            Target::View { .. } => "",
+            // one snapshot for all statements
+            Target::Group { .. } => " SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;",
+        },
+        statement_ms = order.limits.statement_ms,
+        lock_ms = order.limits.lock_ms,
+        call = call(schema, order),
+    );
+    let rows = sqlx::raw_sql(composed(sql)).fetch_all(connection).await?;
+    rows.iter()
+        .filter(|row: &&PgRow| row.len() > 1)
+        .map(RefreshRow::from_row)
+        .collect()
+}
+
+fn call(schema: &ModuleSchema, order: &Order) -> String {
+    let instant = |at: Option<DateTime<Utc>>| {
+        at.map_or_else(
+            || "NULL".to_owned(),
+            |at| quote_literal(&at.to_rfc3339()) + "::timestamptz",
+        )
+    };
+    let trigger = quote_literal(order.trigger);
+    let method = quote_nullable(order.method.as_deref());
+    let due = instant(order.due_at);
+    match &order.target {
+        Target::View { id, seen } => format!(
+            "{schema}.perform_refresh({id}, {trigger}, {method}, {due}, true, {seen})",
+            seen = instant(*seen),
+        ),
+        Target::Group { name, seen } => format!(
+            "{schema}.perform_group_refresh({name}, {trigger}, {method}, {due}, true, {seen})",
+            name = quote_literal(name),
+            seen = instant(*seen),
+        ),
+    }
+}
+
+/// A failed refresh, to be noted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FailureNote<'a> {
+    /// The view's key.
+    pub mv_id: i32,
+    /// What caused the refresh.
+    pub trigger: &'a str,
+    /// How long ago it began, in seconds.
+    pub seconds_ago: f64,
+    /// The message for users.
+    pub error: &'a str,
+    /// The SQLSTATE, if the server reported the error.
+    pub error_code: Option<&'a str>,
+    /// When to try again, in seconds from now.
+    pub retry_after_seconds: f64,
+    /// Whether to give up until somebody changes the settings.
+    pub suspend: bool,
+    /// Since when it was due.
+    pub due_at: Option<DateTime<Utc>>,
+}
+
+/// A view's failures as noted.
+#[derive(Debug, Clone, PartialEq, FromRow)]
+pub struct FailureRow {
+    /// As before.
+    pub last_refresh: Option<DateTime<Utc>>,
+    /// As before.
+    pub avg_cost_ms: Option<f64>,
+    /// Failures since the last success.
+    pub failures: i32,
+    /// Not before.
+    pub retry_at: Option<DateTime<Utc>>,
+}
+
+/// Notes a failed refresh; `None` if the view is no longer in the dictionary.
+pub async fn note_failure(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    note: &FailureNote<'_>,
+) -> sqlx::Result<Option<FailureRow>> {
+    let sql = schema.sql(
+        "SELECT last_refresh, avg_cost_ms, failures, retry_at
+         FROM @.record_failure($1, $2, pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $3), $4, $5,
+                               pg_catalog.make_interval(secs => $6), $7, $8)
+         WHERE mv_id IS NOT NULL",
+    );
+    sqlx::query_as(sql)
+        .bind(note.mv_id)
+        .bind(note.trigger)
+        .bind(note.seconds_ago)
+        .bind(note.error)
+        .bind(note.error_code)
+        .bind(note.retry_after_seconds)
+        .bind(note.suspend)
+        .bind(note.due_at)
+        .fetch_optional(connection)
+        .await
+}
+
+/// Deletes history older than this, a bounded number of rows; how many.
+pub async fn prune_history(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    keep_seconds: f64,
+) -> sqlx::Result<i64> {
+    let sql = schema.sql("SELECT @.prune_history(pg_catalog.make_interval(secs => $1))");
+    sqlx::query_scalar(sql)
+        .bind(keep_seconds)
+        .fetch_one(connection)
+        .await
+}

@@ -1,0 +1,7 @@
+//! One refresh: performed, and its failure understood and noted.
+
+mod failure;
+mod perform;
+
+pub use failure::{FailureClass, classify};
+pub use perform::{Failed, Report, RetryPolicy, note_failures, perform};

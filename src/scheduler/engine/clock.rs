@@ -1,0 +1,53 @@
+//! The database's clock, estimated between its answers.
+
+use std::time::Instant;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// What the database's clock shows, from its last answer and this machine's monotonic clock.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DatabaseClock {
+    database: DateTime<Utc>,
+    monotonic: Instant,
+}
+
+impl DatabaseClock {
+    /// Set by an answer just received.
+    pub(super) fn set(database: DateTime<Utc>) -> Self {
+        Self {
+            database,
+            monotonic: Instant::now(),
+        }
+    }
+
+    /// The present.
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        self.at(Instant::now())
+    }
+
+    /// What it shows at an instant of the monotonic clock.
+    fn at(&self, instant: Instant) -> DateTime<Utc> {
+        let elapsed = instant.saturating_duration_since(self.monotonic);
+        self.database + TimeDelta::from_std(elapsed).unwrap_or_default()
+    }
+
+    /// How long from now until the database's clock shows this.
+    pub(super) fn until(&self, at: DateTime<Utc>) -> std::time::Duration {
+        (at - self.now()).to_std().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn between_answers_it_goes_on_with_the_monotonic_clock() {
+        let clock = DatabaseClock::set(DateTime::UNIX_EPOCH);
+        let later = clock.at(clock.monotonic + Duration::from_secs(90));
+        assert_eq!(later, DateTime::UNIX_EPOCH + TimeDelta::seconds(90));
+        assert_eq!(clock.until(DateTime::UNIX_EPOCH), Duration::ZERO);
+    }
+}
