@@ -96,7 +96,7 @@ ask an administrator to run: sudo $command"
     as_root apt-get update -qq </dev/null || echo 'setup: the package lists could not be renewed' >&2
     case " $* " in *' postgresql '*) check_distribution && forbid_main_cluster ;; esac
     # shellcheck disable=SC2086 # words on purpose
-    as_root env DEBIAN_FRONTEND=noninteractive $command </dev/null ||
+    as_root env DEBIAN_FRONTEND=noninteractive $command -qq </dev/null ||
         complain "the installation failed; run it by hand to see more: sudo $command"
 }
 

@@ -40,11 +40,17 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Whether a process runs; one that has ended and was not reaped does not.
 fn runs(pid: u32) -> bool {
-    let output = Command::new("ps")
-        .args(["-o", "stat=", "-p", &pid.to_string()])
-        .output()
-        .unwrap();
-    let state = String::from_utf8(output.stdout).unwrap();
+    // Small Linux systems come without `ps`, others without /proc.
+    let state = if Path::new("/proc/self/stat").exists() {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(") ").next().unwrap_or_default().to_owned()
+    } else {
+        let output = Command::new("ps")
+            .args(["-o", "stat=", "-p", &pid.to_string()])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
     !state.trim().is_empty() && !state.trim().starts_with('Z')
 }
 
