@@ -18,7 +18,11 @@ pub fn delay(failures: u32, base: Duration, cap: Duration, jitter: f64) -> Durat
     let factor = 1u32.checked_shl(doublings).unwrap_or(u32::MAX);
     let full = base.saturating_mul(factor).min(cap);
     let half = full / 2;
-    let share = if jitter.is_nan() { 0.0 } else { jitter.clamp(0.0, 1.0) };
+    let share = if jitter.is_nan() {
+        0.0
+    } else {
+        jitter.clamp(0.0, 1.0)
+    };
     half + half.mul_f64(share)
 }
 
@@ -31,8 +35,15 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_cap() {
-        let least: Vec<f64> = (0..=11).map(|failures| delay(failures, BASE, CAP, 0.0).as_secs_f64()).collect();
-        assert_eq!(least, [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 150.0, 150.0]);
+        let least: Vec<f64> = (0..=11)
+            .map(|failures| delay(failures, BASE, CAP, 0.0).as_secs_f64())
+            .collect();
+        assert_eq!(
+            least,
+            [
+                0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 150.0, 150.0
+            ]
+        );
     }
 
     #[test]
@@ -41,7 +52,10 @@ mod tests {
             let half = delay(failures, BASE, CAP, 0.0);
             let middle = delay(failures, BASE, CAP, 0.5);
             let most = delay(failures, BASE, CAP, 0.999_999);
-            assert!(half < middle && middle < most && most < 2 * half, "{failures}");
+            assert!(
+                half < middle && middle < most && most < 2 * half,
+                "{failures}"
+            );
         }
     }
 

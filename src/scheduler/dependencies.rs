@@ -43,13 +43,18 @@ pub fn topological_order<N: Node>(
                     Some(false) => return Err(cycle_on(&path, node)),
                     None => {
                         done.insert(node, false);
-                        let mut read: Vec<N> = reads(node).into_iter().filter(|read| nodes.contains(read)).collect();
+                        let mut read: Vec<N> = reads(node)
+                            .into_iter()
+                            .filter(|read| nodes.contains(read))
+                            .collect();
                         read.sort_unstable_by(|a, b| b.cmp(a));
                         path.push((node, read));
                     }
                 }
             }
-            let Some((node, unseen)) = path.last_mut() else { break };
+            let Some((node, unseen)) = path.last_mut() else {
+                break;
+            };
             next = unseen.pop();
             if next.is_none() {
                 done.insert(*node, true);
@@ -62,11 +67,17 @@ pub fn topological_order<N: Node>(
 }
 
 fn cycle_on<N: Node>(path: &[(N, Vec<N>)], again: N) -> Vec<N> {
-    path.iter().map(|(node, _)| *node).skip_while(|node| *node != again).collect()
+    path.iter()
+        .map(|(node, _)| *node)
+        .skip_while(|node| *node != again)
+        .collect()
 }
 
 /// The members of some cycle, each reading the next and the last reading the first.
-pub fn cycle<N: Node>(nodes: impl IntoIterator<Item = N>, reads: impl Fn(N) -> Vec<N>) -> Option<Vec<N>> {
+pub fn cycle<N: Node>(
+    nodes: impl IntoIterator<Item = N>,
+    reads: impl Fn(N) -> Vec<N>,
+) -> Option<Vec<N>> {
     topological_order(nodes, reads).err()
 }
 
@@ -76,7 +87,11 @@ pub fn cycle<N: Node>(nodes: impl IntoIterator<Item = N>, reads: impl Fn(N) -> V
 /// disabled or backing off are not due, so a broken one never holds up those that read it. A node that reads `node`
 /// in turn (possible between refresh groups, whose members read each other both ways) is not waited for either,
 /// or both would wait for ever.
-pub fn may_start<N: Node>(node: N, reads: impl Fn(N) -> Vec<N>, goes_first: impl Fn(N) -> bool) -> bool {
+pub fn may_start<N: Node>(
+    node: N,
+    reads: impl Fn(N) -> Vec<N>,
+    goes_first: impl Fn(N) -> bool,
+) -> bool {
     closure(node, &reads)
         .into_iter()
         .all(|other| other == node || !goes_first(other) || closure(other, &reads).contains(&node))
@@ -87,7 +102,13 @@ mod tests {
     use super::*;
 
     fn graph(edges: &[(i32, i32)]) -> impl Fn(i32) -> Vec<i32> {
-        move |node| edges.iter().filter(|(reader, _)| *reader == node).map(|(_, read)| *read).collect()
+        move |node| {
+            edges
+                .iter()
+                .filter(|(reader, _)| *reader == node)
+                .map(|(_, read)| *read)
+                .collect()
+        }
     }
 
     /// 4 reads 2 and 3, which read 1; 6 reads 5.
@@ -95,16 +116,29 @@ mod tests {
 
     #[test]
     fn closure_finds_everything_below() {
-        assert_eq!(closure(4, graph(&DIAMOND)).into_iter().collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(
+            closure(4, graph(&DIAMOND)).into_iter().collect::<Vec<_>>(),
+            [1, 2, 3]
+        );
         assert!(closure(1, graph(&DIAMOND)).is_empty());
     }
 
     #[test]
     fn order_puts_each_view_after_what_it_reads() {
-        assert_eq!(topological_order(1..=6, graph(&DIAMOND)), Ok(vec![1, 2, 3, 4, 5, 6]));
+        assert_eq!(
+            topological_order(1..=6, graph(&DIAMOND)),
+            Ok(vec![1, 2, 3, 4, 5, 6])
+        );
         let upside_down = [(1, 2), (2, 3), (3, 4)];
-        assert_eq!(topological_order(1..=4, graph(&upside_down)), Ok(vec![4, 3, 2, 1]));
-        assert_eq!(topological_order([1, 3], graph(&[(1, 3)])), Ok(vec![3, 1]), "others are left out");
+        assert_eq!(
+            topological_order(1..=4, graph(&upside_down)),
+            Ok(vec![4, 3, 2, 1])
+        );
+        assert_eq!(
+            topological_order([1, 3], graph(&[(1, 3)])),
+            Ok(vec![3, 1]),
+            "others are left out"
+        );
     }
 
     #[test]
@@ -132,8 +166,14 @@ mod tests {
     #[test]
     fn long_chains_do_not_exhaust_the_stack() {
         let chain = |node: i32| if node > 0 { vec![node - 1] } else { vec![] };
-        assert_eq!(topological_order(0..100_000, chain).map(|order| order.len()), Ok(100_000));
-        assert_eq!(cycle(0..100_000, |node: i32| vec![(node + 1) % 100_000]).map(|cycle| cycle.len()), Some(100_000));
+        assert_eq!(
+            topological_order(0..100_000, chain).map(|order| order.len()),
+            Ok(100_000)
+        );
+        assert_eq!(
+            cycle(0..100_000, |node: i32| vec![(node + 1) % 100_000]).map(|cycle| cycle.len()),
+            Some(100_000)
+        );
         assert_eq!(closure(99_999, chain).len(), 99_999);
     }
 }

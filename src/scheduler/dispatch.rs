@@ -15,8 +15,14 @@ use super::view::UnitId;
 /// How long a ranking serves while there is a backlog.
 const RANKING_LIFETIME: TimeDelta = TimeDelta::milliseconds(50);
 
-/// Ranked units kept in each lane; with more waiting, the rest is ranked again later.
-const RANKED_PER_LANE: usize = 512;
+/// With more units ready than this, a ranking has to serve for a while, even when its useful part is used up.
+const CHEAP_TO_RANK: usize = 1_000;
+
+/// How long, for each unit beyond: several times what ranking it costs, so that ranking stays a small part of the work.
+const SERVICE_PER_UNIT: TimeDelta = TimeDelta::microseconds(5);
+
+/// Of a large backlog, this part is kept ranked in each lane (and no less than [`CHEAP_TO_RANK`] units).
+const RANKED_PART: usize = 16;
 
 /// A refresh to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,12 +39,14 @@ pub struct Dispatcher {
     quick: VecDeque<Lateness>,
     long: VecDeque<Lateness>,
     ranked: Option<Ranked>,
+    look_again: Option<DateTime<Utc>>,
 }
 
-/// For which state of the registry the ranking was made.
+/// For which state of the registry the ranking was made, and until when it has to serve at least.
 #[derive(Debug, Clone, Copy)]
 struct Ranked {
     at: DateTime<Utc>,
+    serves_until: DateTime<Utc>,
     revision: u64,
 }
 
@@ -53,21 +61,34 @@ impl Dispatcher {
         running: Running,
         now: DateTime<Utc>,
     ) -> Option<Start> {
+        self.look_again = None;
         if !lanes.admit(running, Lane::Quick) {
             return None;
         }
         let long_too = lanes.admit(running, Lane::Long);
-        if self.is_stale(registry, now) {
+        if self.is_older_than(RANKING_LIFETIME, now) && self.may_rank(registry, now) {
             self.rank(registry, lanes, now);
         }
         if let Some(start) = self.take(registry, long_too, now) {
             return Some(start);
         }
-        if self.is_changed(registry, now) {
-            self.rank(registry, lanes, now);
-            return self.take(registry, long_too, now);
+        if !self.may_rank(registry, now) {
+            let changed = self.is_changed(registry, now);
+            self.look_again = self
+                .ranked
+                .filter(|_| changed)
+                .map(|ranked| ranked.serves_until);
+            return None;
         }
-        None
+        self.rank(registry, lanes, now);
+        self.take(registry, long_too, now)
+    }
+
+    /// When to ask again although nothing ended and nothing became ready: after a `None` amid a backlog so large that
+    /// it is not ranked anew for every start.
+    #[must_use]
+    pub fn look_again(&self) -> Option<DateTime<Utc>> {
+        self.look_again
     }
 
     /// The most urgent of the admitted lanes. Those that may not start after all are dropped until the next ranking.
@@ -85,7 +106,11 @@ impl Dispatcher {
                     }
                 }
             };
-            let queue = if lane == Lane::Quick { &mut self.quick } else { &mut self.long };
+            let queue = if lane == Lane::Quick {
+                &mut self.quick
+            } else {
+                &mut self.long
+            };
             let unit = queue.pop_front()?.unit();
             if registry.may_start(unit, now) {
                 return Some(Start { unit, lane });
@@ -95,8 +120,13 @@ impl Dispatcher {
 
     fn rank(&mut self, registry: &Registry, lanes: &Lanes, now: DateTime<Utc>) {
         let (mut quick, mut long) = (Vec::new(), Vec::new());
+        let mut seen = 0;
         // What has to wait is left out before the ranking is cut short, or it could crowd out what it waits for.
-        for unit in registry.ready(now).filter(|unit| registry.may_start(*unit, now)) {
+        for unit in registry.ready(now) {
+            seen += 1;
+            if !registry.may_start(unit, now) {
+                continue;
+            }
             let (cost, first_fill) = registry.expected_cost(unit);
             let queue = match lanes.lane(cost, first_fill) {
                 Lane::Quick => &mut quick,
@@ -104,33 +134,52 @@ impl Dispatcher {
             };
             queue.extend(registry.lateness(unit, now));
         }
-        self.quick = most_urgent(quick);
-        self.long = most_urgent(long);
-        self.ranked = Some(Ranked { at: now, revision: registry.revision() });
+        let kept = CHEAP_TO_RANK.max(seen / RANKED_PART);
+        self.quick = most_urgent(quick, kept);
+        self.long = most_urgent(long, kept);
+        let costly = i32::try_from(seen.saturating_sub(CHEAP_TO_RANK)).unwrap_or(i32::MAX);
+        let serves_until = now + SERVICE_PER_UNIT * costly;
+        self.ranked = Some(Ranked {
+            at: now,
+            serves_until,
+            revision: registry.revision(),
+        });
     }
 
+    /// Whether another ranking could differ.
     fn is_changed(&self, registry: &Registry, now: DateTime<Utc>) -> bool {
         self.ranked.is_none_or(|ranked| {
             ranked.revision != registry.revision()
                 || now < ranked.at
-                || registry.next_instant(ranked.at).is_some_and(|instant| instant <= now)
+                || registry
+                    .next_instant(ranked.at)
+                    .is_some_and(|instant| instant <= now)
         })
     }
 
-    fn is_stale(&self, registry: &Registry, now: DateTime<Utc>) -> bool {
-        let old = self.ranked.is_none_or(|ranked| now < ranked.at || now - ranked.at >= RANKING_LIFETIME);
-        old && self.is_changed(registry, now)
+    /// Whether another ranking could differ, and the last has served long enough.
+    fn may_rank(&self, registry: &Registry, now: DateTime<Utc>) -> bool {
+        let served = self
+            .ranked
+            .is_none_or(|ranked| now < ranked.at || now >= ranked.serves_until);
+        served && self.is_changed(registry, now)
+    }
+
+    fn is_older_than(&self, age: TimeDelta, now: DateTime<Utc>) -> bool {
+        self.ranked
+            .is_none_or(|ranked| now < ranked.at || now - ranked.at >= age)
     }
 }
 
-fn most_urgent(mut units: Vec<Lateness>) -> VecDeque<Lateness> {
-    if units.len() > RANKED_PER_LANE {
-        units.select_nth_unstable(RANKED_PER_LANE);
-        units.truncate(RANKED_PER_LANE);
+fn most_urgent(mut units: Vec<Lateness>, kept: usize) -> VecDeque<Lateness> {
+    if units.len() > kept {
+        units.select_nth_unstable(kept);
+        units.truncate(kept);
     }
     units.sort_unstable();
     units.into()
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests;

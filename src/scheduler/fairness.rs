@@ -22,9 +22,19 @@ pub struct Lateness {
 impl Lateness {
     /// The lateness of a unit that is due since `due` and wants a refresh every `period`.
     #[must_use]
-    pub fn new(unit: UnitId, requested: bool, due: DateTime<Utc>, period: Duration, now: DateTime<Utc>) -> Self {
+    pub fn new(
+        unit: UnitId,
+        requested: bool,
+        due: DateTime<Utc>,
+        period: Duration,
+        now: DateTime<Utc>,
+    ) -> Self {
         let late = now.signed_duration_since(due).as_seconds_f64();
-        Self { requested, relative: late / period.max(Duration::from_secs(1)).as_secs_f64(), unit }
+        Self {
+            requested,
+            relative: late / period.max(Duration::from_secs(1)).as_secs_f64(),
+            unit,
+        }
     }
 
     /// The unit.
@@ -94,16 +104,29 @@ mod tests {
 
     #[test]
     fn requests_go_before_everything_due_by_schedule() {
-        assert_eq!(order(vec![late(1, false, 900, 1), late(2, true, 0, 3600)]), [2, 1]);
+        assert_eq!(
+            order(vec![late(1, false, 900, 1), late(2, true, 0, 3600)]),
+            [2, 1]
+        );
     }
 
     #[test]
     fn ties_go_to_the_smaller_id() {
-        assert_eq!(order(vec![late(3, false, 9, 9), late(1, false, 9, 9), late(2, false, 9, 9)]), [1, 2, 3]);
+        assert_eq!(
+            order(vec![
+                late(3, false, 9, 9),
+                late(1, false, 9, 9),
+                late(2, false, 9, 9)
+            ]),
+            [1, 2, 3]
+        );
     }
 
     #[test]
     fn a_period_below_a_second_counts_as_one() {
-        assert_eq!(order(vec![late(1, false, 1, 0), late(2, false, 2, 1)]), [2, 1]);
+        assert_eq!(
+            order(vec![late(1, false, 1, 0), late(2, false, 2, 1)]),
+            [2, 1]
+        );
     }
 }

@@ -27,7 +27,9 @@ impl Interner {
         rate: Option<Duration>,
         cron: Option<(&str, &str)>,
     ) -> Result<Arc<Schedule>, CrontabError> {
-        let cron = cron.map(|(text, zone)| self.crontab(text, zone)).transpose()?;
+        let cron = cron
+            .map(|(text, zone)| self.crontab(text, zone))
+            .transpose()?;
         let schedule = Schedule { rate, cron };
         if let Some(known) = self.schedules.get(&schedule) {
             return Ok(Arc::clone(known));
@@ -42,7 +44,10 @@ impl Interner {
             return Ok(Arc::clone(known));
         }
         let crontab = Arc::new(Crontab::parse(text, zone)?);
-        self.crontabs.entry(zone.into()).or_default().insert(text.into(), Arc::clone(&crontab));
+        self.crontabs
+            .entry(zone.into())
+            .or_default()
+            .insert(text.into(), Arc::clone(&crontab));
         Ok(crontab)
     }
 
@@ -61,12 +66,15 @@ impl Interner {
     /// The name behind a group's number.
     #[must_use]
     pub fn group_name(&self, id: GroupId) -> Option<&str> {
-        self.group_names.get(usize::try_from(id.0).ok()?).map(AsRef::as_ref)
+        self.group_names
+            .get(usize::try_from(id.0).ok()?)
+            .map(AsRef::as_ref)
     }
 
     /// Drops the schedules and crontabs that no view uses any more; worth a call now and then.
     pub fn forget_unused(&mut self) {
-        self.schedules.retain(|schedule| Arc::strong_count(schedule) > 1);
+        self.schedules
+            .retain(|schedule| Arc::strong_count(schedule) > 1);
         self.crontabs.retain(|_, zone| {
             zone.retain(|_, crontab| Arc::strong_count(crontab) > 1);
             !zone.is_empty()
@@ -75,6 +83,7 @@ impl Interner {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
@@ -83,20 +92,35 @@ mod tests {
     #[test]
     fn equal_schedules_are_one() {
         let mut interner = Interner::default();
-        let one = interner.schedule(MINUTE, Some(("0 3 * * *", "UTC"))).unwrap();
-        let same = interner.schedule(MINUTE, Some(("0 3 * * *", "UTC"))).unwrap();
-        let other_zone = interner.schedule(MINUTE, Some(("0 3 * * *", "Europe/Berlin"))).unwrap();
+        let one = interner
+            .schedule(MINUTE, Some(("0 3 * * *", "UTC")))
+            .unwrap();
+        let same = interner
+            .schedule(MINUTE, Some(("0 3 * * *", "UTC")))
+            .unwrap();
+        let other_zone = interner
+            .schedule(MINUTE, Some(("0 3 * * *", "Europe/Berlin")))
+            .unwrap();
         let no_rate = interner.schedule(None, Some(("0 3 * * *", "UTC"))).unwrap();
         assert!(Arc::ptr_eq(&one, &same));
         assert!(!Arc::ptr_eq(&one, &other_zone));
-        assert!(Arc::ptr_eq(one.cron.as_ref().unwrap(), no_rate.cron.as_ref().unwrap()));
+        assert!(Arc::ptr_eq(
+            one.cron.as_ref().unwrap(),
+            no_rate.cron.as_ref().unwrap()
+        ));
     }
 
     #[test]
     fn what_no_view_uses_is_forgotten() {
         let mut interner = Interner::default();
-        let kept = interner.schedule(MINUTE, Some(("0 3 * * *", "UTC"))).unwrap();
-        drop(interner.schedule(MINUTE, Some(("0 4 * * *", "UTC"))).unwrap());
+        let kept = interner
+            .schedule(MINUTE, Some(("0 3 * * *", "UTC")))
+            .unwrap();
+        drop(
+            interner
+                .schedule(MINUTE, Some(("0 4 * * *", "UTC")))
+                .unwrap(),
+        );
         interner.forget_unused();
         assert_eq!(interner.schedules.len(), 1);
         assert_eq!(interner.crontabs["UTC"].len(), 1);
@@ -108,7 +132,11 @@ mod tests {
     #[test]
     fn a_bad_crontab_is_an_error_and_leaves_nothing_behind() {
         let mut interner = Interner::default();
-        assert!(interner.schedule(MINUTE, Some(("75 * * * *", "UTC"))).is_err());
+        assert!(
+            interner
+                .schedule(MINUTE, Some(("75 * * * *", "UTC")))
+                .is_err()
+        );
         assert!(interner.schedules.is_empty() && interner.crontabs.is_empty());
     }
 

@@ -55,8 +55,14 @@ impl Lanes {
     #[must_use]
     pub fn new(workers: usize, long_workers: Option<usize>, quick_up_to: Duration) -> Self {
         let workers = workers.max(1);
-        let long_workers = long_workers.unwrap_or(workers.saturating_sub(1)).clamp(1, workers);
-        Self { workers, long_workers, quick_up_to }
+        let long_workers = long_workers
+            .unwrap_or(workers.saturating_sub(1))
+            .clamp(1, workers);
+        Self {
+            workers,
+            long_workers,
+            quick_up_to,
+        }
     }
 
     /// The lane for a refresh of this expected cost in milliseconds.
@@ -75,7 +81,8 @@ impl Lanes {
     /// Whether one more refresh of this lane may start now.
     #[must_use]
     pub fn admit(&self, running: Running, lane: Lane) -> bool {
-        running.quick + running.long < self.workers && (lane == Lane::Quick || running.long < self.long_workers)
+        running.quick + running.long < self.workers
+            && (lane == Lane::Quick || running.long < self.long_workers)
     }
 
     /// The pool's size.

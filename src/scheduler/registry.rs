@@ -8,23 +8,16 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use super::dependencies;
 use super::fairness::Lateness;
-use super::schedule::{self, CLOCK_TOLERANCE, Due, Failure};
-use super::spread;
+use super::schedule::{CLOCK_TOLERANCE, Failure};
 use super::view::{GroupId, UnitId, View};
 
-/// Where a unit stands in the order of starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
-    /// Since when it is due; lateness counts from here.
-    due: DateTime<Utc>,
-    /// From when on it may start: `due`, or when the registry learnt of it, or later if spread or postponed.
-    ready_at: DateTime<Utc>,
-    requested: bool,
-}
+mod places;
+
+use places::Place;
 
 /// A view that is being refreshed.
 #[derive(Debug, Clone, Copy)]
@@ -83,7 +76,11 @@ impl Registry {
         if let Some(group) = view.group {
             self.groups.entry(group).or_default().insert(id);
         }
-        let before = self.views.insert(id, view).map(|old| unit_of(&old)).filter(|old| *old != unit);
+        let before = self
+            .views
+            .insert(id, view)
+            .map(|old| unit_of(&old))
+            .filter(|old| *old != unit);
         if let Some(before) = before {
             self.leave(before, id, now);
         }
@@ -100,7 +97,9 @@ impl Registry {
     /// Notes the present; if the clock was set back since the last call, everything is reckoned anew and the answer
     /// is true. (Then much may be due at once: see [`Registry::spread_overdue`].)
     pub fn observe(&mut self, now: DateTime<Utc>) -> bool {
-        let set_back = self.last_observed.is_some_and(|last| last.signed_duration_since(now) > CLOCK_TOLERANCE);
+        let set_back = self
+            .last_observed
+            .is_some_and(|last| last.signed_duration_since(now) > CLOCK_TOLERANCE);
         if set_back {
             self.clock_stepped_back(now);
         }
@@ -118,33 +117,11 @@ impl Registry {
         }
     }
 
-    /// Gives what is overdue start times within a window, so that a restart is no storm: the latest first, requests
-    /// and as many as there are workers at once, none later than a view that reads it.
-    pub fn spread_overdue(&mut self, now: DateTime<Utc>, window: Duration, workers: usize) {
-        let mut overdue: Vec<Lateness> = self.ready(now).filter_map(|unit| self.lateness(unit, now)).collect();
-        overdue.retain(|lateness| !self.places[&lateness.unit()].requested);
-        overdue.sort_unstable();
-        let periods: Vec<Duration> = overdue.iter().map(|lateness| self.period(lateness.unit())).collect();
-        let delays = spread::delays(&periods, window, workers);
-        let mut starts: HashMap<UnitId, DateTime<Utc>> = overdue
-            .iter()
-            .zip(delays)
-            .map(|(lateness, delay)| (lateness.unit(), now + TimeDelta::from_std(delay).unwrap_or_default()))
-            .collect();
-        for lateness in &overdue {
-            let start = starts[&lateness.unit()];
-            for read in dependencies::closure(lateness.unit(), |unit| self.units_read_by(unit)) {
-                starts.entry(read).and_modify(|other| *other = (*other).min(start));
-            }
-        }
-        for (unit, start) in starts {
-            self.move_start(unit, start);
-        }
-    }
-
     /// The units that may start as far as their time goes, the longest waiting first.
     pub fn ready(&self, now: DateTime<Utc>) -> impl Iterator<Item = UnitId> + '_ {
-        self.order.range(..=(now, UnitId::MAX)).map(|(_, unit)| *unit)
+        self.order
+            .range(..=(now, UnitId::MAX))
+            .map(|(_, unit)| *unit)
     }
 
     /// The first instant after `now` at which a unit becomes ready: how long to sleep if nothing else happens.
@@ -163,7 +140,10 @@ impl Registry {
         let Some(place) = self.places.get(&unit).filter(|place| place.ready_at <= now) else {
             return false;
         };
-        let goes_first = |other: UnitId| self.busy_since(other, now).is_some_and(|since| since <= place.ready_at);
+        let goes_first = |other: UnitId| {
+            self.busy_since(other, now)
+                .is_some_and(|since| since <= place.ready_at)
+        };
         dependencies::may_start(unit, |unit| self.units_read_by(unit), goes_first)
     }
 
@@ -173,7 +153,15 @@ impl Registry {
             return Vec::new();
         };
         let views = self.startable_members(unit);
-        self.running.extend(views.iter().map(|id| (*id, Run { unit, ready_at: place.ready_at })));
+        self.running.extend(views.iter().map(|id| {
+            (
+                *id,
+                Run {
+                    unit,
+                    ready_at: place.ready_at,
+                },
+            )
+        }));
         self.revision += 1;
         views
     }
@@ -190,9 +178,17 @@ impl Registry {
                 view.avg_cost_ms = outcome.avg_cost_ms;
             }
         }
-        let ended: Vec<i32> = self.running.extract_if(|_, run| run.unit == unit).map(|(id, _)| id).collect();
-        let units: BTreeSet<UnitId> =
-            ended.iter().filter_map(|id| self.views.get(id)).map(unit_of).chain([unit]).collect();
+        let ended: Vec<i32> = self
+            .running
+            .extract_if(|_, run| run.unit == unit)
+            .map(|(id, _)| id)
+            .collect();
+        let units: BTreeSet<UnitId> = ended
+            .iter()
+            .filter_map(|id| self.views.get(id))
+            .map(unit_of)
+            .chain([unit])
+            .collect();
         for unit in units {
             self.place(unit, now);
         }
@@ -201,7 +197,11 @@ impl Registry {
     /// Ends a run that did nothing (say, another daemon holds the lock) and looks at the unit again at `until`.
     pub fn postpone(&mut self, unit: UnitId, until: DateTime<Utc>, now: DateTime<Utc>) {
         self.finish(unit, &[], now);
-        if self.places.get(&unit).is_some_and(|place| place.ready_at < until) {
+        if self
+            .places
+            .get(&unit)
+            .is_some_and(|place| place.ready_at < until)
+        {
             self.move_start(unit, until);
         }
     }
@@ -210,20 +210,28 @@ impl Registry {
     #[must_use]
     pub fn lateness(&self, unit: UnitId, now: DateTime<Utc>) -> Option<Lateness> {
         let place = self.places.get(&unit)?;
-        Some(Lateness::new(unit, place.requested, place.due, self.period(unit), now))
+        Some(Lateness::new(
+            unit,
+            place.requested,
+            place.due,
+            self.period(unit),
+            now,
+        ))
     }
 
     /// What a unit's refresh will take in milliseconds as far as that was ever measured, and whether it fills some
     /// view for the first time.
     #[must_use]
     pub fn expected_cost(&self, unit: UnitId) -> (Option<f32>, bool) {
-        self.members(unit).filter(|view| is_on(view)).fold((None, false), |(cost, first), view| {
-            let cost = match (cost, view.avg_cost_ms) {
-                (Some(a), Some(b)) => Some(a + b),
-                (a, b) => a.or(b),
-            };
-            (cost, first || view.state.last_refresh.is_none())
-        })
+        self.members(unit)
+            .filter(|view| is_on(view))
+            .fold((None, false), |(cost, first), view| {
+                let cost = match (cost, view.avg_cost_ms) {
+                    (Some(a), Some(b)) => Some(a + b),
+                    (a, b) => a.or(b),
+                };
+                (cost, first || view.state.last_refresh.is_none())
+            })
     }
 
     /// Since when a unit is due, or from when on it will be.
@@ -274,94 +282,63 @@ impl Registry {
 
     fn members(&self, unit: UnitId) -> impl Iterator<Item = &View> {
         let (single, group) = match unit {
-            UnitId::View(id) => (self.views.get(&id).filter(|view| view.group.is_none()), None),
+            UnitId::View(id) => (
+                self.views.get(&id).filter(|view| view.group.is_none()),
+                None,
+            ),
             UnitId::Group(group) => (None, self.groups.get(&group)),
         };
-        single.into_iter().chain(group.into_iter().flatten().filter_map(|id| self.views.get(id)))
+        single.into_iter().chain(
+            group
+                .into_iter()
+                .flatten()
+                .filter_map(|id| self.views.get(id)),
+        )
     }
 
     fn startable_members(&self, unit: UnitId) -> Vec<i32> {
-        let members: Vec<i32> = self.members(unit).filter(|view| is_on(view)).map(|view| view.id).collect();
-        let reads = |id: i32| self.views.get(&id).map(|view| view.depends_on.to_vec()).unwrap_or_default();
+        let members: Vec<i32> = self
+            .members(unit)
+            .filter(|view| is_on(view))
+            .map(|view| view.id)
+            .collect();
+        let reads = |id: i32| {
+            self.views
+                .get(&id)
+                .map(|view| view.depends_on.to_vec())
+                .unwrap_or_default()
+        };
         // Cycles are refused when views are created; should there be one, any order is as good.
         dependencies::topological_order(members.iter().copied(), reads).unwrap_or(members)
     }
 
     fn units_read_by(&self, unit: UnitId) -> Vec<UnitId> {
         let read = self.members(unit).flat_map(|view| view.depends_on.iter());
-        read.filter_map(|id| self.unit(*id)).filter(|read| *read != unit).collect()
+        read.filter_map(|id| self.unit(*id))
+            .filter(|read| *read != unit)
+            .collect()
     }
 
     fn period(&self, unit: UnitId) -> Duration {
-        self.members(unit).map(|view| view.schedule.period()).min().unwrap_or_default()
+        self.members(unit)
+            .map(|view| view.schedule.period())
+            .min()
+            .unwrap_or_default()
     }
 
     /// Since when a unit is running or ready.
     fn busy_since(&self, unit: UnitId, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let running = self.members(unit).filter_map(|view| self.running.get(&view.id)).map(|run| run.ready_at).min();
-        let ready = self.places.get(&unit).map(|place| place.ready_at).filter(|ready_at| *ready_at <= now);
+        let running = self
+            .members(unit)
+            .filter_map(|view| self.running.get(&view.id))
+            .map(|run| run.ready_at)
+            .min();
+        let ready = self
+            .places
+            .get(&unit)
+            .map(|place| place.ready_at)
+            .filter(|ready_at| *ready_at <= now);
         running.or(ready)
-    }
-
-    fn leave(&mut self, unit: UnitId, id: i32, now: DateTime<Utc>) {
-        if let UnitId::Group(group) = unit
-            && let Some(members) = self.groups.get_mut(&group)
-        {
-            members.remove(&id);
-            if members.is_empty() {
-                self.groups.remove(&group);
-            }
-        }
-        self.place(unit, now);
-    }
-
-    /// Puts a unit where it belongs now. One whose due instant did not change keeps its start, so that re-reading
-    /// the dictionary undoes neither spreading nor its turn.
-    fn place(&mut self, unit: UnitId, now: DateTime<Utc>) {
-        let before = self.unplace(unit);
-        self.revision += 1;
-        let Some((due, requested)) = self.unit_due(unit, now) else {
-            return;
-        };
-        let ready_at = match before {
-            Some(before) if before.due == due && before.requested == requested => before.ready_at,
-            _ => due.max(now),
-        };
-        self.places.insert(unit, Place { due, ready_at, requested });
-        self.order.insert((ready_at, unit));
-    }
-
-    fn unplace(&mut self, unit: UnitId) -> Option<Place> {
-        let place = self.places.remove(&unit)?;
-        self.order.remove(&(place.ready_at, unit));
-        Some(place)
-    }
-
-    fn move_start(&mut self, unit: UnitId, ready_at: DateTime<Utc>) {
-        if let Some(place) = self.unplace(unit) {
-            self.places.insert(unit, Place { ready_at, ..place });
-            self.order.insert((ready_at, unit));
-            self.revision += 1;
-        }
-    }
-
-    /// The earliest due instant of a unit's members, but, since they succeed or fail together, not before any
-    /// member's retry; and whether a request is pending. `None` while running and if never.
-    fn unit_due(&self, unit: UnitId, now: DateTime<Utc>) -> Option<(DateTime<Utc>, bool)> {
-        let mut due: Option<DateTime<Utc>> = None;
-        let mut held: Option<DateTime<Utc>> = None;
-        let mut requested = false;
-        for view in self.members(unit) {
-            if self.running.contains_key(&view.id) {
-                return None;
-            }
-            if let Due::At(instant) = schedule::next_due(&view.schedule, &view.state, self.longest_backoff, now) {
-                due = Some(due.map_or(instant, |due| due.min(instant)));
-                requested |= schedule::request_due(&view.state, now).is_some();
-                held = held.max(schedule::held_until(&view.state, self.longest_backoff, now));
-            }
-        }
-        due.map(|due| (held.map_or(due, |held| due.max(held)), requested))
     }
 }
 
@@ -374,4 +351,5 @@ fn is_on(view: &View) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests;

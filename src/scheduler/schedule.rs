@@ -36,7 +36,12 @@ impl Schedule {
     #[must_use]
     pub fn period(&self) -> Duration {
         let cron = self.cron.as_ref().map(|cron| cron.interval());
-        self.rate.into_iter().chain(cron).min().unwrap_or(UNSCHEDULED_PERIOD).max(Duration::from_secs(1))
+        self.rate
+            .into_iter()
+            .chain(cron)
+            .min()
+            .unwrap_or(UNSCHEDULED_PERIOD)
+            .max(Duration::from_secs(1))
     }
 
     /// When a view refreshed at `last` is due again.
@@ -101,7 +106,12 @@ pub enum Idle {
 /// - Failing: not before its retry. A retry further away than `longest_backoff` can't be meant (again the clock was
 ///   set back) and is ignored.
 #[must_use]
-pub fn next_due(schedule: &Schedule, state: &ViewState, longest_backoff: Duration, now: DateTime<Utc>) -> Due {
+pub fn next_due(
+    schedule: &Schedule,
+    state: &ViewState,
+    longest_backoff: Duration,
+    now: DateTime<Utc>,
+) -> Due {
     if !state.enabled {
         return Due::Never(Idle::Disabled);
     }
@@ -134,12 +144,25 @@ pub fn request_due(state: &ViewState, now: DateTime<Utc>) -> Option<DateTime<Utc
 
 /// Until when failures keep the view from being refreshed.
 #[must_use]
-pub fn held_until(state: &ViewState, longest_backoff: Duration, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let farthest = later(now, longest_backoff).checked_add_signed(CLOCK_TOLERANCE).unwrap_or(DateTime::<Utc>::MAX_UTC);
-    state.failure.map(|failure| failure.retry_at).filter(|retry_at| *retry_at <= farthest)
+pub fn held_until(
+    state: &ViewState,
+    longest_backoff: Duration,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let farthest = later(now, longest_backoff)
+        .checked_add_signed(CLOCK_TOLERANCE)
+        .unwrap_or(DateTime::<Utc>::MAX_UTC);
+    state
+        .failure
+        .map(|failure| failure.retry_at)
+        .filter(|retry_at| *retry_at <= farthest)
 }
 
-fn scheduled_due(schedule: &Schedule, state: &ViewState, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+fn scheduled_due(
+    schedule: &Schedule,
+    state: &ViewState,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
     if schedule.is_empty() {
         return None;
     }
@@ -159,8 +182,12 @@ fn earliest(a: Option<DateTime<Utc>>, b: Option<DateTime<Utc>>) -> Option<DateTi
 }
 
 fn later(instant: DateTime<Utc>, by: Duration) -> DateTime<Utc> {
-    TimeDelta::from_std(by).ok().and_then(|by| instant.checked_add_signed(by)).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    TimeDelta::from_std(by)
+        .ok()
+        .and_then(|by| instant.checked_add_signed(by))
+        .unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests;

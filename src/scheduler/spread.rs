@@ -34,7 +34,10 @@ mod tests {
     #[test]
     fn what_fits_into_the_pool_is_not_delayed() {
         for count in 0..=4 {
-            assert_eq!(delays(&vec![HOUR; count], WINDOW, 4), vec![Duration::ZERO; count]);
+            assert_eq!(
+                delays(&vec![HOUR; count], WINDOW, 4),
+                vec![Duration::ZERO; count]
+            );
         }
     }
 
@@ -48,7 +51,9 @@ mod tests {
 
     #[test]
     fn none_is_delayed_by_more_than_its_period() {
-        let periods: Vec<Duration> = (0..1_000).map(|id| Duration::from_secs(1 + id % 20)).collect();
+        let periods: Vec<Duration> = (0..1_000)
+            .map(|id| Duration::from_secs(1 + id % 20))
+            .collect();
         for (delay, period) in delays(&periods, WINDOW, 4).into_iter().zip(&periods) {
             assert!(delay <= *period && delay <= WINDOW);
         }

@@ -4,7 +4,9 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CrontabError {
     /// There is no text.
-    #[error("the crontab is empty: write five fields (minute hour day month weekday), e.g. \"*/15 * * * *\"")]
+    #[error(
+        "the crontab is empty: write five fields (minute hour day month weekday), e.g. \"*/15 * * * *\""
+    )]
     Empty,
     /// Too few or too many fields.
     #[error("a crontab has five fields (minute hour day month weekday); this has {}", counted(*.0))]

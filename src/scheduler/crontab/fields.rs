@@ -19,18 +19,39 @@ struct Kind {
     names: &'static [&'static str],
 }
 
-const MINUTE: Kind =
-    Kind { name: "1 (minute)", min: 0, max: 59, range: "0-59", allowed: "0-59", names: &[] };
-const HOUR: Kind = Kind { name: "2 (hour)", min: 0, max: 23, range: "0-23", allowed: "0-23", names: &[] };
-const DAY: Kind =
-    Kind { name: "3 (day of month)", min: 1, max: 31, range: "1-31", allowed: "1-31", names: &[] };
+const MINUTE: Kind = Kind {
+    name: "1 (minute)",
+    min: 0,
+    max: 59,
+    range: "0-59",
+    allowed: "0-59",
+    names: &[],
+};
+const HOUR: Kind = Kind {
+    name: "2 (hour)",
+    min: 0,
+    max: 23,
+    range: "0-23",
+    allowed: "0-23",
+    names: &[],
+};
+const DAY: Kind = Kind {
+    name: "3 (day of month)",
+    min: 1,
+    max: 31,
+    range: "1-31",
+    allowed: "1-31",
+    names: &[],
+};
 const MONTH: Kind = Kind {
     name: "4 (month)",
     min: 1,
     max: 12,
     range: "1-12",
     allowed: "1-12, jan-dec",
-    names: &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
+    names: &[
+        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+    ],
 };
 /// Both 0 and 7 are Sunday.
 const WEEKDAY: Kind = Kind {
@@ -73,7 +94,11 @@ pub(super) struct Fields {
 
 impl Fields {
     pub(super) fn parse(text: &str) -> Result<Self, CrontabError> {
-        let text = if text.starts_with('@') { shorthand(text)? } else { text };
+        let text = if text.starts_with('@') {
+            shorthand(text)?
+        } else {
+            text
+        };
         let fields: Vec<&str> = text.split_whitespace().collect();
         let [minute, hour, day, month, weekday] = fields[..] else {
             return Err(if fields.is_empty() {
@@ -98,9 +123,16 @@ impl Fields {
     pub(super) fn to_cron(&self) -> Result<Vec<cron::Schedule>, CrontabError> {
         let day = list(self.day, &DAY, 0);
         // The crate numbers weekdays from 1 = Sunday.
-        let weekday = if self.weekday == Values(0b111_1111) { "*".to_owned() } else { list(self.weekday, &WEEKDAY, 1) };
+        let weekday = if self.weekday == Values(0b111_1111) {
+            "*".to_owned()
+        } else {
+            list(self.weekday, &WEEKDAY, 1)
+        };
         if self.either_day_suffices {
-            Ok(vec![self.to_one_cron(&day, "*")?, self.to_one_cron("*", &weekday)?])
+            Ok(vec![
+                self.to_one_cron(&day, "*")?,
+                self.to_one_cron("*", &weekday)?,
+            ])
         } else {
             Ok(vec![self.to_one_cron(&day, &weekday)?])
         }
@@ -111,8 +143,10 @@ impl Fields {
         let hour = list(self.hour, &HOUR, 0);
         let month = list(self.month, &MONTH, 0);
         let text = format!("0 {minute} {hour} {day} {month} {weekday}");
-        cron::Schedule::from_str(&text)
-            .map_err(|error| CrontabError::Untranslatable { text, reason: error.to_string() })
+        cron::Schedule::from_str(&text).map_err(|error| CrontabError::Untranslatable {
+            text,
+            reason: error.to_string(),
+        })
     }
 }
 
@@ -199,12 +233,19 @@ impl Kind {
             .and_then(|step| step.parse::<u16>().ok())
             .filter(|step| *step > 0)
             .map(usize::from)
-            .ok_or_else(|| CrontabError::BadStep { field: self.name, text: item.to_owned() })
+            .ok_or_else(|| CrontabError::BadStep {
+                field: self.name,
+                text: item.to_owned(),
+            })
     }
 
     /// One number or name; `item` is what messages show if this part alone is empty.
     fn value(&self, text: &str, item: &str) -> Result<u8, CrontabError> {
-        if let Some(index) = self.names.iter().position(|name| name.eq_ignore_ascii_case(text)) {
+        if let Some(index) = self
+            .names
+            .iter()
+            .position(|name| name.eq_ignore_ascii_case(text))
+        {
             return Ok(self.min + u8::try_from(index).unwrap_or(self.max));
         }
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -215,13 +256,24 @@ impl Kind {
                 allowed: self.allowed,
             });
         }
-        text.parse::<u8>().ok().filter(|value| (self.min..=self.max).contains(value)).ok_or_else(|| {
-            CrontabError::OutOfRange { field: self.name, text: text.to_owned(), allowed: self.range }
-        })
+        text.parse::<u8>()
+            .ok()
+            .filter(|value| (self.min..=self.max).contains(value))
+            .ok_or_else(|| CrontabError::OutOfRange {
+                field: self.name,
+                text: text.to_owned(),
+                allowed: self.range,
+            })
     }
 
     fn backwards(&self, item: &str, first: u8, last: u8) -> CrontabError {
-        let part = |from: u8, to: u8| if from == to { from.to_string() } else { format!("{from}-{to}") };
+        let part = |from: u8, to: u8| {
+            if from == to {
+                from.to_string()
+            } else {
+                format!("{from}-{to}")
+            }
+        };
         CrontabError::Backwards {
             field: self.name,
             text: item.to_owned(),

@@ -1,17 +1,20 @@
 //! Five-field crontabs in a time zone, with the meaning that Vixie cron (Debian's) gives them.
 //!
 //! The `cron` crate finds the next matching wall-clock value; it is no Unix cron (six fields, weekdays from 1, day
-//! of month and weekday ANDed, runs lost or doubled when the clocks change), so the fields are parsed here and the
-//! mapping of wall-clock values to instants is in [`wall_clock`].
+//! of month and weekday both required, runs lost or doubled when the clocks change), so the fields are parsed here and the
+//! mapping of wall-clock values to instants is in `wall_clock.rs`.
 //!
 //! *Days.* Where both the day of the month and the weekday are restricted (neither field starts with `*`), a day
 //! matches if either does; otherwise both must.
 //!
-//! *Clock changes.* See [`wall_clock`].
+//! *Clock changes.* A run in a skipped hour happens once, right after the gap; in a doubled hour once, in the first
+//! pass. Wildcard times (minute or hour field starts with `*`) follow real time instead: they run in both passes, and
+//! with a wildcard hour they don't make up for skipped values. The details are in `wall_clock.rs`.
 
 mod error;
 mod fields;
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod oracle;
 mod wall_clock;
 mod zone;
@@ -52,10 +55,19 @@ impl Crontab {
         let fields = Fields::parse(text)?;
         let wall = WallSchedule {
             dates: fields.to_cron()?,
-            clock_change: ClockChange::of(fields.minute_starts_with_star, fields.hour_starts_with_star),
+            clock_change: ClockChange::of(
+                fields.minute_starts_with_star,
+                fields.hour_starts_with_star,
+            ),
         };
-        let interval = estimate_interval(&wall).ok_or_else(|| CrontabError::NeverOccurs(text.to_owned()))?;
-        Ok(Self { text: text.into(), zone, wall, interval })
+        let interval =
+            estimate_interval(&wall).ok_or_else(|| CrontabError::NeverOccurs(text.to_owned()))?;
+        Ok(Self {
+            text: text.into(),
+            zone,
+            wall,
+            interval,
+        })
     }
 
     /// The first instant strictly after `after` at which this crontab runs; `None` past the year 2100.
@@ -103,12 +115,17 @@ impl Hash for Crontab {
 ///
 /// A run may be 40 years away (29 February on a Sunday, across 2100), so the search starts long ago.
 fn estimate_interval(wall: &WallSchedule) -> Option<Duration> {
-    let start: NaiveDateTime = Utc.with_ymd_and_hms(1999, 12, 31, 23, 59, 59).single()?.naive_utc();
+    let start: NaiveDateTime = Utc
+        .with_ymd_and_hms(1999, 12, 31, 23, 59, 59)
+        .single()?
+        .naive_utc();
     let first = wall.next_wall(start)?;
     let mut last = first;
     let mut runs = 0;
     while runs < ESTIMATE_RUNS {
-        let Some(next) = wall.next_wall(last) else { break };
+        let Some(next) = wall.next_wall(last) else {
+            break;
+        };
         last = next;
         runs += 1;
     }
@@ -117,4 +134,5 @@ fn estimate_interval(wall: &WallSchedule) -> Option<Duration> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests;

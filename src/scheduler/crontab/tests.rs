@@ -4,7 +4,11 @@ use chrono_tz::Tz;
 use super::*;
 
 fn utc(text: &str) -> DateTime<Utc> {
-    let text = if text.len() == 16 { format!("{text}:00") } else { text.to_owned() };
+    let text = if text.len() == 16 {
+        format!("{text}:00")
+    } else {
+        text.to_owned()
+    };
     format!("{}Z", text.replace(' ', "T")).parse().unwrap()
 }
 
@@ -16,7 +20,11 @@ fn runs(text: &str, zone: &str, after: &str, count: usize) -> Vec<String> {
     for _ in 0..count {
         let next = crontab.next_after(at).unwrap();
         assert!(next > at, "{text}: {next} is not after {at}");
-        found.push(next.with_timezone(&crontab.zone()).format("%m-%d %H:%M %:z").to_string());
+        found.push(
+            next.with_timezone(&crontab.zone())
+                .format("%m-%d %H:%M %:z")
+                .to_string(),
+        );
         at = next;
     }
     found
@@ -38,7 +46,12 @@ fn each_field_takes_stars_lists_ranges_and_steps() {
     );
     assert_eq!(
         runs("0 8-18/5 * * *", "UTC", "2026-01-01 00:00", 4),
-        ["01-01 08:00 +00:00", "01-01 13:00 +00:00", "01-01 18:00 +00:00", "01-02 08:00 +00:00"]
+        [
+            "01-01 08:00 +00:00",
+            "01-01 13:00 +00:00",
+            "01-01 18:00 +00:00",
+            "01-02 08:00 +00:00"
+        ]
     );
 }
 
@@ -55,12 +68,29 @@ fn months_and_weekdays_have_names_in_any_case() {
 fn sunday_is_0_and_7_and_ends_a_week() {
     let sundays = runs("0 0 * * 0", "UTC", "2026-01-01 00:00", 5);
     assert_eq!(sundays[0], "01-04 00:00 +00:00");
-    for same in ["0 0 * * 7", "0 0 * * sun", "0 0 * * SUN", "0 0 * * 7-7", "0 0 * * */7", "@weekly"] {
+    for same in [
+        "0 0 * * 7",
+        "0 0 * * sun",
+        "0 0 * * SUN",
+        "0 0 * * 7-7",
+        "0 0 * * */7",
+        "@weekly",
+    ] {
         assert_eq!(runs(same, "UTC", "2026-01-01 00:00", 5), sundays, "{same}");
     }
     let weekend = runs("0 0 * * 5-7", "UTC", "2026-01-01 00:00", 4);
-    assert_eq!(weekend[..3], ["01-02 00:00 +00:00", "01-03 00:00 +00:00", "01-04 00:00 +00:00"]);
-    assert_eq!(runs("0 0 * * fri-sun", "UTC", "2026-01-01 00:00", 4), weekend);
+    assert_eq!(
+        weekend[..3],
+        [
+            "01-02 00:00 +00:00",
+            "01-03 00:00 +00:00",
+            "01-04 00:00 +00:00"
+        ]
+    );
+    assert_eq!(
+        runs("0 0 * * fri-sun", "UTC", "2026-01-01 00:00", 4),
+        weekend
+    );
 }
 
 #[test]
@@ -68,7 +98,12 @@ fn weekday_steps_count_from_sunday_0_to_7_as_in_debian() {
     // Sunday 0, Tuesday, Thursday, Saturday.
     assert_eq!(
         runs("0 0 * * */2", "UTC", "2026-01-03 12:00", 4),
-        ["01-04 00:00 +00:00", "01-06 00:00 +00:00", "01-08 00:00 +00:00", "01-10 00:00 +00:00"]
+        [
+            "01-04 00:00 +00:00",
+            "01-06 00:00 +00:00",
+            "01-08 00:00 +00:00",
+            "01-10 00:00 +00:00"
+        ]
     );
 }
 
@@ -96,7 +131,11 @@ fn two_restricted_day_fields_are_alternatives() {
     // The 13th (a Tuesday) or any Friday.
     assert_eq!(
         runs("0 0 13 * fri", "UTC", "2026-01-08 12:00", 3),
-        ["01-09 00:00 +00:00", "01-13 00:00 +00:00", "01-16 00:00 +00:00"]
+        [
+            "01-09 00:00 +00:00",
+            "01-13 00:00 +00:00",
+            "01-16 00:00 +00:00"
+        ]
     );
     // A field that starts with `*` restricts besides the other: odd days that are Fridays.
     assert_eq!(
@@ -108,10 +147,19 @@ fn two_restricted_day_fields_are_alternatives() {
 #[test]
 fn leap_days_come_when_they_exist() {
     let crontab = Crontab::in_zone("0 0 29 2 *", Tz::UTC).unwrap();
-    assert_eq!(crontab.next_after(utc("2026-01-01 00:00")), Some(utc("2028-02-29 00:00")));
-    assert_eq!(crontab.next_after(utc("2028-02-29 00:00")), Some(utc("2032-02-29 00:00")));
+    assert_eq!(
+        crontab.next_after(utc("2026-01-01 00:00")),
+        Some(utc("2028-02-29 00:00"))
+    );
+    assert_eq!(
+        crontab.next_after(utc("2028-02-29 00:00")),
+        Some(utc("2032-02-29 00:00"))
+    );
     let last_of_century = crontab.next_after(utc("2096-02-29 00:00"));
-    assert_eq!(last_of_century, None, "2100 is no leap year, and the horizon ends there");
+    assert_eq!(
+        last_of_century, None,
+        "2100 is no leap year, and the horizon ends there"
+    );
 }
 
 #[test]
@@ -121,18 +169,29 @@ fn next_is_strictly_after_even_by_a_nanosecond() {
     let nanosecond = chrono::TimeDelta::nanoseconds(1);
     assert_eq!(crontab.next_after(noon - nanosecond), Some(noon));
     assert_eq!(crontab.next_after(noon), Some(utc("2026-01-02 12:00")));
-    assert_eq!(crontab.next_after(noon + nanosecond), Some(utc("2026-01-02 12:00")));
+    assert_eq!(
+        crontab.next_after(noon + nanosecond),
+        Some(utc("2026-01-02 12:00"))
+    );
 }
 
 #[test]
 fn berlin_spring_runs_what_was_skipped_once_right_after_the_gap() {
     assert_eq!(
         runs("30 2 * * *", "Europe/Berlin", "2026-03-28 00:00", 3),
-        ["03-28 02:30 +01:00", "03-29 03:00 +02:00", "03-30 02:30 +02:00"]
+        [
+            "03-28 02:30 +01:00",
+            "03-29 03:00 +02:00",
+            "03-30 02:30 +02:00"
+        ]
     );
     assert_eq!(
         runs("0,30 2,3 * * *", "Europe/Berlin", "2026-03-28 22:00", 3),
-        ["03-29 03:00 +02:00", "03-29 03:30 +02:00", "03-30 02:00 +02:00"],
+        [
+            "03-29 03:00 +02:00",
+            "03-29 03:30 +02:00",
+            "03-30 02:00 +02:00"
+        ],
         "two skipped and one regular run at the same instant are one"
     );
     assert_eq!(
@@ -146,7 +205,11 @@ fn berlin_spring_runs_what_was_skipped_once_right_after_the_gap() {
 fn berlin_spring_leaves_hourly_jobs_in_their_rhythm() {
     assert_eq!(
         runs("30 * * * *", "Europe/Berlin", "2026-03-29 00:00", 3),
-        ["03-29 01:30 +01:00", "03-29 03:30 +02:00", "03-29 04:30 +02:00"]
+        [
+            "03-29 01:30 +01:00",
+            "03-29 03:30 +02:00",
+            "03-29 04:30 +02:00"
+        ]
     );
 }
 
@@ -183,8 +246,14 @@ fn berlin_autumn_runs_fixed_times_once_and_wildcards_through() {
 #[test]
 fn berlin_autumn_asked_within_the_second_pass_looks_forward_only() {
     // 01:15 UTC is 02:15 for the second time.
-    assert_eq!(runs("30 2 * * *", "Europe/Berlin", "2026-10-25 01:15", 1), ["10-26 02:30 +01:00"]);
-    assert_eq!(runs("*/30 * * * *", "Europe/Berlin", "2026-10-25 01:15", 1), ["10-25 02:30 +01:00"]);
+    assert_eq!(
+        runs("30 2 * * *", "Europe/Berlin", "2026-10-25 01:15", 1),
+        ["10-26 02:30 +01:00"]
+    );
+    assert_eq!(
+        runs("*/30 * * * *", "Europe/Berlin", "2026-10-25 01:15", 1),
+        ["10-25 02:30 +01:00"]
+    );
 }
 
 #[test]
@@ -224,24 +293,45 @@ fn apia_makes_up_for_its_skipped_day_once() {
     // 30 December 2011 does not exist in Samoa.
     assert_eq!(
         runs("0 12 * * *", "Pacific/Apia", "2011-12-29 00:00", 3),
-        ["12-29 12:00 -10:00", "12-31 00:00 +14:00", "12-31 12:00 +14:00"]
+        [
+            "12-29 12:00 -10:00",
+            "12-31 00:00 +14:00",
+            "12-31 12:00 +14:00"
+        ]
     );
     assert_eq!(
         runs("0 */6 * * *", "Pacific/Apia", "2011-12-30 03:00", 3),
-        ["12-29 18:00 -10:00", "12-31 00:00 +14:00", "12-31 06:00 +14:00"]
+        [
+            "12-29 18:00 -10:00",
+            "12-31 00:00 +14:00",
+            "12-31 06:00 +14:00"
+        ]
     );
 }
 
 #[test]
 fn every_minute_is_every_minute_of_real_time_in_every_zone() {
-    let starts = ["2026-03-28 23:50", "2026-10-24 23:50", "2026-04-04 14:00", "2026-10-03 15:00"];
-    for zone in [Tz::Europe__Berlin, Tz::Australia__Lord_Howe, Tz::America__New_York] {
+    let starts = [
+        "2026-03-28 23:50",
+        "2026-10-24 23:50",
+        "2026-04-04 14:00",
+        "2026-10-03 15:00",
+    ];
+    for zone in [
+        Tz::Europe__Berlin,
+        Tz::Australia__Lord_Howe,
+        Tz::America__New_York,
+    ] {
         let crontab = Crontab::in_zone("* * * * *", zone).unwrap();
         for start in starts.map(utc) {
             let mut at = start;
             for _ in 0..200 {
                 let next = crontab.next_after(at).unwrap();
-                assert_eq!(next - at, chrono::TimeDelta::minutes(1), "{zone} after {at}");
+                assert_eq!(
+                    next - at,
+                    chrono::TimeDelta::minutes(1),
+                    "{zone} after {at}"
+                );
                 at = next;
             }
         }
@@ -271,7 +361,12 @@ fn a_daily_job_runs_once_on_each_of_a_thousand_days() {
 
 #[test]
 fn intervals_are_estimated_from_the_runs() {
-    let interval = |text: &str| Crontab::in_zone(text, Tz::UTC).unwrap().interval().as_secs();
+    let interval = |text: &str| {
+        Crontab::in_zone(text, Tz::UTC)
+            .unwrap()
+            .interval()
+            .as_secs()
+    };
     assert_eq!(interval("* * * * *"), 60);
     assert_eq!(interval("*/15 * * * *"), 900);
     assert_eq!(interval("0 3 * * *"), 86_400);
@@ -280,43 +375,94 @@ fn intervals_are_estimated_from_the_runs() {
 
 #[test]
 fn a_wrong_number_of_fields_is_counted() {
-    assert_eq!(error("* * * *"), "a crontab has five fields (minute hour day month weekday); this has four");
+    assert_eq!(
+        error("* * * *"),
+        "a crontab has five fields (minute hour day month weekday); this has four"
+    );
     assert_eq!(
         error("0 * * * * *"),
         "a crontab has five fields (minute hour day month weekday); this has six: seconds are not supported"
     );
-    assert_eq!(error("  "), "the crontab is empty: write five fields (minute hour day month weekday), e.g. \"*/15 * * * *\"");
-    assert_eq!(error("5m"), "a crontab has five fields (minute hour day month weekday); this has one");
+    assert_eq!(
+        error("  "),
+        "the crontab is empty: write five fields (minute hour day month weekday), e.g. \"*/15 * * * *\""
+    );
+    assert_eq!(
+        error("5m"),
+        "a crontab has five fields (minute hour day month weekday); this has one"
+    );
     assert!(error("@reboot").starts_with("\"@reboot\" is not known; allowed are @hourly"));
 }
 
 #[test]
 fn errors_name_the_field_the_text_and_what_is_allowed() {
-    assert_eq!(error("75 * * * *"), "cron field 1 (minute): \"75\" is outside 0-59");
-    assert_eq!(error("0 24 * * *"), "cron field 2 (hour): \"24\" is outside 0-23");
-    assert_eq!(error("0 0 0 * *"), "cron field 3 (day of month): \"0\" is outside 1-31");
-    assert_eq!(error("0 0 1 13 *"), "cron field 4 (month): \"13\" is outside 1-12");
-    assert_eq!(error("0 0 * * 8"), "cron field 5 (weekday): \"8\" is outside 0-7");
-    assert_eq!(error("999999999999 * * * *"), "cron field 1 (minute): \"999999999999\" is outside 0-59");
+    assert_eq!(
+        error("75 * * * *"),
+        "cron field 1 (minute): \"75\" is outside 0-59"
+    );
+    assert_eq!(
+        error("0 24 * * *"),
+        "cron field 2 (hour): \"24\" is outside 0-23"
+    );
+    assert_eq!(
+        error("0 0 0 * *"),
+        "cron field 3 (day of month): \"0\" is outside 1-31"
+    );
+    assert_eq!(
+        error("0 0 1 13 *"),
+        "cron field 4 (month): \"13\" is outside 1-12"
+    );
+    assert_eq!(
+        error("0 0 * * 8"),
+        "cron field 5 (weekday): \"8\" is outside 0-7"
+    );
+    assert_eq!(
+        error("999999999999 * * * *"),
+        "cron field 1 (minute): \"999999999999\" is outside 0-59"
+    );
     assert_eq!(
         error("0 0 * * monday"),
         "cron field 5 (weekday): \"monday\" is not understood; allowed are *, 0-7, sun-sat, lists a,b, ranges a-b and steps */n or a-b/n"
     );
-    for bad in ["1, * * * *", ",1 * * * *", "-5 * * * *", "1- * * * *", "+5 * * * *", "** * * * *", "1-2-3 * * * *", "? * * * *", "é * * * *"] {
+    for bad in [
+        "1, * * * *",
+        ",1 * * * *",
+        "-5 * * * *",
+        "1- * * * *",
+        "+5 * * * *",
+        "** * * * *",
+        "1-2-3 * * * *",
+        "? * * * *",
+        "é * * * *",
+    ] {
         assert!(error(bad).starts_with("cron field 1 (minute): "), "{bad}");
-        assert!(error(bad).contains("is not understood; allowed are *, 0-59"), "{bad}");
+        assert!(
+            error(bad).contains("is not understood; allowed are *, 0-59"),
+            "{bad}"
+        );
     }
 }
 
 #[test]
 fn ranges_and_steps_that_make_no_sense_come_with_a_remedy() {
-    assert_eq!(error("0 22-4 * * *"), "cron field 2 (hour): \"22-4\" runs backwards; write 22-23,0-4");
-    assert_eq!(error("0 0 * * sat-mon"), "cron field 5 (weekday): \"sat-mon\" runs backwards; write 6-7,0-1");
-    assert_eq!(error("5/10 * * * *"), "cron field 1 (minute): \"5/10\" has a step but no range; write 5-59/10");
+    assert_eq!(
+        error("0 22-4 * * *"),
+        "cron field 2 (hour): \"22-4\" runs backwards; write 22-23,0-4"
+    );
+    assert_eq!(
+        error("0 0 * * sat-mon"),
+        "cron field 5 (weekday): \"sat-mon\" runs backwards; write 6-7,0-1"
+    );
+    assert_eq!(
+        error("5/10 * * * *"),
+        "cron field 1 (minute): \"5/10\" has a step but no range; write 5-59/10"
+    );
     for bad in ["*/0", "*/", "*/x", "*/-1", "*/1/2", "*/99999999"] {
         assert_eq!(
             error(&format!("{bad} * * * *")),
-            format!("cron field 1 (minute): the step of \"{bad}\" must be a whole number from 1 up")
+            format!(
+                "cron field 1 (minute): the step of \"{bad}\" must be a whole number from 1 up"
+            )
         );
     }
 }
@@ -324,8 +470,17 @@ fn ranges_and_steps_that_make_no_sense_come_with_a_remedy() {
 #[test]
 fn days_that_never_exist_are_refused() {
     for never in ["0 0 30 2 *", "0 0 31 2,4,6,9,11 *", "0 0 30-31 feb *"] {
-        assert_eq!(error(never), format!("the crontab \"{never}\" never occurs: none of its months has such a day"));
+        assert_eq!(
+            error(never),
+            format!("the crontab \"{never}\" never occurs: none of its months has such a day")
+        );
     }
-    assert!(Crontab::in_zone("0 0 30 2 mon", Tz::UTC).is_ok(), "any Monday of February will do");
-    assert!(Crontab::in_zone("0 0 29 2 */7", Tz::UTC).is_ok(), "29 February on a Sunday comes every 28 years");
+    assert!(
+        Crontab::in_zone("0 0 30 2 mon", Tz::UTC).is_ok(),
+        "any Monday of February will do"
+    );
+    assert!(
+        Crontab::in_zone("0 0 29 2 */7", Tz::UTC).is_ok(),
+        "29 February on a Sunday comes every 28 years"
+    );
 }

@@ -29,7 +29,10 @@ pub(super) struct ClockChange {
 
 impl ClockChange {
     pub(super) fn of(minute_starts_with_star: bool, hour_starts_with_star: bool) -> Self {
-        Self { runs_twice: minute_starts_with_star || hour_starts_with_star, makes_up: !hour_starts_with_star }
+        Self {
+            runs_twice: minute_starts_with_star || hour_starts_with_star,
+            makes_up: !hour_starts_with_star,
+        }
     }
 }
 
@@ -45,7 +48,11 @@ impl WallSchedule {
     /// The first matching wall-clock value strictly after this one.
     pub(super) fn next_wall(&self, after: NaiveDateTime) -> Option<NaiveDateTime> {
         let after = after.and_utc();
-        self.dates.iter().filter_map(|dates| dates.after(&after).next()).min().map(|next| next.naive_utc())
+        self.dates
+            .iter()
+            .filter_map(|dates| dates.after(&after).next())
+            .min()
+            .map(|next| next.naive_utc())
     }
 
     /// The first instant strictly after `after`.
@@ -61,7 +68,12 @@ impl WallSchedule {
     /// The first instant after `after` that shows a later wall-clock value than `wall`.
     ///
     /// Instants grow with wall-clock values here, so the first value that has an instant after `after` wins.
-    fn next_onward(&self, mut wall: NaiveDateTime, after: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
+    fn next_onward(
+        &self,
+        mut wall: NaiveDateTime,
+        after: DateTime<Utc>,
+        zone: Tz,
+    ) -> Option<DateTime<Utc>> {
         loop {
             wall = self.next_wall(wall)?;
             if let Some(instant) = self.instant_after(wall, after, zone) {
@@ -71,7 +83,12 @@ impl WallSchedule {
     }
 
     /// The earliest instant after `after` that this wall-clock value stands for.
-    fn instant_after(&self, wall: NaiveDateTime, after: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
+    fn instant_after(
+        &self,
+        wall: NaiveDateTime,
+        after: DateTime<Utc>,
+        zone: Tz,
+    ) -> Option<DateTime<Utc>> {
         let (first, second) = match zone.from_local_datetime(&wall) {
             MappedLocalTime::Single(only) => (Some(only.to_utc()), None),
             MappedLocalTime::Ambiguous(a, b) => {
@@ -80,15 +97,27 @@ impl WallSchedule {
             }
             MappedLocalTime::None => {
                 let end = GapInfo::new(&wall, &zone).and_then(|gap| gap.end);
-                (end.filter(|_| self.clock_change.makes_up).map(|end| end.to_utc()), None)
+                (
+                    end.filter(|_| self.clock_change.makes_up)
+                        .map(|end| end.to_utc()),
+                    None,
+                )
             }
         };
-        [first, second].into_iter().flatten().find(|instant| *instant > after)
+        [first, second]
+            .into_iter()
+            .flatten()
+            .find(|instant| *instant > after)
     }
 
     /// The first run in the second pass of a doubled stretch that begins after `after`, where that stretch repeats
     /// values up to `wall` (those beyond are found by going onward).
-    fn next_in_second_pass(&self, wall: NaiveDateTime, after: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
+    fn next_in_second_pass(
+        &self,
+        wall: NaiveDateTime,
+        after: DateTime<Utc>,
+        zone: Tz,
+    ) -> Option<DateTime<Utc>> {
         if !self.clock_change.runs_twice {
             return None;
         }
@@ -109,15 +138,23 @@ impl WallSchedule {
 }
 
 fn offset_at(instant: DateTime<Utc>, zone: Tz) -> i32 {
-    zone.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc()
+    zone.offset_from_utc_datetime(&instant.naive_utc())
+        .fix()
+        .local_minus_utc()
 }
 
 fn wall_at(instant: DateTime<Utc>, zone: Tz) -> Option<NaiveDateTime> {
-    instant.naive_utc().checked_add_offset(zone.offset_from_utc_datetime(&instant.naive_utc()).fix())
+    instant
+        .naive_utc()
+        .checked_add_offset(zone.offset_from_utc_datetime(&instant.naive_utc()).fix())
 }
 
 /// Bisects for the change of the clocks between two instants of different offsets.
-fn first_instant_of_other_offset(before: DateTime<Utc>, after: DateTime<Utc>, zone: Tz) -> DateTime<Utc> {
+fn first_instant_of_other_offset(
+    before: DateTime<Utc>,
+    after: DateTime<Utc>,
+    zone: Tz,
+) -> DateTime<Utc> {
     let offset = offset_at(before, zone);
     let (mut same, mut other) = (before.timestamp(), after.timestamp());
     while other - same > 1 {

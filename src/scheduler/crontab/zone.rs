@@ -14,7 +14,10 @@ pub fn parse_time_zone(name: &str) -> Result<Tz, CrontabError> {
         .iter()
         .find(|zone| zone.name().eq_ignore_ascii_case(name))
         .copied()
-        .ok_or_else(|| CrontabError::UnknownZone { name: name.to_owned(), suggestion: nearest(name) })
+        .ok_or_else(|| CrontabError::UnknownZone {
+            name: name.to_owned(),
+            suggestion: nearest(name),
+        })
 }
 
 /// The known name most like this one, compared both in full and by its last part (`Berlin`).
@@ -22,7 +25,12 @@ fn nearest(name: &str) -> Option<String> {
     let wanted = name.to_lowercase().replace(' ', "_");
     TZ_VARIANTS
         .iter()
-        .map(|zone| (similarity(&wanted, &zone.name().to_lowercase()), zone.name()))
+        .map(|zone| {
+            (
+                similarity(&wanted, &zone.name().to_lowercase()),
+                zone.name(),
+            )
+        })
         .filter(|(similarity, _)| *similarity >= SIMILAR_ENOUGH)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name.to_owned())
@@ -55,7 +63,9 @@ mod tests {
             let message = parse_time_zone(given).map_err(|e| e.to_string());
             assert_eq!(
                 message,
-                Err(format!("time zone \"{given}\" is not known; did you mean \"{meant}\"?"))
+                Err(format!(
+                    "time zone \"{given}\" is not known; did you mean \"{meant}\"?"
+                ))
             );
         }
     }

@@ -78,7 +78,9 @@ impl Simulation {
         for view in views {
             simulation.registry.upsert(view, clock);
         }
-        simulation.registry.spread_overdue(clock, SPREAD_WINDOW, workers);
+        simulation
+            .registry
+            .spread_overdue(clock, SPREAD_WINDOW, workers);
         simulation
     }
 
@@ -94,9 +96,20 @@ impl Simulation {
             self.tick();
             let next = self.next_event().filter(|next| *next <= until);
             let Some(next) = next else { break };
-            assert!(next > self.now || self.ends.peek().is_some_and(|Reverse((end, _))| *end <= self.now), "stuck");
+            assert!(
+                next > self.now
+                    || self
+                        .ends
+                        .peek()
+                        .is_some_and(|Reverse((end, _))| *end <= self.now),
+                "stuck"
+            );
             self.now = next.max(self.now);
-            while self.ends.peek().is_some_and(|Reverse((end, _))| *end <= self.now) {
+            while self
+                .ends
+                .peek()
+                .is_some_and(|Reverse((end, _))| *end <= self.now)
+            {
                 self.end_one();
             }
         }
@@ -110,7 +123,8 @@ impl Simulation {
             self.end_one();
         }
         let clock = self.clock();
-        self.registry.spread_overdue(clock, SPREAD_WINDOW, self.lanes.workers());
+        self.registry
+            .spread_overdue(clock, SPREAD_WINDOW, self.lanes.workers());
     }
 
     fn step_clock(&mut self, by: TimeDelta) {
@@ -120,48 +134,80 @@ impl Simulation {
     fn next_event(&self) -> Option<i64> {
         let end = self.ends.peek().map(|Reverse((end, _))| *end);
         let clock = self.clock();
-        let ready = self.registry.next_instant(clock).map(|instant| {
-            let wait = instant - clock;
-            // Rounded up, as a timer would.
-            self.now + wait.num_milliseconds() + i64::from(wait.subsec_nanos() % 1_000_000 > 0)
-        });
-        end.into_iter().chain(ready).min()
+        let ready = self.registry.next_instant(clock);
+        let wakes = ready
+            .into_iter()
+            .chain(self.dispatcher.look_again())
+            .map(|instant| {
+                let wait = instant - clock;
+                // Rounded up, as a timer would.
+                self.now + wait.num_milliseconds() + i64::from(wait.subsec_nanos() % 1_000_000 > 0)
+            });
+        end.into_iter().chain(wakes).min()
     }
 
     fn tick(&mut self) {
         let clock = self.clock();
         if self.registry.observe(clock) {
-            self.registry.spread_overdue(clock, SPREAD_WINDOW, self.lanes.workers());
+            self.registry
+                .spread_overdue(clock, SPREAD_WINDOW, self.lanes.workers());
         }
-        while let Some(start) = self.dispatcher.next(&self.registry, &self.lanes, self.running, clock) {
+        while let Some(start) =
+            self.dispatcher
+                .next(&self.registry, &self.lanes, self.running, clock)
+        {
             self.start(start);
         }
-        self.most_at_once = self.most_at_once.max(self.running.quick + self.running.long);
+        self.most_at_once = self
+            .most_at_once
+            .max(self.running.quick + self.running.long);
     }
 
     fn start(&mut self, start: Start) {
         let views = self.registry.mark_running(start.unit);
         assert!(!views.is_empty(), "{start:?} has nothing to refresh");
         for busy in self.started.values() {
-            assert!(views.iter().all(|id| !busy.views.contains(id)), "{views:?} would be refreshed twice at once");
+            assert!(
+                views.iter().all(|id| !busy.views.contains(id)),
+                "{views:?} would be refreshed twice at once"
+            );
         }
         self.running.start(start.lane);
         assert!(self.running.long <= self.lanes.long_workers());
         assert!(self.running.quick + self.running.long <= self.lanes.workers());
-        let cost: i64 = views.iter().map(|id| self.costs.get(id).copied().unwrap_or(5)).sum();
+        let cost: i64 = views
+            .iter()
+            .map(|id| self.costs.get(id).copied().unwrap_or(5))
+            .sum();
         self.starts += 1;
         self.ends.push(Reverse((self.now + cost, self.starts)));
-        self.started.insert(self.starts, Started { start, views, at: self.now });
+        self.started.insert(
+            self.starts,
+            Started {
+                start,
+                views,
+                at: self.now,
+            },
+        );
     }
 
     fn end_one(&mut self) {
-        let Some(Reverse((end, key))) = self.ends.pop() else { return };
+        let Some(Reverse((end, key))) = self.ends.pop() else {
+            return;
+        };
         let started = self.started.remove(&key).unwrap();
         let clock = self.clock();
         let took = f32::from(u16::try_from(end - started.at).unwrap_or(u16::MAX));
-        let outcomes: Vec<Outcome> = started.views.iter().map(|id| self.outcome(*id, started.at, took)).collect();
+        let outcomes: Vec<Outcome> = started
+            .views
+            .iter()
+            .map(|id| self.outcome(*id, started.at, took))
+            .collect();
         for id in &started.views {
-            self.runs.entry(*id).or_default().push(Run { start: started.at, end });
+            self.runs.entry(*id).or_default().push(Run {
+                start: started.at,
+                end,
+            });
         }
         self.running.end(started.start.lane);
         self.registry.finish(started.start.unit, &outcomes, clock);
@@ -179,12 +225,24 @@ impl Simulation {
                 + TimeDelta::milliseconds(self.now)
                 + self.clock_offset
                 + TimeDelta::from_std(delay).unwrap();
-            (before.and_then(|state| state.last_refresh), Some(Failure { failures: *failures, retry_at }))
+            (
+                before.and_then(|state| state.last_refresh),
+                Some(Failure {
+                    failures: *failures,
+                    retry_at,
+                }),
+            )
         } else {
             *failures = 0;
             (Some(snapshot), None)
         };
-        Outcome { id, last_refresh, failure, suspended: false, avg_cost_ms: Some(took) }
+        Outcome {
+            id,
+            last_refresh,
+            failure,
+            suspended: false,
+            avg_cost_ms: Some(took),
+        }
     }
 
     fn runs(&self, id: i32) -> &[Run] {
@@ -193,12 +251,19 @@ impl Simulation {
 
     /// The runs that started in this span of real seconds.
     fn runs_between(&self, id: i32, from: i64, to: i64) -> usize {
-        self.runs(id).iter().filter(|run| (from * 1000..to * 1000).contains(&run.start)).count()
+        self.runs(id)
+            .iter()
+            .filter(|run| (from * 1000..to * 1000).contains(&run.start))
+            .count()
     }
 
     /// The longest time between two starts from a second on, up to the present, in milliseconds.
     fn longest_pause(&self, id: i32, from: i64) -> i64 {
-        let starts = self.runs(id).iter().map(|run| run.start).filter(|start| *start >= from * 1000);
+        let starts = self
+            .runs(id)
+            .iter()
+            .map(|run| run.start)
+            .filter(|start| *start >= from * 1000);
         let mut last = from * 1000;
         let mut longest = 0;
         for start in starts.chain([self.now]) {
