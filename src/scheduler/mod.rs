@@ -12,6 +12,7 @@ pub mod backoff;
 pub mod crontab;
 pub mod dependencies;
 pub mod dispatch;
+pub mod engine;
 pub mod fairness;
 pub mod intern;
 pub mod lanes;

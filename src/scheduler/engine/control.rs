@@ -1,0 +1,151 @@
+//! The connection over which the loop reads the dictionary, and what is known of the database: there, away, read-only.
+
+use std::time::{Duration, Instant};
+
+use sqlx::Connection;
+use sqlx::postgres::PgConnection;
+use tracing::{debug, info, warn};
+
+use crate::connect::{self, ConnectError, ConnectionSettings, describe};
+use crate::dictionary::installation::{self, InstallError};
+use crate::sql::ModuleSchema;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Longer than any of the loop's own statements may take; after that the connection counts as lost.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is known of the database.
+#[derive(Debug)]
+enum Database {
+    Ready(Box<PgConnection>),
+    /// Away or read-only since then; the next attempt is at `retry_at`.
+    Away {
+        since: Instant,
+        retry_at: Instant,
+        pause: Duration,
+        announced: bool,
+    },
+}
+
+/// The loop's connection.
+#[derive(Debug)]
+pub(super) struct Control {
+    settings: ConnectionSettings,
+    schema: ModuleSchema,
+    database: Database,
+}
+
+impl Control {
+    /// Not connected yet; the first attempt is due at once.
+    pub(super) fn new(settings: &ConnectionSettings, schema: &ModuleSchema) -> Self {
+        let now = Instant::now();
+        Self {
+            settings: settings.clone(),
+            schema: schema.clone(),
+            database: Database::Away { since: now, retry_at: now, pause: FIRST_PAUSE, announced: false },
+        }
+    }
+
+    /// Whether the database answers and can be written to.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.database, Database::Ready(_))
+    }
+
+    /// When to try again; none while all is well.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        match self.database {
+            Database::Ready(_) => None,
+            Database::Away { retry_at, .. } => Some(retry_at),
+        }
+    }
+
+    /// Tries to connect if it is time to; true if that brought the database back.
+    pub(super) async fn reconnect(&mut self) -> bool {
+        let Database::Away { since, retry_at, .. } = self.database else {
+            return false;
+        };
+        if Instant::now() < retry_at {
+            return false;
+        }
+        match self.open().await {
+            Ok(connection) => {
+                info!(
+                    database = %self.settings,
+                    away_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
+                    "the database is ready"
+                );
+                self.database = Database::Ready(Box::new(connection));
+                true
+            }
+            Err(reason) => {
+                self.away(&reason);
+                false
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<PgConnection, String> {
+        let one_line = |text: String| text.replace('\n', " ");
+        let mut connection = connect::open(&self.settings, "scheduler")
+            .await
+            .map_err(|error: ConnectError| one_line(error.to_string()))?;
+        let read_only: bool = sqlx::query_scalar(
+            "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean",
+        )
+        .fetch_one(&mut connection)
+        .await
+        .map_err(|error| one_line(describe(&error)))?;
+        if read_only {
+            // The answer is the same whether the server takes note of the goodbye or not.
+            let _ = connection.close().await;
+            return Err(InstallError::ReadOnly.to_string());
+        }
+        installation::require(&mut connection, &self.schema)
+            .await
+            .map_err(|error| one_line(error.to_string()))?;
+        Ok(connection)
+    }
+
+    /// Notes that the database is away, or read-only, and why. Said once, then only for debugging.
+    pub(super) fn away(&mut self, reason: &str) {
+        let now = Instant::now();
+        let (since, pause, announced) = match self.database {
+            Database::Ready(_) => (now, FIRST_PAUSE, false),
+            Database::Away { since, pause, announced, .. } => (since, (pause * 2).min(LONGEST_PAUSE), announced),
+        };
+        if announced {
+            debug!(reason, "the database is still not ready");
+        } else {
+            warn!(database = %self.settings, reason, "the database is not ready: trying again until it is");
+        }
+        self.database = Database::Away { since, retry_at: now + pause, pause, announced: true };
+    }
+
+    /// Carries out a statement of the loop; `None` if the database is or goes away.
+    pub(super) async fn ask<T>(
+        &mut self,
+        statement: impl AsyncFnOnce(&mut PgConnection, &ModuleSchema) -> sqlx::Result<T>,
+    ) -> Option<T> {
+        let Database::Ready(connection) = &mut self.database else {
+            return None;
+        };
+        let answer = tokio::time::timeout(PATIENCE, statement(connection, &self.schema)).await;
+        let reason = match answer {
+            Ok(Ok(answer)) => return Some(answer),
+            Ok(Err(error)) => describe(&error).replace('\n', " "),
+            Err(_) => format!("no answer for {} s", PATIENCE.as_secs()),
+        };
+        self.away(&reason);
+        None
+    }
+
+    /// Closes the connection.
+    pub(super) async fn close(self) {
+        if let Database::Ready(connection) = self.database {
+            // nothing depends on whether the server hears it
+            let _ = tokio::time::timeout(Duration::from_secs(1), connection.close()).await;
+        }
+    }
+}

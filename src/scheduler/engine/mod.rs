@@ -1,0 +1,334 @@
+//! The loop that drives the pure parts: it reads the dictionary, sleeps until something is due, and hands refreshes to
+//! the workers. Everything it decides, it decides by the registry and the dispatcher; everything it knows of time is
+//! the database's clock.
+
+mod clock;
+mod control;
+mod endings;
+mod listener;
+mod tick;
+mod views;
+mod workers;
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use self::clock::DatabaseClock;
+use self::control::Control;
+use self::views::Details;
+use self::workers::Workers;
+use super::dispatch::Dispatcher;
+use super::intern::Interner;
+use super::lanes::{Lanes, Running};
+use super::registry::Registry;
+use super::view::UnitId;
+use crate::config::{Config, HistoryConfig, SchedulerConfig, WorkersConfig};
+use crate::connect::ConnectionSettings;
+use crate::dictionary::refreshes;
+use crate::dictionary::schedules::{self, Watermark};
+use crate::refresh::RetryPolicy;
+use crate::sql::ModuleSchema;
+
+/// How long cancelled refreshes may take to end.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The part of the configuration that can change while the loop runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tunables {
+    /// The pool and its lanes.
+    pub workers: WorkersConfig,
+    /// Intervals and limits.
+    pub scheduler: SchedulerConfig,
+    /// How long history is kept.
+    pub history: HistoryConfig,
+}
+
+impl From<&Config> for Tunables {
+    fn from(config: &Config) -> Self {
+        Self {
+            workers: config.workers.clone(),
+            scheduler: config.scheduler.clone(),
+            history: config.history.clone(),
+        }
+    }
+}
+
+impl Tunables {
+    fn lanes(&self) -> Lanes {
+        let count = |workers: u32| usize::try_from(workers).unwrap_or(usize::MAX);
+        Lanes::new(
+            count(self.workers.max),
+            Some(count(self.workers.long_max())),
+            self.workers.long_after,
+        )
+    }
+
+    fn retry(&self) -> RetryPolicy {
+        RetryPolicy { base: self.scheduler.retry_base, cap: self.scheduler.retry_max }
+    }
+}
+
+/// What the loop can be told.
+#[derive(Debug)]
+pub enum Instruction {
+    /// Start nothing more; end when what is running has ended, or after the drain timeout cancel it.
+    Stop,
+    /// Cancel what is running, and end.
+    StopAtOnce,
+    /// Go on with these.
+    Retune(Box<Tunables>),
+}
+
+/// Runs the scheduler until it is told to stop. The module schema must be installed, now or by somebody later.
+pub async fn run(
+    settings: &ConnectionSettings,
+    schema: &ModuleSchema,
+    tunables: Tunables,
+    mut instructions: mpsc::Receiver<Instruction>,
+) {
+    let (mut engine, wakes) = Engine::new(settings, schema, tunables);
+    engine.serve(&mut instructions, wakes).await;
+    engine.finish(&mut instructions).await;
+}
+
+struct Engine {
+    tunables: Tunables,
+    lanes: Lanes,
+    control: Control,
+    clock: DatabaseClock,
+    registry: Registry,
+    dispatcher: Dispatcher,
+    interner: Interner,
+    details: Details,
+    workers: Workers,
+    running: Running,
+    /// Due units that have been read again since they became due.
+    confirmed: HashSet<UnitId>,
+    /// Up to where settings have been read; `None` if all have to be read.
+    watermark: Option<Watermark>,
+    next_poll: Instant,
+    next_prune: Instant,
+    listener: JoinHandle<()>,
+}
+
+impl Engine {
+    fn new(
+        settings: &ConnectionSettings,
+        schema: &ModuleSchema,
+        tunables: Tunables,
+    ) -> (Self, mpsc::Receiver<()>) {
+        let (wake, wakes) = mpsc::channel(1);
+        let listening = listener::listen(settings.clone(), schema.name().to_owned(), wake);
+        let now = Instant::now();
+        let engine = Self {
+            lanes: tunables.lanes(),
+            control: Control::new(settings, schema),
+            // set by the first answer of the database, before anything is due
+            clock: DatabaseClock::set(chrono::Utc::now()),
+            registry: Registry::new(tunables.scheduler.retry_max),
+            dispatcher: Dispatcher::default(),
+            interner: Interner::default(),
+            details: Details::default(),
+            workers: Workers::new(settings, schema, tunables.retry()),
+            running: Running::default(),
+            confirmed: HashSet::new(),
+            watermark: None,
+            next_poll: now,
+            next_prune: now,
+            listener: tokio::spawn(listening),
+            tunables,
+        };
+        (engine, wakes)
+    }
+
+    async fn serve(
+        &mut self,
+        instructions: &mut mpsc::Receiver<Instruction>,
+        mut wakes: mpsc::Receiver<()>,
+    ) {
+        loop {
+            let step = self.step();
+            tokio::select! {
+                biased;
+                instruction = instructions.recv() => {
+                    // whatever the step was doing is abandoned, its connection with it
+                    match self.obey(instruction) {
+                        Some(()) => continue,
+                        None => return,
+                    }
+                }
+                () = step => {}
+            }
+            let wake_at = self.wake_at();
+            tokio::select! {
+                biased;
+                instruction = instructions.recv() => {
+                    if self.obey(instruction).is_none() {
+                        return;
+                    }
+                }
+                ended = self.workers.next_ended() => self.end(ended).await,
+                Some(()) = wakes.recv() => self.next_poll = Instant::now(),
+                () = tokio::time::sleep_until(wake_at.into()) => {}
+            }
+        }
+    }
+
+    /// Everything that can be done now.
+    async fn step(&mut self) {
+        if self.control.reconnect().await {
+            self.watermark = None;
+            self.next_poll = Instant::now();
+            self.workers.forget_idle();
+        }
+        if !self.control.is_ready() {
+            return;
+        }
+        if self.next_poll <= Instant::now() {
+            self.read_changes().await;
+        }
+        self.tick().await;
+        if self.next_prune <= Instant::now() {
+            self.prune().await;
+        }
+    }
+
+    /// When the next step is needed at the latest.
+    fn wake_at(&self) -> Instant {
+        if let Some(retry_at) = self.control.retry_at() {
+            return retry_at;
+        }
+        let due = self
+            .registry
+            .next_instant(self.clock.now())
+            .map(|instant| Instant::now() + self.clock.until(instant));
+        let busy = !self.lanes.admit(self.running, super::lanes::Lane::Quick);
+        let waits = [Some(self.next_poll), Some(self.next_prune), due.filter(|_| !busy)];
+        waits.into_iter().flatten().min().unwrap_or(self.next_poll)
+    }
+
+    /// `None`: stop.
+    fn obey(&mut self, instruction: Option<Instruction>) -> Option<()> {
+        match instruction {
+            Some(Instruction::Retune(tunables)) => {
+                self.retune(*tunables);
+                Some(())
+            }
+            Some(Instruction::Stop) => None,
+            Some(Instruction::StopAtOnce) | None => {
+                self.tunables.scheduler.drain_timeout = Duration::ZERO;
+                None
+            }
+        }
+    }
+
+    fn retune(&mut self, tunables: Tunables) {
+        self.lanes = tunables.lanes();
+        self.workers.set_retry(tunables.retry());
+        self.tunables = tunables;
+        self.next_poll = Instant::now();
+    }
+
+    /// Reads the settings that have changed, or all after the database was away.
+    async fn read_changes(&mut self) {
+        let since = self.watermark.clone();
+        let is_first = self.registry.is_empty() && since.is_none();
+        let answer = self
+            .control
+            .ask(async |connection, schema| {
+                let (watermark, now) = schedules::watermark(connection).await?;
+                let rows = match &since {
+                    Some(since) => schedules::changed_since(connection, schema, since).await?,
+                    None => schedules::all(connection, schema).await?,
+                };
+                Ok((watermark, now, rows))
+            })
+            .await;
+        let Some((watermark, now, rows)) = answer else {
+            return;
+        };
+        self.clock = DatabaseClock::set(now);
+        self.watermark = Some(watermark);
+        self.next_poll = Instant::now() + self.tunables.scheduler.poll_interval;
+        if since.is_none() {
+            self.forget_all_but(rows.iter().map(|row| row.mv_id).collect());
+            info!(materialized_views = rows.len(), "the dictionary has been read");
+        }
+        for row in &rows {
+            self.take_in(row).await;
+        }
+        self.interner.forget_unused();
+        if is_first {
+            let window = self.tunables.scheduler.startup_spread;
+            self.registry.spread_overdue(self.clock.now(), window, self.lanes.workers());
+        }
+    }
+
+    fn forget_all_but(&mut self, known: HashSet<i32>) {
+        let gone: Vec<i32> = self.registry.views().map(|view| view.id).filter(|id| !known.contains(id)).collect();
+        for id in gone {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: i32) {
+        self.registry.remove(id, self.clock.now());
+        self.details.forget(id);
+    }
+
+    async fn prune(&mut self) {
+        /// As many as [`refreshes::prune_history`] deletes at once.
+        const FULL_BATCH: i64 = 10_000;
+        let keep = self.tunables.history.keep.as_secs_f64();
+        let pruned = self
+            .control
+            .ask(async |connection, schema| refreshes::prune_history(connection, schema, keep).await)
+            .await;
+        let pause = match pruned {
+            Some(count) if count >= FULL_BATCH => Duration::from_secs(1),
+            _ => self.tunables.history.prune_every,
+        };
+        self.next_prune = Instant::now() + pause;
+    }
+
+    /// Lets running refreshes end, cancels them when time is up, and closes everything.
+    async fn finish(mut self, instructions: &mut mpsc::Receiver<Instruction>) {
+        self.listener.abort();
+        let drain = self.tunables.scheduler.drain_timeout;
+        if self.workers.running() > 0 && !drain.is_zero() {
+            info!(running = self.workers.running(), drain_s = drain.as_secs(), "waiting for running refreshes");
+            self.drain(drain, instructions).await;
+        }
+        if self.workers.running() > 0 {
+            warn!(running = self.workers.running(), "cancelling running refreshes");
+            if let Err(error) = self.workers.cancel_all().await {
+                warn!(reason = %error, "the refreshes could not be cancelled; the server will notice that we are gone");
+            } else {
+                self.drain(CANCEL_PATIENCE, instructions).await;
+            }
+        }
+        self.workers.close_idle(0).await;
+        self.control.close().await;
+    }
+
+    /// Waits for running refreshes to end, for so long at most, and until told to stop at once.
+    async fn drain(&mut self, patience: Duration, instructions: &mut mpsc::Receiver<Instruction>) {
+        let deadline = tokio::time::sleep(patience);
+        tokio::pin!(deadline);
+        while self.workers.running() > 0 {
+            tokio::select! {
+                _ = self.workers.next_ended() => {}
+                () = &mut deadline => return,
+                Some(instruction) = instructions.recv() => {
+                    if matches!(instruction, Instruction::StopAtOnce) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
