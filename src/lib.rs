@@ -2,6 +2,13 @@
 //!
 //! The binary is a thin shell around this library; `docs/architecture.md` explains how the parts fit.
 
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod connect;
 pub mod dictionary;
+pub mod error;
 pub mod scheduler;
 pub mod scratch;
+pub mod signals;
+pub mod telemetry;
