@@ -1,0 +1,54 @@
+//! The effective configuration as text, and what differs between two of them. Secrets are masked.
+
+use std::fmt::Write;
+
+use super::Config;
+use super::keys;
+use super::load::Loaded;
+use super::problem::Origin;
+
+impl Loaded {
+    /// The effective configuration as a TOML file, each value with where it was set.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        let mut current = String::new();
+        for (key, value) in keys::all(&self.config) {
+            let (section, name) = key.split_once('.').unwrap_or(("", &key));
+            if key == "database.url" {
+                continue; // taken apart into the other keys
+            }
+            if section != current {
+                let gap = if current.is_empty() { "" } else { "\n" };
+                let _ = writeln!(text, "{gap}[{section}]");
+                section.clone_into(&mut current);
+            }
+            let _ = write!(text, "{name} = {}", keys::show(&value));
+            let _ = match self.origin(&key) {
+                Origin::Default => writeln!(text),
+                origin => writeln!(text, "  # {origin}"),
+            };
+        }
+        text
+    }
+}
+
+impl Config {
+    /// The keys (`section.name`) whose values differ.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let theirs = keys::all(other);
+        let mut differing: Vec<String> = keys::all(self)
+            .into_iter()
+            .filter(|(key, value)| theirs.get(key).map(keys::show) != Some(keys::show(value)))
+            .map(|(key, _)| key)
+            .collect();
+        // Masked, all passwords look alike.
+        if self.database.password != other.database.password
+            && !differing.iter().any(|key| key == "database.password")
+        {
+            differing.push("database.password".to_owned());
+        }
+        differing
+    }
+}

@@ -1,0 +1,11 @@
+//! Connections to the database: resolving the settings, opening, and telling users what went wrong.
+
+mod database_error;
+mod failure;
+mod open;
+mod settings;
+
+pub use database_error::{DatabaseError, Position, describe, describe_in_query, sqlstate};
+pub use failure::{ConnectError, ConnectFailure};
+pub use open::{OLDEST_VERSION, open};
+pub use settings::ConnectionSettings;
