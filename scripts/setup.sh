@@ -38,8 +38,8 @@ major_of() { "$1/postgres" --version 2>/dev/null | sed -n 's/^postgres (PostgreS
 
 # Looks where src/scratch/binaries.rs does.
 has_server() {
-    if [ -n "${MVREFRESHD_PG_BIN:-}" ]; then
-        set -- "$MVREFRESHD_PG_BIN"
+    if [ -n "${SCRATCH_PG_BIN:-}" ]; then
+        set -- "$SCRATCH_PG_BIN"
     else
         on_path=$(command -v postgres || true)
         set -- "$(dirname "$(readlink -f "${on_path:-/nowhere/postgres}" 2>/dev/null || echo /nowhere/postgres)")" \
@@ -119,8 +119,8 @@ check_rust
 missing=
 if ! has_compiler; then missing="$missing gcc libc6-dev"; fi
 if ! has_server; then
-    [ -z "${MVREFRESHD_PG_BIN:-}" ] ||
-        complain "MVREFRESHD_PG_BIN is $MVREFRESHD_PG_BIN, where there is no PostgreSQL server ($oldest or newer): correct or unset it"
+    [ -z "${SCRATCH_PG_BIN:-}" ] ||
+        complain "SCRATCH_PG_BIN is $SCRATCH_PG_BIN, where there is no PostgreSQL server ($oldest or newer): correct or unset it"
     missing="$missing postgresql"
 fi
 [ -n "$missing" ] || exit 0

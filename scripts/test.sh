@@ -8,7 +8,7 @@ supported='15 16 17 18'
 
 has_major() {
     for postgres in "$(command -v postgres || true)" /usr/lib/postgresql/"$1"/bin/postgres "/usr/pgsql-$1/bin/postgres" \
-        "${MVREFRESHD_PG_BIN:-/nowhere}/postgres" "$target/postgresql/$1/bin/postgres" /usr/libexec/postgresql"$1"/postgres \
+        "${SCRATCH_PG_BIN:-/nowhere}/postgres" "$target/postgresql/$1/bin/postgres" /usr/libexec/postgresql"$1"/postgres \
         /opt/homebrew/opt/postgresql@"$1"/bin/postgres /usr/local/opt/postgresql@"$1"/bin/postgres; do
         if [ -x "$postgres" ] && "$postgres" --version | grep -q "(PostgreSQL) $1\."; then return 0; fi
     done

@@ -171,9 +171,17 @@ pub async fn require(
     };
     let (schema, known) = (schema.to_string(), known_version());
     match installed.cmp(&known) {
-        std::cmp::Ordering::Less => Err(InstallError::Older { schema, installed, known }),
+        std::cmp::Ordering::Less => Err(InstallError::Older {
+            schema,
+            installed,
+            known,
+        }),
         std::cmp::Ordering::Equal => Ok(()),
-        std::cmp::Ordering::Greater => Err(InstallError::Newer { schema, installed, known }),
+        std::cmp::Ordering::Greater => Err(InstallError::Newer {
+            schema,
+            installed,
+            known,
+        }),
     }
 }
 
@@ -203,32 +211,49 @@ pub async fn install_migrations(
     };
     let quoted = schema.to_string();
     if from > known {
-        return Err(InstallError::Newer { schema: quoted, installed: from, known });
+        return Err(InstallError::Newer {
+            schema: quoted,
+            installed: from,
+            known,
+        });
     }
     match &before.owner {
         Some(_) if !before.has_migrations && !before.is_empty => {
             return Err(InstallError::Foreign { schema: quoted });
         }
         Some(owner) if before.is_owner == Some(false) && from < known => {
-            return Err(InstallError::OtherOwner { schema: quoted, owner: owner.clone() });
+            return Err(InstallError::OtherOwner {
+                schema: quoted,
+                owner: owner.clone(),
+            });
         }
         _ if before.read_only && from < known => return Err(InstallError::ReadOnly),
         // complete already, and installed by another role, or nothing can be written now
         _ if before.read_only || before.is_owner == Some(false) => {
-            return Ok(Installed { from, to: known, for_administrator: Vec::new() });
+            return Ok(Installed {
+                from,
+                to: known,
+                for_administrator: Vec::new(),
+            });
         }
         None if !before.may_create => {
             let (role, database) = (before.role, before.database);
             return Err(InstallError::MayNotCreate { role, database });
         }
         None => {
-            connection.execute(composed(format!("CREATE SCHEMA {schema}"))).await?;
+            connection
+                .execute(composed(format!("CREATE SCHEMA {schema}")))
+                .await?;
         }
         Some(_) => {}
     }
     apply(connection, schema, migrations).await?;
     let for_administrator = finish(connection, schema, from < known).await?;
-    Ok(Installed { from, to: known, for_administrator })
+    Ok(Installed {
+        from,
+        to: known,
+        for_administrator,
+    })
 }
 
 async fn lock_out_other_installers(
@@ -264,7 +289,9 @@ fn migration_error(
 ) -> InstallError {
     let schema = schema.to_string();
     match error {
-        MigrateError::Execute(error) if sqlstate(&error).as_deref() == Some("25006") => InstallError::ReadOnly,
+        MigrateError::Execute(error) if sqlstate(&error).as_deref() == Some("25006") => {
+            InstallError::ReadOnly
+        }
         MigrateError::Execute(error) => InstallError::Database(error),
         MigrateError::ExecuteMigration(error, version) => {
             let message = describe(&error);
@@ -273,7 +300,11 @@ fn migration_error(
         MigrateError::VersionMismatch(version) => InstallError::Different { schema, version },
         MigrateError::VersionMissing(installed) => {
             let known = newest(migrations);
-            InstallError::Newer { schema, installed, known }
+            InstallError::Newer {
+                schema,
+                installed,
+                known,
+            }
         }
         error => InstallError::Database(sqlx::Error::Migrate(Box::new(error))),
     }
@@ -287,10 +318,14 @@ async fn finish(
     let statements = sqlx::query_scalar(schema.sql("SELECT * FROM @.create_module_roles()"))
         .fetch_all(&mut *connection)
         .await?;
-    connection.execute(schema.sql("SELECT @.grant_privileges()")).await?;
+    connection
+        .execute(schema.sql("SELECT @.grant_privileges()"))
+        .await?;
     if is_new {
         // only now: recorded later, a damaged object would pass for right
-        connection.execute(schema.sql("SELECT @.record_module_objects()")).await?;
+        connection
+            .execute(schema.sql("SELECT @.record_module_objects()"))
+            .await?;
     }
     Ok(statements)
 }
@@ -328,10 +363,15 @@ pub async fn uninstall(
     lock_out_other_installers(connection, schema).await?;
     let before = situation(connection, schema).await?;
     if let (Some(owner), Some(false)) = (&before.owner, before.is_owner) {
-        return Err(InstallError::OtherOwner { schema: schema.to_string(), owner: owner.clone() });
+        return Err(InstallError::OtherOwner {
+            schema: schema.to_string(),
+            owner: owner.clone(),
+        });
     }
     if !before.has_migrations {
-        return Err(InstallError::Foreign { schema: schema.to_string() });
+        return Err(InstallError::Foreign {
+            schema: schema.to_string(),
+        });
     }
     let roles: Vec<String> = sqlx::query_scalar(schema.sql(
         "SELECT r.rolname::text FROM unnest('{usage,view,execute}'::text[]) AS suffix
@@ -339,7 +379,9 @@ pub async fn uninstall(
     ))
     .fetch_all(&mut *connection)
     .await?;
-    connection.execute(composed(format!("DROP SCHEMA {schema} CASCADE"))).await?;
+    connection
+        .execute(composed(format!("DROP SCHEMA {schema} CASCADE")))
+        .await?;
     let mut kept = Vec::new();
     for role in roles {
         let sql = format!("DROP ROLE {}", quote_identifier(&role));

@@ -58,7 +58,8 @@ pub struct Watermark(String);
 /// The instant and the snapshot of now, the latter to read changes from later on. Must be asked for *before* reading:
 /// a change in between is then read twice, never lost.
 pub async fn watermark(connection: &mut PgConnection) -> sqlx::Result<(Watermark, DateTime<Utc>)> {
-    let sql = "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, pg_catalog.clock_timestamp()";
+    let sql =
+        "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, pg_catalog.clock_timestamp()";
     let (snapshot, now) = sqlx::query_as(sql).fetch_one(connection).await?;
     Ok((Watermark(snapshot), now))
 }

@@ -46,21 +46,35 @@ mod tests {
     #[test]
     fn what_waiting_can_not_change_is_permanent() {
         for sqlstate in ["42P01", "42703", "42501", "42804", "0A000", "3F000"] {
-            assert_eq!(classify_sqlstate(sqlstate), FailureClass::Permanent, "{sqlstate}");
+            assert_eq!(
+                classify_sqlstate(sqlstate),
+                FailureClass::Permanent,
+                "{sqlstate}"
+            );
         }
     }
 
     #[test]
     fn what_may_pass_is_transient() {
-        for sqlstate in ["40001", "40P01", "55P03", "57014", "22012", "23505", "53200", "P0001"] {
-            assert_eq!(classify_sqlstate(sqlstate), FailureClass::Transient, "{sqlstate}");
+        for sqlstate in [
+            "40001", "40P01", "55P03", "57014", "22012", "23505", "53200", "P0001",
+        ] {
+            assert_eq!(
+                classify_sqlstate(sqlstate),
+                FailureClass::Transient,
+                "{sqlstate}"
+            );
         }
     }
 
     #[test]
     fn the_servers_own_troubles_are_not_the_views() {
         for sqlstate in ["57P01", "57P02", "57P03", "08006", "53300"] {
-            assert_eq!(classify_sqlstate(sqlstate), FailureClass::Server, "{sqlstate}");
+            assert_eq!(
+                classify_sqlstate(sqlstate),
+                FailureClass::Server,
+                "{sqlstate}"
+            );
         }
         assert_eq!(classify_sqlstate("25006"), FailureClass::ReadOnly);
         assert_eq!(classify(&sqlx::Error::WorkerCrashed), FailureClass::Server);

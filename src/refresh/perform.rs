@@ -63,7 +63,10 @@ pub async fn perform(
         after: begun.elapsed(),
         noted: Vec::new(),
     };
-    if matches!(failed.class, FailureClass::Transient | FailureClass::Permanent) {
+    if matches!(
+        failed.class,
+        FailureClass::Transient | FailureClass::Permanent
+    ) {
         // If the connection breaks right now, nothing is noted and the refresh is tried again as if it had not been.
         if let Ok(noted) = note_failures(connection, schema, order, members, &failed, retry).await {
             failed.noted = noted;

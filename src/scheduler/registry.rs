@@ -257,6 +257,12 @@ impl Registry {
         self.views.get(&id).map(unit_of)
     }
 
+    /// The views of a unit.
+    #[must_use]
+    pub fn members_of(&self, unit: UnitId) -> Vec<i32> {
+        self.members(unit).map(|view| view.id).collect()
+    }
+
     /// Whether a view is being refreshed.
     #[must_use]
     pub fn is_running(&self, id: i32) -> bool {

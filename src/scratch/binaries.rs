@@ -29,10 +29,10 @@ pub struct Installation {
 }
 
 impl Installation {
-    /// The installation to use when nothing else is asked for: the one `MVREFRESHD_PG_BIN` names, else the first
+    /// The installation to use when nothing else is asked for: the one `SCRATCH_PG_BIN` names, else the first
     /// supported one of the system's.
     pub fn default_one() -> Result<Self, ScratchError> {
-        if let Some(bin) = env::var_os("MVREFRESHD_PG_BIN").filter(|value| !value.is_empty()) {
+        if let Some(bin) = env::var_os("SCRATCH_PG_BIN").filter(|value| !value.is_empty()) {
             let bin = PathBuf::from(bin);
             return Self::in_directory(&bin)
                 .filter(Self::is_supported)

@@ -10,15 +10,15 @@ use thiserror::Error;
 pub enum ScratchError {
     /// No server programs were found on this machine.
     #[error(
-        "no PostgreSQL server programs found (15 or newer): {remedy}, or set MVREFRESHD_PG_BIN to their directory"
+        "no PostgreSQL server programs found (15 or newer): {remedy}, or set SCRATCH_PG_BIN to their directory"
     )]
     NotInstalled {
         /// How to install them on this system.
         remedy: &'static str,
     },
 
-    /// `MVREFRESHD_PG_BIN` names a directory without usable server programs.
-    #[error("MVREFRESHD_PG_BIN is {}, where initdb and postgres (15 or newer) can't be run: correct or unset it", .0.display())]
+    /// `SCRATCH_PG_BIN` names a directory without usable server programs.
+    #[error("SCRATCH_PG_BIN is {}, where initdb and postgres (15 or newer) can't be run: correct or unset it", .0.display())]
     NotInConfiguredDirectory(PathBuf),
 
     /// The process is root, and no other account can be found to run the server.

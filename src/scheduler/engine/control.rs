@@ -44,7 +44,12 @@ impl Control {
         Self {
             settings: settings.clone(),
             schema: schema.clone(),
-            database: Database::Away { since: now, retry_at: now, pause: FIRST_PAUSE, announced: false },
+            database: Database::Away {
+                since: now,
+                retry_at: now,
+                pause: FIRST_PAUSE,
+                announced: false,
+            },
         }
     }
 
@@ -63,7 +68,10 @@ impl Control {
 
     /// Tries to connect if it is time to; true if that brought the database back.
     pub(super) async fn reconnect(&mut self) -> bool {
-        let Database::Away { since, retry_at, .. } = self.database else {
+        let Database::Away {
+            since, retry_at, ..
+        } = self.database
+        else {
             return false;
         };
         if Instant::now() < retry_at {
@@ -113,14 +121,24 @@ impl Control {
         let now = Instant::now();
         let (since, pause, announced) = match self.database {
             Database::Ready(_) => (now, FIRST_PAUSE, false),
-            Database::Away { since, pause, announced, .. } => (since, (pause * 2).min(LONGEST_PAUSE), announced),
+            Database::Away {
+                since,
+                pause,
+                announced,
+                ..
+            } => (since, (pause * 2).min(LONGEST_PAUSE), announced),
         };
         if announced {
             debug!(reason, "the database is still not ready");
         } else {
             warn!(database = %self.settings, reason, "the database is not ready: trying again until it is");
         }
-        self.database = Database::Away { since, retry_at: now + pause, pause, announced: true };
+        self.database = Database::Away {
+            since,
+            retry_at: now + pause,
+            pause,
+            announced: true,
+        };
     }
 
     /// Carries out a statement of the loop; `None` if the database is or goes away.

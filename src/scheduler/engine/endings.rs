@@ -24,7 +24,8 @@ impl Engine {
             Ok(Report::Failed(failed)) => self.end_failed(&ended.assignment, failed).await,
             Err(connect_error) => {
                 // the same words for the loop's own connection, should it be gone as well
-                self.end_without_answer(&ended.assignment, None, &connect_error.to_string()).await;
+                self.end_without_answer(&ended.assignment, None, &connect_error.to_string())
+                    .await;
             }
         }
         self.workers.close_idle(self.lanes.workers()).await;
@@ -39,11 +40,19 @@ impl Engine {
             self.registry.postpone(unit, now + BUSY_PAUSE, now);
             return;
         }
-        let outcomes: Vec<Outcome> = rows.iter().filter(|row| views::is_final(row)).map(outcome_of).collect();
+        let outcomes: Vec<Outcome> = rows
+            .iter()
+            .filter(|row| views::is_final(row))
+            .map(outcome_of)
+            .collect();
         for row in rows {
             self.say(row);
         }
-        let changed: Vec<i32> = rows.iter().filter(|row| !views::is_final(row)).map(|row| row.mv_id).collect();
+        let changed: Vec<i32> = rows
+            .iter()
+            .filter(|row| !views::is_final(row))
+            .map(|row| row.mv_id)
+            .collect();
         if !changed.is_empty() {
             self.read_again(&changed).await;
         }
@@ -52,7 +61,10 @@ impl Engine {
 
     fn say(&self, row: &RefreshRow) {
         let name = self.details.name(row.mv_id);
-        let failing = self.registry.view(row.mv_id).is_some_and(|view| view.state.failure.is_some());
+        let failing = self
+            .registry
+            .view(row.mv_id)
+            .is_some_and(|view| view.state.failure.is_some());
         if failing && row.status == "refreshed" {
             info!(materialized_view = name, "refreshed again after failures");
         }
@@ -71,27 +83,42 @@ impl Engine {
         match failed.class {
             FailureClass::Server => {
                 let reason = failed.message.clone();
-                self.end_without_answer(assignment, Some(failed), &reason).await;
+                self.end_without_answer(assignment, Some(failed), &reason)
+                    .await;
             }
             FailureClass::ReadOnly => {
                 self.control.away(&failed.message);
                 let now = self.clock.now();
                 self.registry.postpone(assignment.unit, now, now);
             }
-            FailureClass::Transient | FailureClass::Permanent => self.end_noted(assignment, &failed),
+            FailureClass::Transient | FailureClass::Permanent => {
+                self.end_noted(assignment, &failed)
+            }
         }
     }
 
     /// The worker's connection broke. If the server answers on another, it was this refresh's own trouble (somebody
     /// ended its backend, or it crashed); else the refresh is done when the server is back.
-    async fn end_without_answer(&mut self, assignment: &Assignment, failed: Option<Failed>, reason: &str) {
+    async fn end_without_answer(
+        &mut self,
+        assignment: &Assignment,
+        failed: Option<Failed>,
+        reason: &str,
+    ) {
         let retry = self.workers.retry();
         let noted = self
             .control
             .ask(async |connection, schema| match &failed {
                 Some(failed) => {
-                    refresh::note_failures(connection, schema, &assignment.order, &assignment.members, failed, retry)
-                        .await
+                    refresh::note_failures(
+                        connection,
+                        schema,
+                        &assignment.order,
+                        &assignment.members,
+                        failed,
+                        retry,
+                    )
+                    .await
                 }
                 None => Ok(Vec::new()),
             })
@@ -101,8 +128,12 @@ impl Engine {
             (Some(failed), Some(noted)) => self.end_noted(assignment, &Failed { noted, ..failed }),
             (None, Some(_)) => {
                 // no connection to be had for a worker, though the loop has one: too many connections, say
-                warn!(reason = reason.replace('\n', " "), "a worker can not connect: trying again");
-                self.registry.postpone(assignment.unit, now + BUSY_PAUSE, now);
+                warn!(
+                    reason = reason.replace('\n', " "),
+                    "a worker can not connect: trying again"
+                );
+                self.registry
+                    .postpone(assignment.unit, now + BUSY_PAUSE, now);
             }
             (_, None) => self.registry.postpone(assignment.unit, now, now),
         }
@@ -116,20 +147,33 @@ impl Engine {
             let sqlstate = failed.sqlstate.as_deref();
             if suspended {
                 error!(
-                    materialized_view = name, error = failed.message, sqlstate,
+                    materialized_view = name,
+                    error = failed.message,
+                    sqlstate,
                     "suspended until its settings are changed or it is resumed; its rows stay as they are"
                 );
             } else if row.failures == 1 {
-                warn!(materialized_view = name, error = failed.message, sqlstate, "refresh failed, trying again");
+                warn!(
+                    materialized_view = name,
+                    error = failed.message,
+                    sqlstate,
+                    "refresh failed, trying again"
+                );
             } else {
-                debug!(materialized_view = name, error = failed.message, failures = row.failures, "refresh failed again");
+                debug!(
+                    materialized_view = name,
+                    error = failed.message,
+                    failures = row.failures,
+                    "refresh failed again"
+                );
             }
             outcomes.push(failure_outcome(*id, row, suspended));
         }
         let now = self.clock.now();
         self.registry.finish(assignment.unit, &outcomes, now);
         if outcomes.is_empty() {
-            self.registry.postpone(assignment.unit, now + BUSY_PAUSE, now);
+            self.registry
+                .postpone(assignment.unit, now + BUSY_PAUSE, now);
         }
     }
 }

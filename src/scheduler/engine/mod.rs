@@ -68,7 +68,10 @@ impl Tunables {
     }
 
     fn retry(&self) -> RetryPolicy {
-        RetryPolicy { base: self.scheduler.retry_base, cap: self.scheduler.retry_max }
+        RetryPolicy {
+            base: self.scheduler.retry_base,
+            cap: self.scheduler.retry_max,
+        }
     }
 }
 
@@ -207,7 +210,16 @@ impl Engine {
             .next_instant(self.clock.now())
             .map(|instant| Instant::now() + self.clock.until(instant));
         let busy = !self.lanes.admit(self.running, super::lanes::Lane::Quick);
-        let waits = [Some(self.next_poll), Some(self.next_prune), due.filter(|_| !busy)];
+        let again = self
+            .dispatcher
+            .look_again()
+            .map(|instant| Instant::now() + self.clock.until(instant));
+        let waits = [
+            Some(self.next_poll),
+            Some(self.next_prune),
+            due.filter(|_| !busy),
+            again.filter(|_| !busy),
+        ];
         waits.into_iter().flatten().min().unwrap_or(self.next_poll)
     }
 
@@ -256,7 +268,10 @@ impl Engine {
         self.next_poll = Instant::now() + self.tunables.scheduler.poll_interval;
         if since.is_none() {
             self.forget_all_but(rows.iter().map(|row| row.mv_id).collect());
-            info!(materialized_views = rows.len(), "the dictionary has been read");
+            info!(
+                materialized_views = rows.len(),
+                "the dictionary has been read"
+            );
         }
         for row in &rows {
             self.take_in(row).await;
@@ -264,12 +279,18 @@ impl Engine {
         self.interner.forget_unused();
         if is_first {
             let window = self.tunables.scheduler.startup_spread;
-            self.registry.spread_overdue(self.clock.now(), window, self.lanes.workers());
+            self.registry
+                .spread_overdue(self.clock.now(), window, self.lanes.workers());
         }
     }
 
     fn forget_all_but(&mut self, known: HashSet<i32>) {
-        let gone: Vec<i32> = self.registry.views().map(|view| view.id).filter(|id| !known.contains(id)).collect();
+        let gone: Vec<i32> = self
+            .registry
+            .views()
+            .map(|view| view.id)
+            .filter(|id| !known.contains(id))
+            .collect();
         for id in gone {
             self.forget(id);
         }
@@ -286,7 +307,9 @@ impl Engine {
         let keep = self.tunables.history.keep.as_secs_f64();
         let pruned = self
             .control
-            .ask(async |connection, schema| refreshes::prune_history(connection, schema, keep).await)
+            .ask(async |connection, schema| {
+                refreshes::prune_history(connection, schema, keep).await
+            })
             .await;
         let pause = match pruned {
             Some(count) if count >= FULL_BATCH => Duration::from_secs(1),
@@ -300,11 +323,18 @@ impl Engine {
         self.listener.abort();
         let drain = self.tunables.scheduler.drain_timeout;
         if self.workers.running() > 0 && !drain.is_zero() {
-            info!(running = self.workers.running(), drain_s = drain.as_secs(), "waiting for running refreshes");
+            info!(
+                running = self.workers.running(),
+                drain_s = drain.as_secs(),
+                "waiting for running refreshes"
+            );
             self.drain(drain, instructions).await;
         }
         if self.workers.running() > 0 {
-            warn!(running = self.workers.running(), "cancelling running refreshes");
+            warn!(
+                running = self.workers.running(),
+                "cancelling running refreshes"
+            );
             if let Err(error) = self.workers.cancel_all().await {
                 warn!(reason = %error, "the refreshes could not be cancelled; the server will notice that we are gone");
             } else {

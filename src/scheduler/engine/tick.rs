@@ -29,7 +29,8 @@ impl Engine {
         if self.registry.observe(now) {
             warn!("the database's clock was set back: all schedules are reckoned anew");
             let window = self.tunables.scheduler.startup_spread;
-            self.registry.spread_overdue(now, window, self.lanes.workers());
+            self.registry
+                .spread_overdue(now, window, self.lanes.workers());
         }
     }
 
@@ -45,7 +46,10 @@ impl Engine {
         if units.is_empty() {
             return;
         }
-        let ids: Vec<i32> = units.iter().flat_map(|unit| self.registry.members_of(*unit)).collect();
+        let ids: Vec<i32> = units
+            .iter()
+            .flat_map(|unit| self.registry.members_of(*unit))
+            .collect();
         if self.read_again(&ids).await {
             self.confirmed.extend(units);
         }
@@ -92,7 +96,9 @@ impl Engine {
                 due_at: None,
             };
             self.control
-                .ask(async |connection, schema| refreshes::note_failure(connection, schema, &note).await)
+                .ask(async |connection, schema| {
+                    refreshes::note_failure(connection, schema, &note).await
+                })
                 .await;
             view.state.suspended = true;
         }
@@ -102,7 +108,10 @@ impl Engine {
 
     fn dispatch(&mut self) {
         let now = self.clock.now();
-        while let Some(start) = self.dispatcher.next(&self.registry, &self.lanes, self.running, now) {
+        while let Some(start) = self
+            .dispatcher
+            .next(&self.registry, &self.lanes, self.running, now)
+        {
             let due_at = self.registry.due(start.unit);
             let members = self.registry.mark_running(start.unit);
             self.confirmed.remove(&start.unit);
@@ -117,8 +126,14 @@ impl Engine {
     }
 
     fn assignment(&self, start: Start, ids: &[i32], due_at: Option<DateTime<Utc>>) -> Assignment {
-        let members: Vec<&View> = ids.iter().filter_map(|id| self.registry.view(*id)).collect();
-        let last_refresh = members.iter().filter_map(|view| view.state.last_refresh).max();
+        let members: Vec<&View> = ids
+            .iter()
+            .filter_map(|id| self.registry.view(*id))
+            .collect();
+        let last_refresh = members
+            .iter()
+            .filter_map(|view| view.state.last_refresh)
+            .max();
         let is_requested = |view: &&View| view.state.requested_at > view.state.last_refresh;
         let requested = members.iter().copied().find(is_requested);
         Assignment {
@@ -126,20 +141,38 @@ impl Engine {
             lane: start.lane,
             order: Order {
                 target: match start.unit {
-                    UnitId::View(id) => Target::View { id, seen: last_refresh },
+                    UnitId::View(id) => Target::View {
+                        id,
+                        seen: last_refresh,
+                    },
                     UnitId::Group(group) => Target::Group {
-                        name: self.interner.group_name(group).unwrap_or_default().to_owned(),
+                        name: self
+                            .interner
+                            .group_name(group)
+                            .unwrap_or_default()
+                            .to_owned(),
                         seen: last_refresh,
                     },
                 },
-                trigger: if requested.is_some() { "request" } else { "schedule" },
-                method: requested.and_then(|view| self.details.requested_method(view.id)).map(str::to_owned),
+                trigger: if requested.is_some() {
+                    "request"
+                } else {
+                    "schedule"
+                },
+                method: requested
+                    .and_then(|view| self.details.requested_method(view.id))
+                    .map(str::to_owned),
                 due_at,
                 limits: self.limits(&members),
             },
             members: members
                 .iter()
-                .map(|view| (view.id, view.state.failure.map_or(0, |failure| failure.failures)))
+                .map(|view| {
+                    (
+                        view.id,
+                        view.state.failure.map_or(0, |failure| failure.failures),
+                    )
+                })
                 .collect(),
         }
     }
@@ -147,7 +180,8 @@ impl Engine {
     /// A group's limit is the largest of its members'.
     fn limits(&self, members: &[&View]) -> Limits {
         let scheduler = &self.tunables.scheduler;
-        let default_ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(0);
+        let default_ms =
+            |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(0);
         let own = |limit: fn(&View) -> Option<std::num::NonZeroU32>, default| {
             members
                 .iter()
@@ -156,8 +190,14 @@ impl Engine {
                 .unwrap_or(default)
         };
         Limits {
-            statement_ms: own(|view| view.timeouts.statement_ms, default_ms(scheduler.statement_timeout)),
-            lock_ms: own(|view| view.timeouts.lock_ms, default_ms(scheduler.lock_timeout)),
+            statement_ms: own(
+                |view| view.timeouts.statement_ms,
+                default_ms(scheduler.statement_timeout),
+            ),
+            lock_ms: own(
+                |view| view.timeouts.lock_ms,
+                default_ms(scheduler.lock_timeout),
+            ),
         }
     }
 }

@@ -23,17 +23,24 @@ pub(super) fn view(row: &ScheduleRow, interner: &mut Interner) -> (View, Option<
         .refresh_rate_in_sec
         .and_then(|seconds| u64::try_from(seconds).ok())
         .map(Duration::from_secs);
-    let cron = row
-        .refresh_cron
-        .as_deref()
-        .map(|text| (text, row.refresh_time_zone.as_deref().unwrap_or(DEFAULT_TIME_ZONE)));
+    let cron = row.refresh_cron.as_deref().map(|text| {
+        (
+            text,
+            row.refresh_time_zone
+                .as_deref()
+                .unwrap_or(DEFAULT_TIME_ZONE),
+        )
+    });
     let (schedule, error) = match interner.schedule(rate, cron) {
         Ok(schedule) => (schedule, None),
         Err(error) => (Arc::new(Schedule { rate, cron: None }), Some(error)),
     };
     let view = View {
         id: row.mv_id,
-        group: row.refresh_group.as_deref().map(|name| interner.group(name)),
+        group: row
+            .refresh_group
+            .as_deref()
+            .map(|name| interner.group(name)),
         schedule,
         state: ViewState {
             last_refresh: row.last_refresh,
@@ -55,7 +62,9 @@ pub(super) fn view(row: &ScheduleRow, interner: &mut Interner) -> (View, Option<
 
 /// Failures as the registry keeps them.
 pub(super) fn failure(failures: i32, retry_at: Option<DateTime<Utc>>) -> Option<Failure> {
-    let failures = u32::try_from(failures).ok().filter(|failures| *failures > 0)?;
+    let failures = u32::try_from(failures)
+        .ok()
+        .filter(|failures| *failures > 0)?;
     // failed without a daemon: nothing was said about when to try again
     let retry_at = retry_at.unwrap_or(DateTime::UNIX_EPOCH);
     Some(Failure { failures, retry_at })
@@ -83,7 +92,8 @@ impl Details {
         self.names.insert(row.mv_id, row.mv_name.as_str().into());
         match &row.requested_method {
             Some(method) => {
-                self.requested_methods.insert(row.mv_id, method.as_str().into());
+                self.requested_methods
+                    .insert(row.mv_id, method.as_str().into());
             }
             None => {
                 self.requested_methods.remove(&row.mv_id);

@@ -55,7 +55,11 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    pub(super) fn new(settings: &ConnectionSettings, schema: &ModuleSchema, retry: RetryPolicy) -> Self {
+    pub(super) fn new(
+        settings: &ConnectionSettings,
+        schema: &ModuleSchema,
+        retry: RetryPolicy,
+    ) -> Self {
         let (ended_sender, ended) = mpsc::unbounded_channel();
         Self {
             // user DDL may change what a statement returns, so none is kept prepared
@@ -85,7 +89,9 @@ impl Workers {
     /// Begins a refresh.
     pub(super) fn start(&mut self, assignment: Assignment) {
         let session = self.idle.pop();
-        let pid = Arc::new(AtomicI32::new(session.as_ref().map_or(0, |session| session.pid)));
+        let pid = Arc::new(AtomicI32::new(
+            session.as_ref().map_or(0, |session| session.pid),
+        ));
         self.running.insert(assignment.unit, Arc::clone(&pid));
         let (settings, schema, retry) = (self.settings.clone(), self.schema.clone(), self.retry);
         let ended = self.ended_sender.clone();
@@ -112,7 +118,8 @@ impl Workers {
         while self.idle.len() > keep {
             if let Some(session) = self.idle.pop() {
                 // the server may be gone already
-                let _ = tokio::time::timeout(Duration::from_secs(1), session.connection.close()).await;
+                let _ =
+                    tokio::time::timeout(Duration::from_secs(1), session.connection.close()).await;
             }
         }
     }
@@ -155,12 +162,22 @@ async fn work(
     let mut session = match opened {
         Ok(session) => session,
         Err(error) => {
-            return Ended { assignment, result: Err(error), session: None };
+            return Ended {
+                assignment,
+                result: Err(error),
+                session: None,
+            };
         }
     };
     pid.store(session.pid, Ordering::Relaxed);
-    let report =
-        refresh::perform(&mut session.connection, schema, &assignment.order, &assignment.members, retry).await;
+    let report = refresh::perform(
+        &mut session.connection,
+        schema,
+        &assignment.order,
+        &assignment.members,
+        retry,
+    )
+    .await;
     let lost = matches!(&report, Report::Failed(failed) if failed.class == FailureClass::Server);
     Ended {
         assignment,
