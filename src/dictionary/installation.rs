@@ -108,6 +108,10 @@ pub struct Installed {
 }
 
 #[derive(Debug, FromRow)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "answers of one query, not states"
+)]
 struct Situation {
     role: String,
     database: String,
@@ -275,6 +279,10 @@ async fn apply(
     // the migrations are unqualified: this is what they, and the functions they pin, see
     let path = composed(format!("SET search_path TO {schema}, pg_temp"));
     connection.execute(path).await?;
+    // sqlx would log that its table exists already
+    connection
+        .execute("SET client_min_messages TO warning")
+        .await?;
     let mut migrator = Migrator::with_migrations(migrations.iter().cloned().collect());
     migrator.dangerous_set_table_name(format!("{schema}._sqlx_migrations"));
     migrator.set_locking(false);

@@ -92,7 +92,7 @@ impl Engine {
                 self.registry.postpone(assignment.unit, now, now);
             }
             FailureClass::Transient | FailureClass::Permanent => {
-                self.end_noted(assignment, &failed)
+                self.end_noted(assignment, &failed);
             }
         }
     }

@@ -267,7 +267,7 @@ impl Engine {
         self.watermark = Some(watermark);
         self.next_poll = Instant::now() + self.tunables.scheduler.poll_interval;
         if since.is_none() {
-            self.forget_all_but(rows.iter().map(|row| row.mv_id).collect());
+            self.forget_all_but(&rows.iter().map(|row| row.mv_id).collect());
             info!(
                 materialized_views = rows.len(),
                 "the dictionary has been read"
@@ -284,7 +284,7 @@ impl Engine {
         }
     }
 
-    fn forget_all_but(&mut self, known: HashSet<i32>) {
+    fn forget_all_but(&mut self, known: &HashSet<i32>) {
         let gone: Vec<i32> = self
             .registry
             .views()
