@@ -206,6 +206,16 @@ pub async fn install_migrations(
     migrations: &Migrator,
 ) -> Result<Installed, InstallError> {
     lock_out_other_installers(connection, schema).await?;
+    let installed = install_alone(connection, schema, migrations).await;
+    let _ = let_other_installers_in(connection, schema).await;
+    installed
+}
+
+async fn install_alone(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    migrations: &Migrator,
+) -> Result<Installed, InstallError> {
     let known = newest(migrations);
     let before = situation(connection, schema).await?;
     let from = if before.has_migrations {
@@ -265,6 +275,18 @@ async fn lock_out_other_installers(
     schema: &ModuleSchema,
 ) -> sqlx::Result<()> {
     sqlx::query("SELECT pg_advisory_lock(hashtext('mvrefreshd install'), hashtext($1))")
+        .bind(schema.name())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Closing the connection does the same, should this fail.
+async fn let_other_installers_in(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+) -> sqlx::Result<()> {
+    sqlx::query("SELECT pg_advisory_unlock(hashtext('mvrefreshd install'), hashtext($1))")
         .bind(schema.name())
         .execute(connection)
         .await?;
@@ -369,6 +391,15 @@ pub async fn uninstall(
     schema: &ModuleSchema,
 ) -> Result<Vec<String>, InstallError> {
     lock_out_other_installers(connection, schema).await?;
+    let kept = uninstall_alone(connection, schema).await;
+    let _ = let_other_installers_in(connection, schema).await;
+    kept
+}
+
+async fn uninstall_alone(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+) -> Result<Vec<String>, InstallError> {
     let before = situation(connection, schema).await?;
     if let (Some(owner), Some(false)) = (&before.owner, before.is_owner) {
         return Err(InstallError::OtherOwner {
