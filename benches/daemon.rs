@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use common::{Daemon, TestServer};
 use measure::{cpu_time, median, quantile, report, resident_mb};
 use mvrefreshd::dictionary::installation;
+use mvrefreshd::scratch::Options;
 use mvrefreshd::sql::ModuleSchema;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
@@ -40,7 +41,11 @@ async fn main() {
 
 /// A server with the module installed and a small base table.
 async fn prepared() -> (TestServer, PgConnection) {
-    let server = TestServer::start().await;
+    prepared_with(common::options()).await
+}
+
+async fn prepared_with(options: Options) -> (TestServer, PgConnection) {
+    let server = TestServer::start_with(options).await;
     let mut connection = server.connect().await;
     installation::install(&mut connection, &ModuleSchema::new("mvrefresh"))
         .await
@@ -279,7 +284,12 @@ async fn until(connection: &mut PgConnection, condition: &'static str) {
 /// Many registered views and nothing due.
 async fn idle(views: u32, memory_reach: &str) {
     const SECONDS: u64 = 120;
-    let (server, mut connection) = prepared().await;
+    // the server's own transactions are not the daemon's
+    let mut options = common::options();
+    options
+        .settings
+        .push(("autovacuum".to_owned(), "off".to_owned()));
+    let (server, mut connection) = prepared_with(options).await;
     // Registered without being made: what is measured never looks at the relations.
     let register = format!(
         "ALTER TABLE mvrefresh.materialized_view_settings DISABLE TRIGGER USER;
