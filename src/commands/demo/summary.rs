@@ -1,0 +1,164 @@
+//! The end of the show: a last refresh of everything, the comparison, and the figures.
+
+use std::time::Duration;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+use sqlx::postgres::PgConnection;
+use tokio::time::{Instant, sleep};
+
+use super::live::f64_of;
+use super::numbers;
+use super::output::Output;
+use super::writers::Written;
+use crate::dictionary::overview::{self, OverviewRow, RefreshTotals};
+use crate::error::{CommandError, Exit};
+use crate::sql::ModuleSchema;
+
+/// How long the last refreshes may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Asks the daemon to refresh all once more, and waits until it has: everything written so far is in then. False if it
+/// takes too long.
+pub(super) async fn refresh_all(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+) -> Result<bool, CommandError> {
+    overview::request_all(connection, schema).await?;
+    let deadline = Instant::now() + PATIENCE;
+    while overview::all(connection, schema)
+        .await?
+        .iter()
+        .any(is_awaited)
+    {
+        if Instant::now() > deadline {
+            return Ok(false);
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+    Ok(true)
+}
+
+/// One that somebody disabled meanwhile, or that is suspended, is not refreshed on request either.
+fn is_awaited(row: &OverviewRow) -> bool {
+    row.enabled && row.status != "suspended" && row.last_refresh <= row.requested_at
+}
+
+/// Compares every materialized view with its defining view, and says how many are exact; whether all are.
+pub(super) async fn verify_all(
+    output: &Output,
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+) -> Result<bool, CommandError> {
+    let rows = overview::all(connection, schema).await?;
+    let mut exact = 0;
+    let mut compared = 0;
+    for row in &rows {
+        let comparison = overview::verify(connection, schema, &row.qualified_name).await?;
+        compared += comparison.rows_compared.unsigned_abs();
+        if comparison.is_exact() {
+            exact += 1;
+        } else {
+            output.say(&format!(
+                "  {} ({}) differs from its defining view: {} missing, {} too many",
+                row.mv_name, row.status, comparison.rows_missing, comparison.rows_unexpected
+            ));
+        }
+    }
+    output.say(&format!(
+        "{exact} of {} materialized views verified exact ({} compared)",
+        rows.len(),
+        numbers::counted(compared, "row", "rows")
+    ));
+    Ok(exact == rows.len() && exact > 0)
+}
+
+/// Prints what was written and refreshed; how many refreshes failed.
+pub(super) async fn figures(
+    output: &Output,
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    written: Written,
+    writing: Duration,
+) -> Result<i64, CommandError> {
+    let totals = overview::refresh_totals(connection, schema).await?;
+    let rate = f64_of(written.transactions) / writing.as_secs_f64().max(0.001);
+    output.say(&format!(
+        "\nWritten: {} touching {} in {} ({rate:.0}/s).\nRefreshed meanwhile:\n",
+        numbers::counted(written.transactions, "transaction", "transactions"),
+        numbers::counted(written.rows, "row", "rows"),
+        numbers::seconds(writing.as_secs_f64())
+    ));
+    for line in table(&totals).lines() {
+        output.say(&format!("  {}", line.trim_end()));
+    }
+    let lateness = totals.iter().filter_map(|row| row.max_lateness_ms);
+    if let Some(most) = lateness.reduce(f64::max) {
+        output.say(&format!(
+            "\nThe longest wait from due to started: {}.",
+            numbers::milliseconds(most)
+        ));
+    }
+    let failed = totals.iter().filter(|row| row.outcome == "failed");
+    Ok(failed.map(|row| row.refreshes).sum())
+}
+
+fn table(totals: &[RefreshTotals]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).force_no_tty();
+    table.set_header([
+        "method",
+        "form",
+        "outcome",
+        "refreshes",
+        "rows changed",
+        "p50",
+        "p95",
+    ]);
+    for row in totals {
+        let dash = || "-".to_owned();
+        table.add_row([
+            row.method.clone().unwrap_or_else(dash),
+            row.form
+                .as_ref()
+                .map_or_else(dash, |form| form.replace('_', " ")),
+            row.outcome.clone(),
+            numbers::count(row.refreshes),
+            row.rows_changed.map_or_else(dash, numbers::count),
+            numbers::milliseconds(row.p50_ms),
+            numbers::milliseconds(row.p95_ms),
+        ]);
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if index >= 3 {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// What the whole came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) all_refreshed: bool,
+    pub(super) all_exact: bool,
+    pub(super) failed_refreshes: i64,
+    pub(super) daemon_succeeded: bool,
+}
+
+impl Verdict {
+    /// Done only if nothing at all went wrong.
+    pub(super) fn exit(self) -> Exit {
+        if self.all_refreshed
+            && self.all_exact
+            && self.failed_refreshes == 0
+            && self.daemon_succeeded
+        {
+            Exit::Ok
+        } else {
+            Exit::Negative
+        }
+    }
+}
