@@ -26,6 +26,13 @@ done
 kill -s KILL "$1"
 "#;
 
+/// How the daemon ended when it was told to.
+#[derive(Debug)]
+pub(super) struct Stopped {
+    pub(super) status: ExitStatus,
+    pub(super) end_of_log: String,
+}
+
 /// A running daemon; killed when dropped.
 #[derive(Debug)]
 pub(super) struct Daemon {
@@ -87,7 +94,7 @@ impl Daemon {
     }
 
     /// The end of its log.
-    pub(super) fn end_of_log(&self) -> String {
+    fn end_of_log(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LINES_OF_LOG_SHOWN)..].join("\n  ")
@@ -103,7 +110,7 @@ impl Daemon {
     }
 
     /// Stops it by SIGTERM and waits for its end.
-    pub(super) async fn stop(mut self) -> Result<ExitStatus, CommandError> {
+    pub(super) async fn stop(mut self) -> Result<Stopped, CommandError> {
         let told = self.tell("stop\n").await;
         let ended = match told {
             Ok(()) => timeout(PATIENCE, self.process.wait()).await,
@@ -113,7 +120,8 @@ impl Daemon {
             Ok(Ok(status)) => {
                 let _ = self.tell("done\n").await;
                 let _ = self.companion.wait().await;
-                Ok(status)
+                let end_of_log = self.end_of_log();
+                Ok(Stopped { status, end_of_log })
             }
             Ok(Err(error)) => {
                 Err(self.complaint(&format!("the daemon could not be stopped: {error}")))
@@ -126,7 +134,7 @@ impl Daemon {
     }
 
     /// An error with the end of the log, as the log itself goes away with the demo.
-    pub(super) fn complaint(&self, message: &str) -> CommandError {
+    fn complaint(&self, message: &str) -> CommandError {
         CommandError::new(Exit::Negative, message)
             .with_hint(format!("Its log ends with:\n  {}", self.end_of_log()))
     }

@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn thousands_are_set_apart() {
         let shown: Vec<String> = [0, 7, 999, 1_000, 123_456, 1_234_567]
-            .map(count::<u64>)
+            .map(|number: u32| count(number))
             .into();
         assert_eq!(shown, ["0", "7", "999", "1,000", "123,456", "1,234,567"]);
         assert_eq!(counted(1, "row", "rows"), "1 row");

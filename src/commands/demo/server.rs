@@ -2,7 +2,7 @@
 
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor};
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::spawn_blocking;
 
 use crate::config::{DatabaseConfig, Environment, SslMode};
 use crate::connect::{self, ConnectError, ConnectionSettings};
@@ -37,8 +37,7 @@ pub(super) struct Server {
 impl Server {
     /// Starts it, with nothing but `initdb`'s databases.
     pub(super) async fn start() -> Result<Self, CommandError> {
-        let started = spawn_blocking(|| Cluster::start(&Options::default())).await;
-        let cluster = started.map_err(broken)?.map_err(failed)?;
+        let cluster = blocking(|| Cluster::start(&Options::default())).await?;
         Ok(Self { cluster })
     }
 
@@ -102,21 +101,26 @@ impl Server {
 
     /// Ends the server and removes everything.
     pub(super) async fn stop(self) -> Result<(), CommandError> {
-        spawn_blocking(|| self.cluster.stop())
-            .await
-            .map_err(broken)?
-            .map_err(failed)
+        blocking(|| self.cluster.stop()).await
     }
 }
 
-fn failed(error: ScratchError) -> CommandError {
-    let exit = match error {
-        ScratchError::Io { .. } => Exit::Internal,
-        _ => Exit::Unavailable,
-    };
-    CommandError::new(exit, error.to_string())
+impl From<ScratchError> for CommandError {
+    fn from(error: ScratchError) -> Self {
+        let exit = match error {
+            ScratchError::Io { .. } => Exit::Internal,
+            _ => Exit::Unavailable,
+        };
+        Self::new(exit, error.to_string())
+    }
 }
 
-fn broken(error: JoinError) -> CommandError {
-    CommandError::new(Exit::Internal, error.to_string())
+/// A task that blocks, elsewhere.
+async fn blocking<T: Send + 'static>(
+    task: impl FnOnce() -> Result<T, ScratchError> + Send + 'static,
+) -> Result<T, CommandError> {
+    match spawn_blocking(task).await {
+        Ok(result) => Ok(result?),
+        Err(panic) => Err(CommandError::new(Exit::Internal, panic.to_string())),
+    }
 }

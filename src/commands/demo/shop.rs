@@ -21,22 +21,25 @@ const TABLES: &str = "
     );
     CREATE TABLE orders (
         order_id integer PRIMARY KEY,
-        customer_id integer NOT NULL REFERENCES customers,
+        customer_id integer NOT NULL,
         ordered_on date NOT NULL,
         status text NOT NULL CHECK (status IN ('open', 'paid', 'shipped'))
     );
     CREATE TABLE order_lines (
-        order_id integer NOT NULL REFERENCES orders ON DELETE CASCADE,
+        order_id integer NOT NULL,
         line smallint NOT NULL,
-        product_id integer NOT NULL REFERENCES products,
+        product_id integer NOT NULL,
         quantity integer NOT NULL,
         unit_price numeric(8,2) NOT NULL,
         PRIMARY KEY (order_id, line)
     );
     CREATE SEQUENCE order_ids;";
 
-/// After the rows, as that is faster than keeping them up to date with each.
+/// After the rows, as that is faster than looking after each.
 const REST: &str = "
+    ALTER TABLE orders ADD FOREIGN KEY (customer_id) REFERENCES customers;
+    ALTER TABLE order_lines ADD FOREIGN KEY (order_id) REFERENCES orders ON DELETE CASCADE;
+    ALTER TABLE order_lines ADD FOREIGN KEY (product_id) REFERENCES products;
     CREATE INDEX ON orders (customer_id);
     CREATE INDEX ON order_lines (product_id);
     SELECT setval('order_ids', (SELECT max(order_id) FROM orders));

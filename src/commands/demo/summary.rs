@@ -7,6 +7,7 @@ use comfy_table::{CellAlignment, Table};
 use sqlx::postgres::PgConnection;
 use tokio::time::{Instant, sleep};
 
+use super::daemon::Stopped;
 use super::live::f64_of;
 use super::numbers;
 use super::output::Output;
@@ -51,6 +52,7 @@ pub(super) async fn verify_all(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
 ) -> Result<bool, CommandError> {
+    output.say("Comparing each materialized view with its defining view, row by row.\n");
     let rows = overview::all(connection, schema).await?;
     let mut exact = 0;
     let mut compared = 0;
@@ -140,25 +142,36 @@ fn table(totals: &[RefreshTotals]) -> Table {
 }
 
 /// What the whole came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Verdict {
     pub(super) all_refreshed: bool,
     pub(super) all_exact: bool,
     pub(super) failed_refreshes: i64,
-    pub(super) daemon_succeeded: bool,
+    pub(super) daemon: Stopped,
 }
 
 impl Verdict {
-    /// Done only if nothing at all went wrong.
-    pub(super) fn exit(self) -> Exit {
-        if self.all_refreshed
-            && self.all_exact
-            && self.failed_refreshes == 0
-            && self.daemon_succeeded
-        {
-            Exit::Ok
-        } else {
-            Exit::Negative
+    /// Says what went wrong; done only if nothing at all did.
+    pub(super) fn say(self, output: &Output) -> Exit {
+        let status = self.daemon.status;
+        let wrong = [
+            (!self.all_refreshed)
+                .then(|| "Some materialized views were not refreshed in time.".to_owned()),
+            (self.failed_refreshes > 0).then(|| {
+                let failed = numbers::counted(self.failed_refreshes, "refresh", "refreshes");
+                format!("{failed} failed.")
+            }),
+            (!status.success()).then(|| format!("The daemon ended with {status}.")),
+        ];
+        let wrong: Vec<String> = wrong.into_iter().flatten().collect();
+        for line in &wrong {
+            output.say(line);
         }
+        if wrong.is_empty() && self.all_exact {
+            return Exit::Ok;
+        }
+        let end_of_log = self.daemon.end_of_log;
+        output.say(&format!("The daemon's log ends with:\n  {end_of_log}"));
+        Exit::Negative
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn lines(rows: &[OverviewRow], width: Option<u16>, colour: bool) -> V
         column.set_padding((0, if wide { 2 } else { 1 }));
         column.set_cell_alignment(alignment);
         column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(
-            least + if wide { 1 } else { 0 },
+            least + u16::from(wide),
         )));
     }
     table
@@ -183,7 +183,7 @@ fn next_due(row: &OverviewRow, schedule: &Schedule) -> String {
             let seconds = instant
                 .signed_duration_since(row.database_now)
                 .as_seconds_f64();
-            if seconds <= 0.0 {
+            if seconds < 0.05 {
                 "now".to_owned()
             } else {
                 format!("in {}", numbers::seconds(seconds))

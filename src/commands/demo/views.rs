@@ -6,7 +6,8 @@ use sqlx::postgres::PgConnection;
 use crate::error::CommandError;
 use crate::sql::ModuleSchema;
 
-/// The statements that make each of them; `@.` stands for the module schema. Unique indexes let a refresh update rows in place of replacing them.
+/// The statements that make each of them; `@.` stands for the module schema. A unique index lets a refresh update rows
+/// instead of replacing them.
 ///
 /// No query depends on the time or on ties, or it could not be verified.
 pub(super) const EXAMPLES: [&str; 9] = [
