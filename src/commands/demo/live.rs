@@ -61,8 +61,8 @@ impl Show<'_> {
         loop {
             tokio::select! {
                 biased;
-                () = self.interrupt.asked() => return Ok(()),
-                () = &mut end => return Ok(()),
+                () = self.interrupt.asked() => break,
+                () = &mut end => break,
                 error = self.daemon.ended() => return Err(error),
                 error = self.writers.failed() => return Err(error),
                 _ = beat.tick() => {}
@@ -73,6 +73,11 @@ impl Show<'_> {
                 None => self.output.say(&self.block(&picture, started.elapsed())),
             }
         }
+        if screen.is_none() {
+            let picture = self.look().await?;
+            self.output.say(&self.block(&picture, started.elapsed()));
+        }
+        Ok(())
     }
 
     async fn look(&mut self) -> Result<Picture, CommandError> {

@@ -154,8 +154,8 @@ impl Stage<'_> {
                 .map(|seconds| Duration::from_secs(seconds.into())),
         };
         show.run().await?;
-        let written = writers.stop().await?;
         let writing = started.elapsed();
+        let written = writers.stop().await?;
         self.output
             .say("\nThe writers have stopped. The daemon refreshes all once more, and stops.");
         let all_refreshed = tokio::select! {
