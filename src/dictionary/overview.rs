@@ -121,12 +121,19 @@ pub async fn refresh_counts(
     sqlx::query_as(sql).fetch_one(connection).await
 }
 
-/// Asks the daemon to refresh every materialized view of the caller's, in one transaction.
-pub async fn request_all(connection: &mut PgConnection, schema: &ModuleSchema) -> sqlx::Result<()> {
+/// Asks the daemon to refresh those of the caller's materialized views that have `level` others one upon the other
+/// below them; how many these are.
+pub async fn request_level(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    level: i32,
+) -> sqlx::Result<usize> {
     let sql = schema.sql(
-        "SELECT @.request_refresh(pg_catalog.format('%I.%I', mv_schema, mv_name)) FROM @.materialized_views",
+        "SELECT @.request_refresh(pg_catalog.format('%I.%I', mv_schema, mv_name))
+         FROM @.materialized_views WHERE @.dependency_level(mv_id) = $1",
     );
-    sqlx::query(sql).execute(connection).await.map(drop)
+    let rows = sqlx::query(sql).bind(level).fetch_all(connection).await?;
+    Ok(rows.len())
 }
 
 /// How a materialized view compares with its defining view.

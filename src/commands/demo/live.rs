@@ -106,7 +106,7 @@ impl Show<'_> {
         lines.push(String::new());
         let colour = self.output.has_colour();
         lines.extend(table::lines(&picture.rows, self.output.width(), colour));
-        let errors = errors(&picture.rows);
+        let errors = errors(&picture.rows, self.output.width());
         if !errors.is_empty() {
             lines.push(String::new());
             lines.extend(errors);
@@ -120,7 +120,7 @@ impl Show<'_> {
             format!("{} s: {}", elapsed.as_secs(), self.counts(picture, elapsed)),
         ];
         lines.extend(table::lines(&picture.rows, None, false));
-        lines.extend(errors(&picture.rows));
+        lines.extend(errors(&picture.rows, None));
         lines.join("\n")
     }
 
@@ -136,18 +136,51 @@ impl Show<'_> {
     }
 }
 
-/// What failing views say, a line each.
-fn errors(rows: &[OverviewRow]) -> Vec<String> {
+/// What failing views say, in lines of the terminal's width.
+fn errors(rows: &[OverviewRow], width: Option<u16>) -> Vec<String> {
     rows.iter()
         .filter(|row| row.failures > 0)
         .filter_map(|row| {
-            let error = row.last_error.as_deref()?.replace('\n', " ");
-            Some(format!("{}: {error}", row.mv_name))
+            let error = row.last_error.as_deref()?;
+            if error.contains(&row.mv_name) {
+                Some(error.to_owned())
+            } else {
+                Some(format!("{}: {error}", row.mv_name))
+            }
         })
+        .flat_map(|text| folded(&text, width.unwrap_or(80).into()))
         .collect()
+}
+
+/// Text in lines of so many characters, broken between words.
+fn folded(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate for people to read")]
 pub(super) fn f64_of(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_text_is_broken_between_words() {
+        assert_eq!(
+            folded("one two\nthree incomprehensible", 9),
+            ["one two", "three", "incomprehensible"]
+        );
+    }
 }

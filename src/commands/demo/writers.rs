@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::server::Server;
 use super::shop::{CITIES, Size};
 use crate::connect::ConnectError;
-use crate::error::CommandError;
+use crate::error::{CommandError, Exit};
 
 const WRITERS: u32 = 4;
 /// Of each writer.
@@ -80,7 +80,10 @@ impl Writers {
     pub(super) async fn failed(&mut self) -> CommandError {
         loop {
             match self.tasks.join_next().await {
-                Some(Ok(Err(error))) => return error,
+                Some(Ok(Err(error))) => {
+                    let message = format!("a writer can not go on: {}", error.message);
+                    return CommandError::new(Exit::Negative, message);
+                }
                 Some(_) => {}
                 None => std::future::pending().await,
             }
