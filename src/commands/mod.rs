@@ -2,6 +2,7 @@
 
 mod check_config;
 mod custom_sql;
+mod demo;
 mod install;
 mod run;
 
@@ -15,6 +16,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CommandError> {
     match cli.command {
         Command::CheckConfig => check_config::run(&sources, cli.global.json),
         Command::Install => install::run(&sources, cli.global.json).await,
+        Command::Demo(options) => demo::run(&options).await,
         Command::Run(_) => run::run(sources).await,
         _ => Err(CommandError::new(Exit::Internal, "not implemented yet")),
     }
