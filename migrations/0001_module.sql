@@ -5,3 +5,8 @@ CREATE FUNCTION module_schema() RETURNS name
 LANGUAGE sql STABLE SET search_path FROM CURRENT
 RETURN current_schema();
 COMMENT ON FUNCTION module_schema() IS 'The name of the schema in which this module is installed';
+
+CREATE FUNCTION module_key() RETURNS integer
+LANGUAGE sql STABLE SET search_path FROM CURRENT
+RETURN module_schema()::regnamespace::oid::bigint::bit(32)::integer;
+COMMENT ON FUNCTION module_key() IS 'The first key of this installation''s advisory locks; the second is an mv_id, or 0 for grants';

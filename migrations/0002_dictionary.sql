@@ -29,14 +29,18 @@ CREATE TABLE materialized_view_settings (
     requested_method text,
     -- settings of the creator's session on which the query's result may depend; every refresh runs with them
     session_settings jsonb NOT NULL DEFAULT '{}',
-    -- what is needed to make the materialized view again after it was dropped for an upgrade
+    -- what is needed to make the materialized view again after it was dropped for an upgrade; run by whoever asks for
+    -- that, so it is written by the module only, from the catalog
     kept jsonb,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- the daemon reads what changed since its last look by transaction id and snapshot, never by time
-    changed_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
-    UNIQUE (mv_schema, mv_name)
+    changed_xid xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
+-- A relation that exists has its name from the catalog, where it may have been renamed; only what is to be made again
+-- needs a name of its own.
+CREATE UNIQUE INDEX materialized_view_settings_dropped ON materialized_view_settings (mv_schema, mv_name, owner)
+    WHERE mv_relation IS NULL;
 CREATE INDEX materialized_view_settings_changed_xid ON materialized_view_settings (changed_xid);
 COMMENT ON TABLE materialized_view_settings IS
     'What users set, one row per materialized view; change it through the view materialized_views or in place';

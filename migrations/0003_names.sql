@@ -27,6 +27,16 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION parse_name(text) IS 'Splits name or schema.name by the rules of SQL; refuses what PostgreSQL would cut off';
 
+CREATE FUNCTION suffixed_name(p_name text, p_suffix text) RETURNS name
+LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT AS $$
+    -- PostgreSQL cuts names off at 63 bytes, which would take the suffix away
+    SELECT (left(p_name, n) || p_suffix)::name
+    FROM generate_series(length(p_name), 0, -1) n
+    WHERE octet_length(left(p_name, n) || p_suffix) <= 63
+    LIMIT 1
+$$;
+COMMENT ON FUNCTION suffixed_name(text, text) IS 'A name with a suffix, shortened in front of it to 63 bytes';
+
 CREATE FUNCTION relation_in_path(p_path text, p_name text) RETURNS regclass
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 DECLARE
@@ -65,6 +75,19 @@ BEGIN
     RETURN schema_name;
 END $$;
 COMMENT ON FUNCTION schema_in_path(text, text) IS 'The schema in which a name would be created in a search_path';
+
+CREATE FUNCTION qualified_name(p_relation oid) RETURNS text
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    SELECT format('%I.%I', n.nspname, c.relname)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = p_relation
+$$;
+COMMENT ON FUNCTION qualified_name(oid) IS 'schema.name of a relation, quoted where needed, whatever the search_path';
+
+CREATE FUNCTION shown_name(p_view materialized_view_settings) RETURNS text
+LANGUAGE sql STABLE SET search_path FROM CURRENT
+RETURN coalesce(qualified_name(p_view.mv_relation), format('%I.%I', p_view.mv_schema, p_view.mv_name));
+COMMENT ON FUNCTION shown_name(materialized_view_settings) IS 'schema.name of a materialized view: the present one, or the last if it is gone';
 
 CREATE FUNCTION find_materialized_view(p_path text, p_name text) RETURNS integer
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$

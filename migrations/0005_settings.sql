@@ -4,6 +4,7 @@ CREATE FUNCTION check_settings() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     problem text := crontab_error(NEW.refresh_cron);
+    relation_row record;
 BEGIN
     problem := CASE
         WHEN NEW.refresh_rate_in_sec <= 0 THEN
@@ -28,6 +29,24 @@ BEGIN
     END;
     IF problem IS NOT NULL THEN
         RAISE EXCEPTION '%', format('materialized view "%s": %s', NEW.mv_name, problem) USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF TG_OP = 'INSERT' AND NEW.mv_relation IS NULL THEN
+        RAISE EXCEPTION '%', format('materialized view "%s" has no table', NEW.mv_name)
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Use create_materialized_view.';
+    END IF;
+    -- names and owner are those of the relations as long as these exist, whatever the statement says
+    SELECT n.nspname, c.relname, c.relowner INTO relation_row
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = NEW.mv_relation;
+    IF FOUND THEN
+        NEW.mv_schema := relation_row.nspname;
+        NEW.mv_name := relation_row.relname;
+        NEW.owner := relation_row.relowner;
+    END IF;
+    SELECT n.nspname, c.relname INTO relation_row
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = NEW.v_relation;
+    IF FOUND THEN
+        NEW.v_schema := relation_row.nspname;
+        NEW.v_name := relation_row.relname;
     END IF;
     NEW.changed_at := clock_timestamp();
     NEW.changed_xid := pg_current_xact_id();
@@ -75,7 +94,7 @@ SELECT s.mv_id,
        CASE
            WHEN NOT s.enabled THEN 'disabled'
            WHEN t.suspended_at > s.changed_at THEN 'suspended'
-           WHEN s.mv_relation IS NULL THEN 'dropped'
+           WHEN mv_c.oid IS NULL THEN 'dropped'
            WHEN t.failures > 0 THEN 'failing'
            WHEN t.last_refresh IS NULL THEN 'empty'
            ELSE 'ok'

@@ -92,7 +92,9 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
         SELECT array_agg(a.attname ORDER BY n.ordinal) AS names,
                array_agg(format('OPERATOR(%I.%s)', ns.nspname, op.oprname) ORDER BY n.ordinal) AS operators
         FROM generate_series(0, i.indnkeyatts - 1) AS n (ordinal)
+        -- by another collation than the column's, the index would tell other rows apart than the join does
         JOIN pg_attribute a ON a.attrelid = p_mv AND a.attnum = i.indkey[n.ordinal]
+                           AND a.attcollation = i.indcollation[n.ordinal]
         JOIN pg_opclass o ON o.oid = i.indclass[n.ordinal]
         JOIN pg_amop ao ON ao.amopfamily = o.opcfamily AND ao.amopstrategy = 3
                        AND ao.amoplefttype = o.opcintype AND ao.amoprighttype = o.opcintype
@@ -106,28 +108,25 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
 $$;
 COMMENT ON FUNCTION matching_key(oid) IS 'The unique index by which a complete refresh in place pairs stored and fresh rows, if there is one';
 
-CREATE FUNCTION definition_fingerprint(p_mv oid, p_view oid, p_read_views oid[]) RETURNS text
+CREATE FUNCTION definition_fingerprint(p_mv_id integer, p_mv oid, p_view oid, p_read_views oid[]) RETURNS text
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     -- Whatever the refresh functions were generated from, as cheap to compare as it gets: it runs with every refresh.
-    -- A replaced view gets a new rule row, hence its xmin.
+    -- A replaced view gets a new rule row, hence its xmin; so does a refresh function that its owner altered.
     SELECT concat_ws(' ',
-        (SELECT format('%s.%s %s', c.relnamespace, c.relname, pg_get_userbyid(c.relowner)) FROM pg_class c WHERE c.oid = p_mv),
+        (SELECT format('%s.%s %s %s', c.relnamespace, c.relname, pg_get_userbyid(c.relowner), c.relrowsecurity AND c.relforcerowsecurity)
+         FROM pg_class c WHERE c.oid = p_mv),
         (SELECT format('%s.%s', c.relnamespace, c.relname) FROM pg_class c WHERE c.oid = p_view),
         (SELECT md5(string_agg(concat_ws(':', attrelid, attnum, attname, atttypid, atttypmod, attnotnull, attisdropped), ',' ORDER BY attrelid, attnum))
          FROM pg_attribute WHERE attrelid IN (p_mv, p_view) AND attnum > 0),
         (SELECT md5(string_agg(concat_ws(':', oid, xmin), ',' ORDER BY oid)) FROM pg_rewrite WHERE ev_class = ANY (p_read_views)),
         (SELECT md5(string_agg(concat_ws(':', indexrelid, indisunique, indisvalid), ',' ORDER BY indexrelid))
-         FROM pg_index WHERE indrelid = p_mv AND (indisunique OR indisexclusion)))
+         FROM pg_index WHERE indrelid = p_mv AND (indisunique OR indisexclusion)),
+        (SELECT md5(string_agg(concat_ws(':', oid, xmin), ',' ORDER BY oid))
+         FROM pg_proc
+         WHERE proname IN ('complete_in_place$' || p_mv_id, 'complete_rebuild$' || p_mv_id, 'create_indexes$' || p_mv_id, 'verify$' || p_mv_id)
+           AND pronamespace = module_schema()::regnamespace))
 $$;
-COMMENT ON FUNCTION definition_fingerprint(oid, oid, oid[]) IS 'Changes whenever the refresh functions of a materialized view have to be generated again';
-
-CREATE FUNCTION qualified_name(p_relation oid) RETURNS text
-LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
-    SELECT format('%I.%I', n.nspname, c.relname)
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.oid = p_relation
-$$;
-COMMENT ON FUNCTION qualified_name(oid) IS 'schema.name of a relation, quoted where needed, whatever the search_path';
+COMMENT ON FUNCTION definition_fingerprint(integer, oid, oid, oid[]) IS 'Changes whenever the refresh functions of a materialized view have to be generated again';
 
 CREATE FUNCTION definition_text(p_view oid) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$

@@ -2,7 +2,10 @@
 --
 -- They are SECURITY DEFINER, so the query's own functions run with the owner's rights and can't SET or RESET ROLE. The
 -- owner may ALTER such a function but, having no CREATE on this schema, not replace its body; the body's first statement
--- therefore refuses to run with anybody else's rights, and uses no name that a search_path could bend.
+-- therefore refuses to run with anybody else's rights, and uses no name that a search_path could bend. The last one
+-- refuses to leave behind a search_path that a function of the query has set for the session: it would bend the operators
+-- of whoever called. (SET for the session and then SET LOCAL back would pass here, but takes this search_path along to the
+-- caller, who expects another one and refuses it.)
 
 CREATE FUNCTION kept_session_settings() RETURNS jsonb
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
@@ -39,6 +42,7 @@ BEGIN
 CREATE OR REPLACE FUNCTION %1$I.%2$I(%3$s)%6$s
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path TO pg_catalog, pg_temp
+SET row_security TO on
 %4$s
 AS %5$L$create$,
         module_schema(), p_name || '$' || p_mv_id, p_columns_out, settings_clause,
@@ -53,40 +57,72 @@ BEGIN
             USING ERRCODE = 'insufficient_privilege';
     END IF;
 %s
+    IF pg_catalog.current_setting('search_path') OPERATOR(pg_catalog.<>) 'pg_catalog, pg_temp' THEN
+        RAISE EXCEPTION 'a function that the query calls has changed search_path beyond its own end'
+            USING ERRCODE = 'insufficient_privilege', HINT = 'Use ALTER FUNCTION ... SET search_path = ... instead.';
+    END IF;
 END
 $body$, owner_name, owner_name, p_body),
         CASE WHEN p_columns_out = '' THEN ' RETURNS void' END);
-    PERFORM give_to_owner(p_name || '$' || p_mv_id, owner_name);
+    PERFORM give_to_owner('FUNCTION', p_name || '$' || p_mv_id, owner_name);
 END $$;
 COMMENT ON FUNCTION create_refresh_function(integer, text, text, text) IS 'Creates one refresh function of a materialized view for its owner';
 
-CREATE FUNCTION give_to_owner(p_function text, p_owner name) RETURNS void
+CREATE FUNCTION require_membership(p_owner oid) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+DECLARE
+    -- from PostgreSQL 16 on, a membership may be one without the right to act, or to make something over
+    has_options CONSTANT boolean := current_setting('server_version_num')::integer >= 160000;
+BEGIN
+    IF p_owner IS NULL OR NOT pg_has_role(p_owner, 'USAGE') OR (has_options AND NOT pg_has_role(p_owner, 'SET')) THEN
+        RAISE EXCEPTION '%', format('role "%s" may not refresh for "%s", the owner of the materialized view',
+                                    current_user, pg_get_userbyid(p_owner))
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = format('As an administrator: GRANT %I TO %I%s;', pg_get_userbyid(p_owner), current_user,
+                                CASE WHEN has_options THEN ' WITH INHERIT TRUE, SET TRUE' END);
+    END IF;
+END $$;
+COMMENT ON FUNCTION require_membership(oid) IS 'Fails, naming the GRANT, unless the current user may act for an owner';
+
+CREATE FUNCTION give_to_owner(p_kind text, p_name text, p_owner name) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
-    function_oid oid;
-    function_owner oid;
+    schema_oid oid := module_schema()::regnamespace;
+    object_owner oid;
     owner_oid oid := (SELECT oid FROM pg_roles WHERE rolname = p_owner);
+    may_use boolean;
+    may_create boolean;
 BEGIN
-    SELECT oid, proowner INTO STRICT function_oid, function_owner
-    FROM pg_proc WHERE pronamespace = module_schema()::regnamespace AND proname = p_function;
-    IF function_owner = owner_oid THEN
+    SELECT proowner INTO object_owner FROM pg_proc WHERE pronamespace = schema_oid AND proname = p_name
+    UNION ALL
+    SELECT relowner FROM pg_class WHERE relnamespace = schema_oid AND relname = p_name;
+    IF object_owner = owner_oid THEN
         RETURN;
     END IF;
-    IF NOT pg_has_role(owner_oid, 'USAGE') THEN
-        RAISE EXCEPTION '%', format('role "%s" may not refresh for "%s", the owner of the materialized view', current_user, p_owner)
-            USING ERRCODE = 'insufficient_privilege',
-                  HINT = format('As an administrator: GRANT %I TO %I;', p_owner, current_user);
+    PERFORM require_membership(owner_oid);
+    SELECT bool_or(acl.privilege_type = 'USAGE') INTO may_use
+    FROM pg_namespace n CROSS JOIN LATERAL aclexplode(n.nspacl) acl
+    WHERE n.oid = schema_oid AND acl.grantee = owner_oid;
+    -- A superuser may make over without this; else the new owner needs CREATE on the schema for this moment.
+    may_create := has_schema_privilege(owner_oid, schema_oid, 'CREATE') OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user);
+    IF may_use IS NOT TRUE OR NOT may_create THEN
+        -- grants on one schema by two transactions at once fail with "tuple concurrently updated", so they queue here
+        PERFORM pg_advisory_xact_lock(module_key(), 0);
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', module_schema(), p_owner);
     END IF;
-    -- Taking over a function needs CREATE on the schema for this moment. Grants on one schema by two transactions at
-    -- once fail with "tuple concurrently updated", so they queue here.
-    PERFORM pg_advisory_xact_lock(module_schema()::regnamespace::oid::bigint::bit(32)::integer, 0);
-    EXECUTE format('GRANT USAGE, CREATE ON SCHEMA %I TO %I', module_schema(), p_owner);
-    EXECUTE format('ALTER FUNCTION %I.%I OWNER TO %I', module_schema(), p_function, p_owner);
-    EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM %I', module_schema(), p_owner);
-    EXECUTE format('REVOKE ALL ON FUNCTION %I.%I FROM PUBLIC', module_schema(), p_function);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION %I.%I TO %I', module_schema(), p_function, current_user);
+    IF NOT may_create THEN
+        EXECUTE format('GRANT CREATE ON SCHEMA %I TO %I', module_schema(), p_owner);
+    END IF;
+    EXECUTE format('ALTER %s %I.%I OWNER TO %I', p_kind, module_schema(), p_name, p_owner);
+    IF NOT may_create THEN
+        EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM %I', module_schema(), p_owner);
+    END IF;
+    IF p_kind = 'FUNCTION' THEN
+        EXECUTE format('REVOKE ALL ON FUNCTION %I.%I FROM PUBLIC', module_schema(), p_name);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %I.%I TO %I', module_schema(), p_name, current_user);
+    END IF;
 END $$;
-COMMENT ON FUNCTION give_to_owner(text, name) IS 'Makes a refresh function the property of the owner of the materialized view';
+COMMENT ON FUNCTION give_to_owner(text, text, name) IS 'Makes a refresh function or a defining view the property of the owner of the materialized view';
 
 CREATE FUNCTION difference_by_hash_text(p_mv text, p_source text, p_columns name[], p_hashed text[]) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT AS $$

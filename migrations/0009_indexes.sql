@@ -1,17 +1,17 @@
 -- Indexes around a rebuild: dropped before the load and created after it, by the user's own functions
--- MtDrop<name>Indexes() and MtCreate<name>Indexes() in the materialized view's schema where there are such, else from
+-- MtDrop<name>Indexes() and MtCreate<name>Indexes() in the materialized view's schema where there are both, else from
 -- their definitions. These run inside refresh functions, with the owner's rights.
 
 CREATE FUNCTION index_hook(p_relation regclass, p_verb text) RETURNS regprocedure
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
-    -- Names are tried as written in SQL without quotes (lower case) and exactly. A hook of another, ordinary role is
-    -- nobody to run with the owner's rights.
+    -- Names are tried as written in SQL without quotes (lower case) and exactly; ::name cuts off as PostgreSQL did when
+    -- the function was made. A hook of another, ordinary role is nobody to run with the owner's rights.
     SELECT p.oid::regprocedure
     FROM pg_class c
     JOIN pg_proc p ON p.pronamespace = c.relnamespace AND p.pronargs = 0 AND p.prokind = 'f'
     JOIN pg_roles r ON r.oid = p.proowner
     WHERE c.oid = p_relation
-      AND p.proname IN (lower(format('mt%s%sindexes', p_verb, c.relname)), format('Mt%s%sIndexes', initcap(p_verb), c.relname))
+      AND p.proname IN (lower(format('mt%s%sindexes', p_verb, c.relname))::name, format('Mt%s%sIndexes', initcap(p_verb), c.relname)::name)
       AND (p.proowner = c.relowner OR r.rolsuper)
     ORDER BY p.proname
     LIMIT 1
@@ -38,6 +38,20 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
 $$;
 COMMENT ON FUNCTION index_definitions(regclass) IS 'The indexes that a rebuild drops, with the statements that make them again';
 
+CREATE FUNCTION call_hook(p_hook regprocedure, p_relation regclass) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    own_path text := current_setting('search_path');
+    command text := format('SELECT %s', p_hook);
+BEGIN
+    -- hooks name table and indexes as they were written in the table's schema
+    PERFORM set_config('search_path', format('%I, pg_temp', n.nspname), true)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = p_relation;
+    EXECUTE command;
+    PERFORM pg_catalog.set_config('search_path', own_path, true);
+END $$;
+COMMENT ON FUNCTION call_hook(regprocedure, regclass) IS 'Calls a user''s index function with the materialized view''s schema as search_path';
+
 CREATE FUNCTION drop_indexes(p_relation regclass) RETURNS text[]
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
@@ -45,8 +59,10 @@ DECLARE
     index_row record;
     definitions text[] := '{}';
 BEGIN
-    IF hook IS NOT NULL THEN
-        EXECUTE format('SELECT %s', hook);
+    -- with only one of the two, indexes would be lost, or made twice
+    IF hook IS NOT NULL AND index_hook(p_relation, 'create') IS NOT NULL THEN
+        PERFORM call_hook(hook, p_relation);
+        definitions := NULL;
     ELSE
         FOR index_row IN SELECT * FROM index_definitions(p_relation) LOOP
             EXECUTE format('DROP INDEX %s', index_row.index_name);
@@ -55,19 +71,20 @@ BEGIN
     END IF;
     RETURN definitions;
 END $$;
-COMMENT ON FUNCTION drop_indexes(regclass) IS 'Drops the indexes of a materialized view; returns the statements that make them again';
+COMMENT ON FUNCTION drop_indexes(regclass) IS 'Drops the indexes of a materialized view; returns the statements that make them again, NULL if that is for the hook';
 
 CREATE FUNCTION create_indexes(p_relation regclass, p_definitions text[]) RETURNS void
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+-- pinned, so that what the definitions set ends with this function
+LANGUAGE plpgsql SET search_path FROM CURRENT SET default_tablespace TO '' AS $$
 DECLARE
-    hook regprocedure := index_hook(p_relation, 'create');
     definition text;
 BEGIN
+    IF p_definitions IS NULL THEN
+        PERFORM call_hook(index_hook(p_relation, 'create'), p_relation);
+        RETURN;
+    END IF;
     FOREACH definition IN ARRAY p_definitions LOOP
         EXECUTE definition;
     END LOOP;
-    IF hook IS NOT NULL THEN
-        EXECUTE format('SELECT %s', hook);
-    END IF;
 END $$;
-COMMENT ON FUNCTION create_indexes(regclass, text[]) IS 'Creates the indexes of a materialized view again';
+COMMENT ON FUNCTION create_indexes(regclass, text[]) IS 'Creates the indexes of a materialized view again, by its hook if there are no definitions';

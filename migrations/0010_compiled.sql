@@ -9,6 +9,7 @@ DECLARE
     key record;
     null_test text;
     by_hash text;
+    by_key text;
 BEGIN
     SELECT array_agg(column_name ORDER BY ordinal),
            array_agg(format('%%1$I.%s%s', replace(quote_ident(column_name), '%', '%%'),
@@ -23,13 +24,15 @@ BEGIN
     -- rows with a NULL in their key have no pair by key: as long as there are such, rows are paired by hash
     SELECT string_agg(format('%I IS NULL', column_name), ' OR ') INTO null_test
     FROM relation_columns(p_mv) WHERE column_name = ANY (key.key_columns) AND NOT is_not_null;
-    RETURN concat(
-        CASE WHEN null_test IS NOT NULL THEN format($text$
-    IF EXISTS (SELECT FROM ONLY %s WHERE %s) THEN$text$, mv_text, null_test) || by_hash || $text$
-        RETURN;
-    END IF;$text$ END,
-        difference_by_key_text(mv_text, p_source, columns, key.key_columns, key.key_operators,
-                               key.is_only_unique_index, key.key_index::regclass::text));
+    by_key := difference_by_key_text(mv_text, p_source, columns, key.key_columns, key.key_operators,
+                                     key.is_only_unique_index, key.key_index::regclass::text);
+    RETURN CASE
+        WHEN null_test IS NULL THEN by_key
+        ELSE concat(format($text$
+    IF EXISTS (SELECT FROM ONLY %s WHERE %s) THEN$text$, mv_text, null_test), by_hash, $text$
+    ELSE$text$, by_key, $text$
+    END IF;$text$)
+    END;
 END $$;
 COMMENT ON FUNCTION in_place_body(oid, text) IS 'The body of the complete refresh in place';
 
@@ -55,7 +58,7 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
 $$;
 COMMENT ON FUNCTION rebuild_body(oid, text) IS 'The body of the complete refresh that loads an emptied table';
 
-CREATE FUNCTION verify_body(p_mv oid, p_source text) RETURNS text
+CREATE FUNCTION verify_body(p_mv oid, p_source text, p_function text) RETURNS text
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     SELECT format($text$
     WITH query_rows AS MATERIALIZED (
@@ -69,16 +72,17 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     )
     SELECT pg_current_snapshot(),
            (SELECT count(*) FROM view_rows), (SELECT count(*) FROM missing), (SELECT count(*) FROM unexpected),
-           (SELECT jsonb_agg(to_jsonb(sample)) FROM (SELECT * FROM missing LIMIT max_samples) AS sample),
-           (SELECT jsonb_agg(to_jsonb(sample)) FROM (SELECT * FROM unexpected LIMIT max_samples) AS sample)
+           (SELECT jsonb_agg(to_jsonb(%4$I)) FROM (SELECT * FROM missing LIMIT %5$I.max_samples) AS %4$I),
+           (SELECT jsonb_agg(to_jsonb(%4$I)) FROM (SELECT * FROM unexpected LIMIT %5$I.max_samples) AS %4$I)
     INTO STRICT snapshot, rows_compared, rows_missing, rows_unexpected, missing_samples, unexpected_samples;$text$,
         qualified_name(p_mv), p_source,
         (SELECT string_agg(
                     CASE WHEN has_equality(column_type) THEN quote_ident(column_name)
                          ELSE format('%1$I::text AS %1$I', column_name) END, ', ' ORDER BY ordinal)
-         FROM relation_columns(p_mv)))
+         FROM relation_columns(p_mv)),
+        free_alias('a_row', (SELECT array_agg(column_name) FROM relation_columns(p_mv))), p_function)
 $$;
-COMMENT ON FUNCTION verify_body(oid, text) IS 'The body of the comparison of a materialized view with its query, in one snapshot';
+COMMENT ON FUNCTION verify_body(oid, text, text) IS 'The body of the comparison of a materialized view with its query, in one snapshot';
 
 CREATE FUNCTION record_sources(p_mv_id integer) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -135,6 +139,12 @@ BEGIN
                       HINT = format('SELECT %I.recreate_materialized_view(%L) makes it again from its defining view.',
                                     module_schema(), qualified_name(view_row.mv_relation));
         END IF;
+        IF view_row.view_origin = 'module' THEN
+            -- the materialized view may have got another owner, who can't read through a view of the former one
+            PERFORM give_to_owner('VIEW', c.relname, pg_get_userbyid(m.relowner))
+            FROM pg_class c, pg_class m
+            WHERE c.oid = view_row.v_relation AND c.relnamespace = module_schema()::regnamespace AND m.oid = view_row.mv_relation;
+        END IF;
         source_text := qualified_name(view_row.v_relation);
         SELECT array_agg(r.relation) INTO views_read FROM read_relations(view_row.v_relation) r WHERE r.relkind = 'v';
     END IF;
@@ -147,15 +157,15 @@ BEGIN
             'OUT snapshot pg_snapshot, OUT rows_inserted bigint, OUT rows_updated bigint, OUT rows_deleted bigint',
             rebuild_body(view_row.mv_relation, source_text));
         PERFORM create_refresh_function(p_mv_id, 'create_indexes', '',
-            format('PERFORM %I.create_indexes(%L::pg_catalog.regclass, ''{}'');', module_schema(), qualified_name(view_row.mv_relation)));
+            format('PERFORM %I.create_indexes(%L::pg_catalog.regclass, NULL);', module_schema(), qualified_name(view_row.mv_relation)));
     END IF;
     PERFORM create_refresh_function(p_mv_id, 'verify',
         'max_samples integer, OUT snapshot pg_snapshot, OUT rows_compared bigint, OUT rows_missing bigint, '
         'OUT rows_unexpected bigint, OUT missing_samples jsonb, OUT unexpected_samples jsonb',
-        verify_body(view_row.mv_relation, source_text));
+        verify_body(view_row.mv_relation, source_text, 'verify$' || p_mv_id));
     UPDATE materialized_view_state
     SET read_views = coalesce(views_read, '{}'),
-        compiled_for = definition_fingerprint(view_row.mv_relation, view_row.v_relation, views_read)
+        compiled_for = definition_fingerprint(p_mv_id, view_row.mv_relation, view_row.v_relation, views_read)
     WHERE mv_id = p_mv_id;
 END $$;
 COMMENT ON FUNCTION compile_materialized_view(integer) IS 'Makes the refresh functions of a materialized view from its definition as it is now';
@@ -180,18 +190,35 @@ BEGIN
                   HINT = format('Drop the materialized view by %I.drop_materialized_view(%L) and create it again.', module_schema(),
                                 format('%I.%I', p_view.mv_schema, p_view.mv_name));
     END IF;
+    IF p_view.kind = 'table' AND EXISTS (
+            SELECT FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
+            WHERE c.oid = p_view.mv_relation AND c.relrowsecurity AND c.relforcerowsecurity AND NOT r.rolsuper AND NOT r.rolbypassrls) THEN
+        RAISE EXCEPTION 'row security hides rows of materialized view "%" from its owner, who refreshes it', p_view.mv_name
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY;', qualified_name(p_view.mv_relation));
+    END IF;
 END $$;
 COMMENT ON FUNCTION require_relations(materialized_view_settings) IS 'Fails where a relation of a materialized view is gone, saying what to do';
+
+CREATE FUNCTION is_compiled(p_mv_id integer) RETURNS boolean
+LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $$
+    SELECT t.compiled_for = definition_fingerprint(s.mv_id, s.mv_relation, s.v_relation, t.read_views)
+    FROM materialized_view_settings s JOIN materialized_view_state t USING (mv_id)
+    WHERE s.mv_id = p_mv_id
+$$;
+COMMENT ON FUNCTION is_compiled(integer) IS 'Whether the refresh functions of a materialized view are those of its definition as it is now';
 
 CREATE FUNCTION ensure_compiled(p_mv_id integer) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     is_current boolean;
 BEGIN
-    SELECT t.compiled_for = definition_fingerprint(s.mv_relation, s.v_relation, t.read_views)
-    INTO is_current
-    FROM materialized_view_settings s JOIN materialized_view_state t USING (mv_id)
-    WHERE s.mv_id = p_mv_id;
+    is_current := is_compiled(p_mv_id);
+    IF is_current IS NOT TRUE THEN
+        -- a comparison does not hold the refresh lock, and two at this would end with "tuple concurrently updated"
+        PERFORM pg_advisory_xact_lock(module_key(), -p_mv_id);
+        is_current := is_compiled(p_mv_id);
+    END IF;
     IF is_current IS NOT TRUE THEN
         PERFORM compile_materialized_view(p_mv_id);
     END IF;
@@ -204,15 +231,14 @@ DECLARE
     owner_oid oid;
 BEGIN
     SELECT relowner INTO owner_oid FROM pg_class WHERE oid = NEW.mv_relation;
-    IF owner_oid IS NULL OR NOT pg_has_role(owner_oid, 'USAGE') THEN
-        RAISE EXCEPTION '%', format('role "%s" may not refresh for "%s", the owner of the materialized view',
-                                    current_user, pg_get_userbyid(owner_oid))
-            USING ERRCODE = 'insufficient_privilege',
-                  HINT = format('As an administrator: GRANT %I TO %I;', pg_get_userbyid(owner_oid), current_user);
-    END IF;
+    PERFORM require_membership(owner_oid);
     INSERT INTO materialized_view_state (mv_id, system_identifier)
     VALUES (NEW.mv_id, (SELECT system_identifier FROM pg_control_system()))
-    ON CONFLICT (mv_id) DO NOTHING;
+    ON CONFLICT (mv_id) DO UPDATE
+    -- made again, it is empty as a new one; what a refresh costs is still as good a guess as any
+    SET last_refresh = NULL, last_snapshot = NULL, last_method = NULL, last_duration_ms = NULL, last_rows_changed = NULL,
+        failures = 0, last_error = NULL, last_error_code = NULL, last_error_at = NULL, retry_at = NULL, suspended_at = NULL,
+        system_identifier = excluded.system_identifier;
     IF NEW.view_origin = 'module' THEN
         -- the row was written by a user: only a view of the same owner may be moved
         IF NOT EXISTS (SELECT FROM pg_class WHERE oid = NEW.v_relation AND relowner = owner_oid AND relkind = 'v') THEN

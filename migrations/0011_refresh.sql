@@ -19,28 +19,57 @@ LANGUAGE sql VOLATILE SET search_path FROM CURRENT
 RETURN extract(epoch FROM clock_timestamp() - p_since) * 1000;
 COMMENT ON FUNCTION elapsed_ms(timestamptz) IS 'Milliseconds since an instant, by the clock and not by the transaction''s time';
 
-CREATE FUNCTION refuse_deferred_work() RETURNS void
+CREATE FUNCTION deferrable_events() RETURNS bigint
+LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $$
+    SELECT coalesce(sum(pg_stat_get_xact_tuples_inserted(t.tgrelid) + pg_stat_get_xact_tuples_updated(t.tgrelid)
+                        + pg_stat_get_xact_tuples_deleted(t.tgrelid)), 0)
+    FROM pg_trigger t
+    WHERE t.tgconstraint > 0 AND t.tgdeferrable
+      -- the server's own triggers check keys, with the rights of the tables' owners
+      AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.oid = t.tgconstraint AND k.contype <> 't')
+$$;
+COMMENT ON FUNCTION deferrable_events() IS 'How many rows this session has lately written to tables with deferrable triggers; grows with each of them';
+
+CREATE FUNCTION refuse_leftovers(p_events_before bigint, p_path text) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     culprit text;
 BEGIN
     -- Deferred triggers and cursors WITH HOLD that a query's function leaves behind would run at commit, outside the
-    -- refresh function and so with the module's rights. (PostgreSQL 18 runs triggers as the role that queued them.)
-    SELECT format('deferred trigger %I on %s', t.tgname, t.tgrelid::regclass) INTO culprit
-    FROM pg_trigger t
-    WHERE t.tgconstraint > 0 AND NOT t.tgisinternal AND t.tgdeferrable
-      AND pg_stat_get_xact_tuples_inserted(t.tgrelid) + pg_stat_get_xact_tuples_updated(t.tgrelid)
-          + pg_stat_get_xact_tuples_deleted(t.tgrelid) > 0
-    LIMIT 1;
-    IF culprit IS NULL THEN
+    -- refresh function and so with the rights of this session. (PostgreSQL 18 runs triggers as the role that queued them.)
+    IF deferrable_events() > p_events_before THEN
+        culprit := 'a deferrable trigger';
+    ELSE
         SELECT format('cursor %I WITH HOLD', name) INTO culprit FROM pg_cursors WHERE is_holdable LIMIT 1;
     END IF;
     IF culprit IS NOT NULL THEN
-        RAISE EXCEPTION 'the refresh would leave behind work with the rights of "%": %', current_user, culprit
+        RAISE EXCEPTION 'the refresh would leave behind work with the rights of "%": %', session_user, culprit
             USING ERRCODE = 'insufficient_privilege', HINT = 'Make the trigger not deferrable, or remove the cursor.';
     END IF;
+    -- see 0008: a search_path that was set for the session and then hidden again
+    IF p_path IS DISTINCT FROM current_setting('search_path') THEN
+        RAISE EXCEPTION 'a function that the query calls has changed search_path beyond its own end'
+            USING ERRCODE = 'insufficient_privilege', HINT = 'Use ALTER FUNCTION ... SET search_path = ... instead.';
+    END IF;
 END $$;
-COMMENT ON FUNCTION refuse_deferred_work() IS 'Fails if the refresh has queued work that would run at commit with other rights';
+COMMENT ON FUNCTION refuse_leftovers(bigint, text) IS 'Fails if a refresh has left behind anything that would act with other rights';
+
+CREATE FUNCTION run_refresh_function(p_name text, p_mv_id integer, p_arguments text DEFAULT '') RETURNS record
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    own_path text := current_setting('search_path');
+    module name := module_schema();
+    events_before bigint := deferrable_events();
+    command text := format('SELECT * FROM %I.%I(%s)', module, p_name || '$' || p_mv_id, p_arguments);
+    check_command text := format('SELECT %I.refuse_leftovers($1, pg_catalog.current_setting(''search_path''))', module);
+    result record;
+BEGIN
+    EXECUTE command INTO STRICT result;
+    -- from here on search_path may be anybody's: no name without its schema, no operator
+    EXECUTE check_command USING events_before;
+    RETURN result;
+END $$;
+COMMENT ON FUNCTION run_refresh_function(text, integer, text) IS 'Runs one of the compiled functions of a materialized view and makes sure that it leaves nothing behind';
 
 CREATE FUNCTION native_refresh(p_relation regclass, p_path text, OUT snapshot pg_snapshot, OUT form text)
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -84,15 +113,13 @@ COMMENT ON FUNCTION choose_form(materialized_view_settings, text, boolean) IS 'T
 
 CREATE FUNCTION try_refresh_lock(p_mv_id integer, p_wait boolean) RETURNS boolean
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-DECLARE
-    schema_key integer := module_schema()::regnamespace::oid::bigint::bit(32)::integer;
 BEGIN
     -- held to the end of the transaction, so it works behind a transaction pooler and dies with its backend
     IF p_wait THEN
-        PERFORM pg_advisory_xact_lock(schema_key, p_mv_id);
+        PERFORM pg_advisory_xact_lock(module_key(), p_mv_id);
         RETURN true;
     END IF;
-    RETURN pg_try_advisory_xact_lock(schema_key, p_mv_id);
+    RETURN pg_try_advisory_xact_lock(module_key(), p_mv_id);
 END $$;
 COMMENT ON FUNCTION try_refresh_lock(integer, boolean) IS 'Only one refresh of a materialized view at a time, from whichever session or daemon';
 
@@ -142,19 +169,19 @@ BEGIN
     END IF;
 
     PERFORM ensure_compiled(p_mv_id);
-    -- no later than the statement's snapshot: in REPEATABLE READ that is the transaction's
-    executed_from := CASE WHEN current_setting('transaction_isolation') = 'read committed' THEN clock_timestamp() ELSE now() END;
+    executed_from := clock_timestamp();
     outcome.method := 'complete';
     outcome.form := choose_form(view_row, coalesce(p_method, view_row.refresh_method), state_row.last_refresh IS NULL);
-    outcome.last_refresh := executed_from;
+    -- no later than the statement's snapshot: in REPEATABLE READ that is the transaction's
+    outcome.last_refresh := CASE WHEN current_setting('transaction_isolation') = 'read committed' THEN executed_from ELSE now() END;
     IF view_row.kind = 'native' THEN
         SELECT * INTO new_snapshot, outcome.form FROM native_refresh(
             view_row.mv_relation, coalesce(view_row.session_settings ->> 'search_path', 'pg_catalog, pg_temp'));
     ELSE
-        EXECUTE format('SELECT * FROM %I.%I()', module_schema(), format('complete_%s$%s', outcome.form, p_mv_id))
-            INTO STRICT new_snapshot, inserted, updated, deleted;
+        SELECT * INTO STRICT new_snapshot, inserted, updated, deleted
+        FROM run_refresh_function('complete_' || outcome.form, p_mv_id)
+             AS (snapshot pg_snapshot, rows_inserted bigint, rows_updated bigint, rows_deleted bigint);
     END IF;
-    PERFORM refuse_deferred_work();
     execute_ms := elapsed_ms(executed_from);
     outcome.duration_ms := elapsed_ms(begun);
     outcome.rows_changed := inserted + updated + coalesce(deleted, 0);
@@ -171,7 +198,7 @@ BEGIN
     WHERE mv_id = p_mv_id;
     INSERT INTO refresh_history (mv_id, mv_name, refresh_group, outcome, method, form, trigger, due_at, started_at,
                                  prepare_ms, execute_ms, duration_ms, rows_inserted, rows_updated, rows_deleted)
-    VALUES (p_mv_id, format('%I.%I', view_row.mv_schema, view_row.mv_name), view_row.refresh_group, 'succeeded',
+    VALUES (p_mv_id, shown_name(view_row), view_row.refresh_group, 'succeeded',
             outcome.method, outcome.form, p_trigger, p_due_at, begun,
             extract(epoch FROM executed_from - begun) * 1000, execute_ms, outcome.duration_ms, inserted, updated, deleted);
     outcome.database_now := clock_timestamp();
@@ -273,13 +300,26 @@ BEGIN
     WHERE mv_id = p_mv_id
     RETURNING * INTO state_row;
     INSERT INTO refresh_history (mv_id, mv_name, refresh_group, outcome, trigger, due_at, started_at, duration_ms, error, error_code)
-    SELECT mv_id, format('%I.%I', mv_schema, mv_name), refresh_group, 'failed', p_trigger, p_due_at,
+    SELECT mv_id, shown_name(s), refresh_group, 'failed', p_trigger, p_due_at,
            p_started_at, elapsed_ms(p_started_at), p_error, p_error_code
-    FROM materialized_view_settings WHERE mv_id = p_mv_id;
+    FROM materialized_view_settings s WHERE mv_id = p_mv_id;
     RETURN state_row;
 END $$;
 COMMENT ON FUNCTION record_failure(integer, text, timestamptz, text, text, interval, boolean, timestamptz) IS
     'Notes a failed refresh; the rows of the materialized view stay as they are';
+
+CREATE FUNCTION take_permit(p_mv_id integer) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    view_row materialized_view_settings;
+BEGIN
+    INSERT INTO refresh_permits (mv_id) VALUES (p_mv_id);
+EXCEPTION WHEN insufficient_privilege THEN
+    SELECT * INTO view_row FROM materialized_view_settings WHERE mv_id = p_mv_id;
+    RAISE EXCEPTION 'materialized view % belongs to another role', shown_name(view_row)
+        USING ERRCODE = 'insufficient_privilege', HINT = 'Only its owner, or a member of that role, may do this.';
+END $$;
+COMMENT ON FUNCTION take_permit(integer) IS 'Lets row security decide whether the caller may act for a materialized view';
 
 CREATE FUNCTION consume_permit(p_mv_id integer) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$

@@ -2,7 +2,7 @@
 
 CREATE VIEW refresh_schedule AS
 SELECT s.mv_id,
-       format('%I.%I', s.mv_schema, s.mv_name) AS mv_name,
+       format('%I.%I', coalesce(n.nspname, s.mv_schema), coalesce(c.relname, s.mv_name)) AS mv_name,
        s.refresh_rate_in_sec,
        s.refresh_cron,
        s.refresh_time_zone,
@@ -23,7 +23,9 @@ SELECT s.mv_id,
        ARRAY(SELECT m.mv_id FROM materialized_view_sources r JOIN materialized_view_settings m ON m.mv_relation = r.source
              WHERE r.mv_id = s.mv_id ORDER BY m.mv_id) AS depends_on
 FROM materialized_view_settings s
-JOIN materialized_view_state t USING (mv_id);
+JOIN materialized_view_state t USING (mv_id)
+LEFT JOIN pg_class c ON c.oid = s.mv_relation
+LEFT JOIN pg_namespace n ON n.oid = c.relnamespace;
 COMMENT ON VIEW refresh_schedule IS 'What the daemon schedules by';
 
 CREATE FUNCTION changed_schedules(p_since pg_snapshot) RETURNS SETOF refresh_schedule
@@ -31,6 +33,8 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     -- exact by MVCC: also a change whose transaction began before the last look and committed after it is found
     SELECT * FROM refresh_schedule
     WHERE changed_xid >= pg_snapshot_xmin(p_since) AND NOT pg_visible_in_snapshot(changed_xid, p_since)
+      -- a dump restored into a younger cluster brings transaction ids of the future: these are no changes
+      AND changed_xid < pg_snapshot_xmax(pg_current_snapshot())
 $$;
 COMMENT ON FUNCTION changed_schedules(pg_snapshot) IS 'Schedules whose settings have changed since a snapshot';
 

@@ -4,7 +4,7 @@
 
 CREATE FUNCTION create_in_path(
     p_path text, p_mv_name text, p_query text, p_view_name text, p_rate integer, p_cron text, p_time_zone text,
-    p_method text, p_form text, p_group text, p_with_data boolean
+    p_method text, p_form text, p_group text, p_with_data boolean, p_takes_name boolean DEFAULT false
 ) RETURNS integer
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
@@ -12,9 +12,9 @@ DECLARE
     target_schema name := schema_in_path(p_path, p_mv_name);
     target_name name := parts[cardinality(parts)];
     target text := format('%I.%I', target_schema, target_name);
+    origin text := CASE WHEN p_takes_name THEN 'renamed' WHEN p_query IS NULL THEN 'user' ELSE 'module' END;
     existing regclass := to_regclass(target);
     view_relation regclass;
-    kept_id integer;
     new_id integer;
 BEGIN
     IF existing IS NOT NULL THEN
@@ -34,42 +34,43 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF p_method = 'fast' THEN
-        PERFORM choose_form(NULL, 'fast', true);
+        PERFORM choose_form(jsonb_populate_record(NULL::materialized_view_settings, jsonb_build_object('mv_name', target_name)), 'fast', true);
     END IF;
     view_relation := CASE WHEN p_query IS NULL THEN existing_view(p_path, p_view_name)
-                          ELSE create_defining_view(p_path, target_schema, target_name, p_query) END;
+                          ELSE create_defining_view(p_path, target_schema, p_query) END;
+    -- what was dropped by hand is not kept for anything
+    PERFORM drop_by_id(s.mv_id) FROM materialized_view_settings s
+    WHERE s.mv_schema = target_schema AND s.mv_name = target_name AND s.mv_relation IS NOT NULL AND s.view_origin <> 'renamed'
+      AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.mv_relation) AND may_act_for(NULL, s.owner);
+    IF NOT EXISTS (SELECT FROM relation_columns(view_relation)) THEN
+        RAISE EXCEPTION 'the query of materialized view "%" returns no columns', target_name USING ERRCODE = 'invalid_table_definition';
+    END IF;
     EXECUTE format('CREATE TABLE %s AS SELECT * FROM %s WITH NO DATA', target, qualified_name(view_relation));
 
     -- settings kept from before an upgrade win over those of a creating script
-    SELECT mv_id INTO kept_id FROM materialized_view_settings
-    WHERE mv_schema = target_schema AND mv_name = target_name;
-    IF kept_id IS NOT NULL THEN
-        UPDATE materialized_view_settings
-        SET mv_relation = target::regclass, v_relation = view_relation, kept = NULL,
-            v_schema = view_names.nspname, v_name = view_names.relname,
-            view_origin = CASE WHEN p_query IS NULL THEN 'user' ELSE 'module' END
-        FROM (SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-              WHERE c.oid = view_relation) AS view_names
-        WHERE mv_id = kept_id;
-        new_id := kept_id;
+    SELECT mv_id INTO new_id FROM materialized_view_settings
+    WHERE mv_relation IS NULL AND mv_schema = target_schema AND mv_name = target_name AND owner = current_user::regrole;
+    IF new_id IS NOT NULL THEN
+        PERFORM take_permit(new_id);
+        PERFORM put_back(new_id, target::regclass, view_relation, origin);
     ELSE
         INSERT INTO materialized_view_settings (
             mv_relation, v_relation, mv_schema, mv_name, v_schema, v_name, view_origin, refresh_rate_in_sec, refresh_cron,
             refresh_time_zone, refresh_method, complete_form, refresh_group, session_settings)
         SELECT target::regclass, view_relation, target_schema, target_name, n.nspname, c.relname,
-               CASE WHEN p_query IS NULL THEN 'user' ELSE 'module' END, p_rate, p_cron,
+               origin, p_rate, p_cron,
                p_time_zone, p_method, p_form, p_group, kept_session_settings()
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.oid = view_relation
         RETURNING mv_id INTO new_id;
     END IF;
     IF p_with_data THEN
-        INSERT INTO refresh_permits (mv_id) VALUES (new_id);
+        PERFORM take_permit(new_id);
         PERFORM fill_permitted(new_id);
     END IF;
     RETURN new_id;
 END $$;
-COMMENT ON FUNCTION create_in_path(text, text, text, text, integer, text, text, text, text, text, boolean) IS
+COMMENT ON FUNCTION create_in_path(text, text, text, text, integer, text, text, text, text, text, boolean, boolean) IS
     'Creates a materialized view with the names of a search_path';
 
 CREATE FUNCTION fill_permitted(p_mv_id integer) RETURNS void
@@ -80,6 +81,23 @@ BEGIN
     PERFORM perform_refresh(p_mv_id, 'create', 'rebuild', p_wait => true);
 END $$;
 COMMENT ON FUNCTION fill_permitted(integer) IS 'Fills a new materialized view for whoever holds a permit';
+
+CREATE FUNCTION put_back(p_mv_id integer, p_mv_relation regclass, p_v_relation regclass, p_view_origin text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    view_row materialized_view_settings;
+BEGIN
+    PERFORM consume_permit(p_mv_id);
+    SELECT * INTO STRICT view_row FROM materialized_view_settings WHERE mv_id = p_mv_id AND mv_relation IS NULL;
+    -- the permit is for what belongs to this owner, nobody else's table
+    IF NOT EXISTS (SELECT FROM pg_class WHERE oid = p_mv_relation AND relkind = 'r' AND relowner = view_row.owner) THEN
+        RAISE EXCEPTION 'materialized view "%" is not made again by this table', view_row.mv_name USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    UPDATE materialized_view_settings
+    SET mv_relation = p_mv_relation, v_relation = p_v_relation, view_origin = p_view_origin, kept = NULL
+    WHERE mv_id = p_mv_id;
+END $$;
+COMMENT ON FUNCTION put_back(integer, regclass, regclass, text) IS 'Gives a dictionary row that was kept for an upgrade its new table, for whoever holds a permit';
 
 CREATE FUNCTION existing_view(p_path text, p_view_name text) RETURNS regclass
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
@@ -97,20 +115,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION existing_view(text, text) IS 'The view that a name means in a search_path; anything else is an error';
 
-CREATE FUNCTION create_defining_view(p_path text, p_schema name, p_mv_name name, p_query text) RETURNS regclass
+CREATE FUNCTION create_defining_view(p_path text, p_schema name, p_query text) RETURNS regclass
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     own_path text := current_setting('search_path');
     -- only until it is moved to the module schema
-    view_name text := format('%I.%I', p_schema, left(p_mv_name, 40) || '$' || pg_current_xact_id());
+    view_name text := format('%I.%I', p_schema, 'view$' || pg_current_xact_id());
 BEGIN
     PERFORM set_config('search_path', p_path, true);
-    -- in parentheses, so that only one query fits in
+    -- in parentheses, so that nothing but a query fits; whoever gets round that does it in their own name
     EXECUTE pg_catalog.concat('CREATE VIEW ', view_name, E' AS (\n', pg_catalog.regexp_replace(p_query, '\s*;\s*$', ''), E'\n)');
     PERFORM pg_catalog.set_config('search_path', own_path, true);
     RETURN to_regclass(view_name);
 END $$;
-COMMENT ON FUNCTION create_defining_view(text, name, name, text) IS 'Makes a query the defining view of a new materialized view';
+COMMENT ON FUNCTION create_defining_view(text, name, text) IS 'Makes a query the defining view of a new materialized view';
 
 CREATE FUNCTION create_as_in_path(p_path text, p_view_name text, p_rate integer) RETURNS integer
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -120,14 +138,23 @@ DECLARE
     view_name name;
     new_name name;
     new_id integer;
+    statement text;
 BEGIN
     SELECT n.nspname, c.relname INTO view_schema, view_name
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation;
-    new_name := left(view_name, 55) || '_mt_base';
+    new_name := suffixed_name(view_name, '_mt_base');
     EXECUTE format('ALTER VIEW %I.%I RENAME TO %I', view_schema, view_name, new_name);
     new_id := create_in_path(p_path, format('%I.%I', view_schema, view_name), NULL, format('%I.%I', view_schema, new_name),
-                             p_rate, NULL, NULL, 'auto', 'in_place', NULL, true);
-    UPDATE materialized_view_settings SET view_origin = 'renamed' WHERE mv_id = new_id;
+                             p_rate, NULL, NULL, 'auto', 'in_place', NULL, true, p_takes_name => true);
+    -- whoever could read the view can read what now bears its name
+    FOR statement IN
+        SELECT format('GRANT SELECT ON %s TO %s', qualified_name(s.mv_relation),
+                      CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END)
+        FROM materialized_view_settings s, pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) g
+        WHERE s.mv_id = new_id AND c.oid = relation AND g.privilege_type = 'SELECT' AND g.grantee <> c.relowner
+    LOOP
+        EXECUTE statement;
+    END LOOP;
     RETURN new_id;
 END $$;
 COMMENT ON FUNCTION create_as_in_path(text, text, integer) IS 'Renames a view and gives its name to the materialized view made from it';
@@ -163,8 +190,11 @@ CREATE FUNCTION drop_by_id(p_mv_id integer) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     view_row materialized_view_settings;
+    owners oid[];
     live record;
 BEGIN
+    -- a running refresh holds the table and needs its dictionary rows at its end: it goes first
+    PERFORM try_refresh_lock(p_mv_id, true);
     DELETE FROM materialized_view_settings WHERE mv_id = p_mv_id RETURNING * INTO view_row;
     IF NOT FOUND THEN
         SELECT * INTO view_row FROM materialized_view_settings WHERE mv_id = p_mv_id;
@@ -174,11 +204,14 @@ BEGIN
     IF view_row.kind = 'native' THEN
         RETURN;
     END IF;
+    -- whoever calls may have rights over views that the owner has not
+    owners := ARRAY[view_row.owner::oid, (SELECT relowner FROM pg_class WHERE oid = view_row.mv_relation)];
     IF EXISTS (SELECT FROM pg_class WHERE oid = view_row.mv_relation) THEN
         EXECUTE format('DROP TABLE %s', qualified_name(view_row.mv_relation));
     END IF;
     SELECT n.nspname, c.relname INTO live
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = view_row.v_relation;
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = view_row.v_relation AND c.relkind = 'v' AND c.relowner = ANY (owners);
     IF FOUND AND view_row.view_origin = 'module' THEN
         EXECUTE format('DROP VIEW %I.%I', live.nspname, live.relname);
     ELSIF FOUND AND view_row.view_origin = 'renamed' THEN
@@ -195,13 +228,7 @@ BEGIN
         RAISE EXCEPTION 'refresh method "%" is unknown: it must be auto, fast, complete, in_place or rebuild', p_method
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    BEGIN
-        INSERT INTO refresh_permits (mv_id) VALUES (p_mv_id);
-    EXCEPTION WHEN insufficient_privilege THEN
-        RAISE EXCEPTION 'materialized view "%" belongs to another role',
-                (SELECT mv_name FROM materialized_view_settings WHERE mv_id = p_mv_id)
-            USING ERRCODE = 'insufficient_privilege', HINT = 'Only its owner, or a member of that role, may refresh it.';
-    END;
+    PERFORM take_permit(p_mv_id);
     RETURN QUERY SELECT * FROM perform_permitted_refresh(p_mv_id, p_trigger, p_method);
 END $$;
 COMMENT ON FUNCTION refresh_by_id(integer, text, text) IS 'Refreshes a materialized view in the name of the caller';
@@ -216,7 +243,7 @@ DECLARE
     failure_code text;
 BEGIN
     FOR candidate IN
-        SELECT s.mv_id, format('%I.%I', s.mv_schema, s.mv_name) AS full_name,
+        SELECT s.mv_id, shown_name(s) AS full_name,
                -- a group is refreshed once, with the first of its members
                row_number() OVER (PARTITION BY s.refresh_group ORDER BY s.mv_id) AS rank_in_group, s.refresh_group
         FROM materialized_view_settings s
@@ -229,7 +256,7 @@ BEGIN
         begun := clock_timestamp();
         BEGIN
             FOR result IN SELECT * FROM refresh_by_id(candidate.mv_id, NULL, 'all') LOOP
-                mv_name := (SELECT format('%I.%I', s.mv_schema, s.mv_name) FROM materialized_view_settings s WHERE s.mv_id = result.mv_id);
+                mv_name := (SELECT shown_name(s) FROM materialized_view_settings s WHERE s.mv_id = result.mv_id);
                 outcome := 'succeeded';
                 method := result.method;
                 form := result.form;
@@ -248,7 +275,7 @@ BEGIN
             duration_ms := elapsed_ms(begun);
             error := SQLERRM;
             failure_code := SQLSTATE;
-            INSERT INTO refresh_permits (mv_id) VALUES (candidate.mv_id);
+            PERFORM take_permit(candidate.mv_id);
             PERFORM record_permitted_failure(candidate.mv_id, 'all', begun, error, failure_code);
             RETURN NEXT;
         END;

@@ -107,10 +107,10 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     PERFORM consume_permit(p_mv_id);
     PERFORM ensure_compiled(p_mv_id);
-    RETURN QUERY EXECUTE format(
-        'SELECT rows_compared, rows_missing, rows_unexpected, missing_samples, unexpected_samples FROM %I.%I($1)',
-        module_schema(), 'verify$' || p_mv_id) USING p_max_samples;
-    PERFORM refuse_deferred_work();
+    RETURN QUERY
+    SELECT v.compared, v.missing, v.unexpected, v.samples_missing, v.samples_unexpected
+    FROM run_refresh_function('verify', p_mv_id, quote_nullable(p_max_samples) || '::pg_catalog.int4')
+         AS v (taken_at pg_snapshot, compared bigint, missing bigint, unexpected bigint, samples_missing jsonb, samples_unexpected jsonb);
 END $$;
 COMMENT ON FUNCTION perform_permitted_verify(integer, integer) IS 'Compares a materialized view with its query for whoever holds a permit';
 
@@ -118,7 +118,7 @@ CREATE FUNCTION verify_by_id(p_mv_id integer, p_max_samples integer)
 RETURNS TABLE (rows_compared bigint, rows_missing bigint, rows_unexpected bigint, missing_samples jsonb, unexpected_samples jsonb)
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-    INSERT INTO refresh_permits (mv_id) VALUES (p_mv_id);
+    PERFORM take_permit(p_mv_id);
     RETURN QUERY SELECT * FROM perform_permitted_verify(p_mv_id, p_max_samples);
 END $$;
 COMMENT ON FUNCTION verify_by_id(integer, integer) IS 'Compares a materialized view with its query in the name of the caller';

@@ -120,7 +120,15 @@ struct Situation {
     owner: Option<String>,
     is_owner: Option<bool>,
     has_migrations: bool,
+    is_module: bool,
     is_empty: bool,
+}
+
+impl Situation {
+    /// Something of somebody else's is there. Other programs have a table `_sqlx_migrations`, too: it alone says nothing.
+    fn is_foreign(&self) -> bool {
+        self.owner.is_some() && !self.is_empty && !(self.has_migrations && self.is_module)
+    }
 }
 
 async fn situation(
@@ -135,7 +143,9 @@ async fn situation(
                 pg_get_userbyid(n.nspowner)::text AS owner,
                 pg_has_role(n.nspowner, 'USAGE') AS is_owner,
                 to_regclass(format('%I._sqlx_migrations', $1)) IS NOT NULL AS has_migrations,
-                NOT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid)
+                to_regprocedure(format('%I.module_schema()', $1)) IS NOT NULL AS is_module,
+                -- an installation that was cut short leaves its still empty list of migrations
+                NOT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname NOT LIKE '\\_sqlx\\_migrations%')
                     AND NOT EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = n.oid) AS is_empty
          FROM (SELECT) AS one LEFT JOIN pg_namespace n ON n.nspname = $1",
     )
@@ -168,7 +178,7 @@ pub async fn require(
     schema: &ModuleSchema,
 ) -> Result<(), InstallError> {
     let situation = situation(connection, schema).await?;
-    let installed = if situation.has_migrations {
+    let installed = if situation.has_migrations && situation.is_module {
         installed_version(connection, schema).await?
     } else {
         0
@@ -218,12 +228,20 @@ async fn install_alone(
 ) -> Result<Installed, InstallError> {
     let known = newest(migrations);
     let before = situation(connection, schema).await?;
+    if before.is_foreign() {
+        return Err(InstallError::Foreign {
+            schema: schema.to_string(),
+        });
+    }
     let from = if before.has_migrations {
         installed_version(connection, schema).await?
     } else {
         0
     };
     let quoted = schema.to_string();
+    if from > 0 && !before.is_module {
+        return Err(InstallError::Foreign { schema: quoted });
+    }
     if from > known {
         return Err(InstallError::Newer {
             schema: quoted,
@@ -232,9 +250,6 @@ async fn install_alone(
         });
     }
     match &before.owner {
-        Some(_) if !before.has_migrations && !before.is_empty => {
-            return Err(InstallError::Foreign { schema: quoted });
-        }
         Some(owner) if before.is_owner == Some(false) && from < known => {
             return Err(InstallError::OtherOwner {
                 schema: quoted,
@@ -401,15 +416,15 @@ async fn uninstall_alone(
     schema: &ModuleSchema,
 ) -> Result<Vec<String>, InstallError> {
     let before = situation(connection, schema).await?;
+    if !(before.has_migrations && before.is_module) {
+        return Err(InstallError::Foreign {
+            schema: schema.to_string(),
+        });
+    }
     if let (Some(owner), Some(false)) = (&before.owner, before.is_owner) {
         return Err(InstallError::OtherOwner {
             schema: schema.to_string(),
             owner: owner.clone(),
-        });
-    }
-    if !before.has_migrations {
-        return Err(InstallError::Foreign {
-            schema: schema.to_string(),
         });
     }
     let roles: Vec<String> = sqlx::query_scalar(schema.sql(

@@ -11,7 +11,9 @@
 )]
 
 mod daemon;
+mod database;
 mod server;
 
 pub(crate) use daemon::{Daemon, Finished, Signal, run};
+pub(crate) use database::{Database, Failure, Session, install};
 pub(crate) use server::{TestServer, covered_majors, installation, options};

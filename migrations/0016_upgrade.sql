@@ -1,72 +1,55 @@
 -- Upgrades of the user's own schema: all materialized views are dropped while their settings stay, the base tables are
 -- changed, and all are made again, with their indexes, constraints, grants and comments.
 
-CREATE FUNCTION relation_extras(p_relation regclass) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
-    -- statements that put back what a plain CREATE TABLE AS would lose, in the order in which they have to run
-    SELECT coalesce(jsonb_agg(statement ORDER BY step, name), '[]')
-    FROM (
-        SELECT 1 AS step, k.conname::text AS name,
-               format('ALTER TABLE %s ADD CONSTRAINT %I %s', qualified_name(p_relation), k.conname, pg_get_constraintdef(k.oid)) AS statement
-        FROM pg_constraint k WHERE k.conrelid = p_relation AND k.contype IN ('p', 'u', 'x', 'c')
-        UNION ALL
-        SELECT 2, a.attname, format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', qualified_name(p_relation), a.attname)
-        FROM pg_attribute a WHERE a.attrelid = p_relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attnotnull
-        UNION ALL
-        SELECT 3, c.relname, pg_get_indexdef(i.indexrelid)
-        FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-        WHERE i.indrelid = p_relation AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid)
-        UNION ALL
-        SELECT 4, g.privilege_type || g.grantee::text,
-               format('GRANT %s ON %s TO %s%s', g.privilege_type, qualified_name(p_relation),
-                      CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END,
-                      CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-        FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) g
-        WHERE c.oid = p_relation AND g.grantee <> c.relowner
-        UNION ALL
-        SELECT 5, '', format('COMMENT ON TABLE %s IS %L', qualified_name(p_relation), obj_description(p_relation, 'pg_class'))
-        WHERE obj_description(p_relation, 'pg_class') IS NOT NULL
-        UNION ALL
-        SELECT 6, a.attname, format('COMMENT ON COLUMN %s.%I IS %L', qualified_name(p_relation), a.attname, col_description(p_relation, a.attnum))
-        FROM pg_attribute a
-        WHERE a.attrelid = p_relation AND a.attnum > 0 AND col_description(p_relation, a.attnum) IS NOT NULL
-    ) AS extras
-$$;
-COMMENT ON FUNCTION relation_extras(regclass) IS 'Constraints, indexes, grants and comments of a materialized view as statements';
+CREATE FUNCTION keep_settings(p_mv_id integer) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM consume_permit(p_mv_id);
+    UPDATE materialized_view_settings s
+    SET mv_relation = NULL,
+        v_relation = NULL,
+        mv_schema = coalesce(live.nspname, s.mv_schema),
+        mv_name = coalesce(live.relname, s.mv_name),
+        owner = coalesce(live.relowner, s.owner::oid),
+        v_schema = coalesce(v.nspname, s.v_schema),
+        v_name = coalesce(v.relname, s.v_name),
+        kept = jsonb_build_object(
+            'definition', CASE WHEN v.relname IS NOT NULL THEN definition_text(s.v_relation) END,
+            'extras', CASE WHEN live.relname IS NOT NULL THEN relation_extras(s.mv_relation) ELSE '[]' END)
+    FROM materialized_view_settings own
+    LEFT JOIN (SELECT c.oid, c.relname, c.relowner, n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace) AS live
+        ON live.oid = own.mv_relation
+    LEFT JOIN (SELECT c.oid, c.relname, n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace) AS v
+        ON v.oid = own.v_relation
+    WHERE s.mv_id = p_mv_id AND own.mv_id = s.mv_id;
+END $$;
+COMMENT ON FUNCTION keep_settings(integer) IS 'Notes, for whoever holds a permit, all that is needed to make a materialized view again';
 
 CREATE FUNCTION drop_keeping_settings(p_mv_id integer) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     view_row materialized_view_settings;
-    current_schema_name name;
-    current_name name;
+    mv_text text;
+    view_text text;
+    last_name name;
 BEGIN
+    PERFORM try_refresh_lock(p_mv_id, true);
     SELECT * INTO STRICT view_row FROM materialized_view_settings WHERE mv_id = p_mv_id;
-    SELECT n.nspname, c.relname INTO current_schema_name, current_name
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = view_row.mv_relation;
-    UPDATE materialized_view_settings s
-    SET mv_relation = NULL,
-        v_relation = NULL,
-        mv_schema = coalesce(current_schema_name, s.mv_schema),
-        mv_name = coalesce(current_name, s.mv_name),
-        v_schema = coalesce((SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = s.v_relation), s.v_schema),
-        v_name = CASE WHEN s.view_origin = 'renamed' THEN s.v_name
-                      ELSE coalesce((SELECT c.relname FROM pg_class c WHERE c.oid = s.v_relation), s.v_name) END,
-        owner = coalesce((SELECT c.relowner FROM pg_class c WHERE c.oid = s.mv_relation), s.owner::oid),
-        kept = jsonb_build_object(
-            'definition', CASE WHEN EXISTS (SELECT FROM pg_class WHERE oid = s.v_relation) THEN definition_text(s.v_relation) END,
-            'extras', CASE WHEN current_name IS NOT NULL THEN relation_extras(s.mv_relation) ELSE '[]' END)
-    WHERE s.mv_id = p_mv_id;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'materialized view "%" belongs to another role', view_row.mv_name USING ERRCODE = 'insufficient_privilege';
+    mv_text := qualified_name(view_row.mv_relation);
+    last_name := coalesce((SELECT relname FROM pg_class WHERE oid = view_row.mv_relation), view_row.mv_name);
+    -- whoever calls may have rights over views that the owner has not
+    view_text := qualified_name(c.oid) FROM pg_class c
+        WHERE c.oid = view_row.v_relation AND c.relkind = 'v'
+          AND c.relowner IN (view_row.owner, coalesce((SELECT relowner FROM pg_class WHERE oid = view_row.mv_relation), view_row.owner::oid));
+    PERFORM take_permit(p_mv_id);
+    PERFORM keep_settings(p_mv_id);
+    IF mv_text IS NOT NULL THEN
+        EXECUTE format('DROP TABLE %s', mv_text);
     END IF;
-    IF current_name IS NOT NULL THEN
-        EXECUTE format('DROP TABLE %I.%I', current_schema_name, current_name);
-    END IF;
-    IF view_row.view_origin = 'module' AND qualified_name(view_row.v_relation) IS NOT NULL THEN
-        EXECUTE format('DROP VIEW %s', qualified_name(view_row.v_relation));
-    ELSIF view_row.view_origin = 'renamed' AND qualified_name(view_row.v_relation) IS NOT NULL THEN
-        EXECUTE format('ALTER VIEW %s RENAME TO %I', qualified_name(view_row.v_relation), current_name);
+    IF view_row.view_origin = 'module' AND view_text IS NOT NULL THEN
+        EXECUTE format('DROP VIEW %s', view_text);
+    ELSIF view_row.view_origin = 'renamed' AND view_text IS NOT NULL THEN
+        EXECUTE format('ALTER VIEW %s RENAME TO %I', view_text, last_name);
     END IF;
 END $$;
 COMMENT ON FUNCTION drop_keeping_settings(integer) IS 'Drops a materialized view for an upgrade; its dictionary row stays';
@@ -86,10 +69,12 @@ BEGIN
             RAISE EXCEPTION 'the query of materialized view "%" was lost with its defining view', view_row.mv_name
                 USING ERRCODE = 'undefined_table';
         END IF;
-        view_relation := create_defining_view('pg_catalog', view_row.mv_schema, view_row.mv_name, view_row.kept ->> 'definition');
+        view_relation := create_defining_view('pg_catalog', view_row.mv_schema, view_row.kept ->> 'definition');
     ELSE
         IF view_row.view_origin = 'renamed' THEN
-            PERFORM existing_view('pg_catalog', target);
+            IF (SELECT relowner FROM pg_class WHERE oid = existing_view('pg_catalog', target)) <> view_row.owner THEN
+                RAISE EXCEPTION 'view "%" now belongs to another role than its materialized view did', target USING ERRCODE = 'insufficient_privilege';
+            END IF;
             EXECUTE format('ALTER VIEW %s RENAME TO %I', target, view_row.v_name);
         END IF;
         view_relation := existing_view('pg_catalog', format('%I.%I', view_row.v_schema, view_row.v_name));
@@ -104,10 +89,9 @@ BEGIN
     FOR statement IN SELECT value FROM jsonb_array_elements_text(view_row.kept -> 'extras') LOOP
         EXECUTE statement;
     END LOOP;
-    UPDATE materialized_view_settings
-    SET mv_relation = target::regclass, v_relation = view_relation, kept = NULL
-    WHERE mv_id = p_mv_id;
-    INSERT INTO refresh_permits (mv_id) VALUES (p_mv_id);
+    PERFORM take_permit(p_mv_id);
+    PERFORM put_back(p_mv_id, target::regclass, view_relation, view_row.view_origin);
+    PERFORM take_permit(p_mv_id);
     PERFORM fill_permitted(p_mv_id);
 END $$;
 COMMENT ON FUNCTION recreate_by_id(integer) IS 'Makes a materialized view again from its kept dictionary row, and fills it';
@@ -140,7 +124,7 @@ DECLARE
     candidate record;
 BEGIN
     FOR candidate IN
-        SELECT s.mv_id, format('%I.%I', s.mv_schema, s.mv_name) AS full_name
+        SELECT s.mv_id, shown_name(s) AS full_name
         FROM materialized_view_settings s
         WHERE may_act_for(s.mv_relation, s.owner)
           AND NOT (p_keep_settings AND (s.kind = 'native' OR s.mv_relation IS NULL))
@@ -180,7 +164,7 @@ BEGIN
     WHILE cardinality(waiting) > 0 LOOP
         left_over := '{}';
         FOR candidate IN
-            SELECT s.mv_id, format('%I.%I', s.mv_schema, s.mv_name) AS full_name
+            SELECT s.mv_id, shown_name(s) AS full_name
             FROM materialized_view_settings s WHERE s.mv_id = ANY (waiting) ORDER BY s.mv_id
         LOOP
             mv_name := candidate.full_name;

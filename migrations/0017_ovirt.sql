@@ -26,7 +26,7 @@ BEGIN
           AND index_hook(s.mv_relation, 'create') IS NOT NULL
         ORDER BY s.mv_id
     LOOP
-        EXECUTE format('SELECT %I.%I()', module_schema(), 'create_indexes$' || candidate.mv_id);
+        PERFORM run_refresh_function('create_indexes', candidate.mv_id);
     END LOOP;
 END $$;
 COMMENT ON FUNCTION create_all_hooked_indexes() IS 'Calls the index creating functions that users wrote, with the rights of the owners';

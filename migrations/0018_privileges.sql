@@ -3,7 +3,7 @@
 
 CREATE FUNCTION module_role(p_suffix text) RETURNS name
 LANGUAGE sql STABLE SET search_path FROM CURRENT
-RETURN left(module_schema()::text, 54) || '_' || p_suffix;
+RETURN suffixed_name(module_schema(), '_' || p_suffix);
 COMMENT ON FUNCTION module_role(text) IS 'The name of one of the three roles of the module';
 
 CREATE FUNCTION create_module_roles() RETURNS SETOF text
@@ -38,8 +38,9 @@ CREATE FUNCTION function_audience(p_function name, p_security_definer boolean) R
 LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT
 RETURN CASE
     -- called inside refresh functions, by owners with their own rights
-    WHEN p_function IN ('drop_indexes', 'create_indexes', 'index_hook', 'index_definitions', 'qualified_name', 'module_schema') THEN 'everybody'
-    WHEN p_function IN ('perform_permitted_refresh', 'record_permitted_failure', 'perform_permitted_verify', 'fill_permitted') THEN 'execute'
+    WHEN p_function IN ('drop_indexes', 'create_indexes', 'index_hook', 'index_definitions', 'call_hook', 'qualified_name', 'module_schema') THEN 'everybody'
+    WHEN p_function IN ('perform_permitted_refresh', 'record_permitted_failure', 'perform_permitted_verify', 'fill_permitted',
+                        'put_back', 'keep_settings') THEN 'execute'
     -- what runs with the module's rights and asks nobody is for the daemon
     WHEN p_security_definer THEN 'module'
     WHEN p_function IN ('create_module_roles', 'grant_if_exists', 'grant_privileges', 'record_module_objects', 'prune_history') THEN 'module'
@@ -51,33 +52,45 @@ CREATE FUNCTION grant_privileges() RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     schema_name text := quote_ident(module_schema());
+    user_columns CONSTANT text := 'refresh_rate_in_sec, refresh_cron, refresh_time_zone, refresh_method, complete_form, '
+        'refresh_group, enabled, statement_timeout_in_sec, lock_timeout_in_sec';
+    executor oid := (SELECT oid FROM pg_roles WHERE rolname = module_role('execute'));
+    role_name name;
     function_row record;
 BEGIN
-    -- grants on one schema by two transactions at once fail with "tuple concurrently updated"
-    PERFORM pg_advisory_xact_lock(module_schema()::regnamespace::oid::bigint::bit(32)::integer, 0);
+    -- It runs at every start of a daemon, when as a rule there is nothing to do.
     FOR function_row IN
-        SELECT p.oid::regprocedure AS signature, function_audience(p.proname, p.prosecdef) AS audience
-        FROM pg_proc p
+        SELECT p.oid::regprocedure AS signature, a.audience,
+               p.proacl IS NULL OR EXISTS (SELECT FROM aclexplode(p.proacl) acl WHERE acl.grantee = 0) AS is_public,
+               has_function_privilege(executor, p.oid, 'EXECUTE') AS is_granted
+        FROM pg_proc p CROSS JOIN LATERAL function_audience(p.proname, p.prosecdef) AS a (audience)
         WHERE p.pronamespace = module_schema()::regnamespace AND p.proname !~ '\$'
     LOOP
-        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', function_row.signature);
-        IF function_row.audience = 'everybody' THEN
+        IF function_row.is_public AND function_row.audience <> 'everybody' THEN
+            EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', function_row.signature);
+        ELSIF NOT function_row.is_public AND function_row.audience = 'everybody' THEN
             EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', function_row.signature);
-        ELSIF function_row.audience = 'execute' THEN
+        END IF;
+        IF function_row.audience = 'execute' AND (function_row.is_public OR NOT function_row.is_granted) THEN
             PERFORM grant_if_exists(module_role('execute'), format('EXECUTE ON FUNCTION %s', function_row.signature));
         END IF;
     END LOOP;
-    PERFORM grant_if_exists(module_role('usage'), 'USAGE ON SCHEMA ' || schema_name);
-    PERFORM grant_if_exists(module_role('view'), 'USAGE ON SCHEMA ' || schema_name);
+    FOREACH role_name IN ARRAY ARRAY[module_role('usage'), module_role('view'), module_role('execute')] LOOP
+        IF has_schema_privilege((SELECT oid FROM pg_roles WHERE rolname = role_name), module_schema()::regnamespace, 'USAGE') IS FALSE THEN
+            -- grants on one schema by two transactions at once fail with "tuple concurrently updated"
+            PERFORM pg_advisory_xact_lock(module_key(), 0);
+            PERFORM grant_if_exists(role_name, 'USAGE ON SCHEMA ' || schema_name);
+        END IF;
+    END LOOP;
     PERFORM grant_if_exists(module_role('view'), format(
         'SELECT ON %1$s.materialized_views, %1$s.materialized_view_settings, %1$s.materialized_view_state, '
         '%1$s.materialized_view_sources, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects', schema_name));
-    PERFORM grant_if_exists(module_role('execute'), 'USAGE ON SCHEMA ' || schema_name);
     PERFORM grant_if_exists(module_role('execute'), format(
         'SELECT ON %1$s.materialized_views, %1$s.materialized_view_settings, %1$s.materialized_view_state, '
         '%1$s.materialized_view_sources, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects', schema_name));
     PERFORM grant_if_exists(module_role('execute'), format(
-        'INSERT, UPDATE, DELETE ON %1$s.materialized_view_settings', schema_name));
+        'DELETE, INSERT (kind, mv_relation, v_relation, mv_schema, mv_name, v_schema, v_name, view_origin, owner, session_settings, %2$s), '
+        'UPDATE (requested_at, requested_method, %2$s) ON %1$s.materialized_view_settings', schema_name, user_columns));
     PERFORM grant_if_exists(module_role('execute'), format('UPDATE ON %1$s.materialized_views', schema_name));
     PERFORM grant_if_exists(module_role('execute'), format('INSERT ON %1$s.refresh_permits', schema_name));
 END $$;
