@@ -165,6 +165,8 @@ DECLARE
     view_row materialized_view_settings;
     live record;
 BEGIN
+    -- else this and a running refresh would each wait for what the other holds: the table, and the dictionary's row
+    PERFORM try_refresh_lock(p_mv_id, true);
     DELETE FROM materialized_view_settings WHERE mv_id = p_mv_id RETURNING * INTO view_row;
     IF NOT FOUND THEN
         SELECT * INTO view_row FROM materialized_view_settings WHERE mv_id = p_mv_id;
