@@ -297,8 +297,9 @@ impl Engine {
                 "the dictionary has been read"
             );
         }
+        let now = self.clock.now();
         for row in &rows {
-            self.take_in(row).await;
+            self.take_in(row, now).await;
         }
         self.interner.forget_unused();
         if is_first {

@@ -85,13 +85,14 @@ impl Engine {
             self.forget(*id);
         }
         for row in &rows {
-            self.take_in(row).await;
+            self.take_in(row, now).await;
         }
         true
     }
 
-    /// Takes a row of the dictionary into the registry. A crontab that can't be followed suspends its view.
-    pub(super) async fn take_in(&mut self, row: &ScheduleRow) {
+    /// Takes a row of the dictionary into the registry. Rows read together are taken in as of one instant, or a view
+    /// could seem to have been waiting for longer than one it reads. A crontab that can't be followed suspends its view.
+    pub(super) async fn take_in(&mut self, row: &ScheduleRow, now: DateTime<Utc>) {
         let (mut view, problem) = views::view(row, &mut self.interner);
         if let Some(problem) = problem
             && row.enabled
@@ -117,7 +118,7 @@ impl Engine {
             view.state.suspended = true;
         }
         self.details.note(row);
-        self.registry.upsert(view, self.clock.now());
+        self.registry.upsert(view, now);
     }
 
     fn dispatch(&mut self) {
