@@ -138,7 +138,7 @@ DECLARE
     view_row materialized_view_settings;
     state_row materialized_view_state;
     outcome refresh_outcome;
-    begun timestamptz := clock_timestamp();
+    begun timestamptz;
     executed_from timestamptz;
     execute_ms double precision;
     new_snapshot pg_snapshot;
@@ -152,6 +152,8 @@ BEGIN
         outcome.database_now := clock_timestamp();
         RETURN outcome;
     END IF;
+    -- waiting for the lock is no part of the refresh
+    begun := clock_timestamp();
     SELECT * INTO view_row FROM materialized_view_settings WHERE mv_id = p_mv_id;
     SELECT * INTO state_row FROM materialized_view_state WHERE mv_id = p_mv_id;
     outcome.status := CASE
@@ -296,7 +298,8 @@ BEGIN
         last_error_code = p_error_code,
         last_error_at = clock_timestamp(),
         retry_at = clock_timestamp() + p_retry_after,
-        suspended_at = CASE WHEN p_suspend THEN clock_timestamp() END
+        -- not later than the refresh began: settings changed while it ran have not been tried yet
+        suspended_at = CASE WHEN p_suspend THEN p_started_at END
     WHERE mv_id = p_mv_id
     RETURNING * INTO state_row;
     INSERT INTO refresh_history (mv_id, mv_name, refresh_group, outcome, trigger, due_at, started_at, duration_ms, error, error_code)

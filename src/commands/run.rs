@@ -9,8 +9,8 @@ use tracing::{error, info, warn};
 
 use super::install;
 use crate::config::{Config, Environment, Loaded, Sources, load};
-use crate::connect::{self, ConnectionSettings};
-use crate::dictionary::installation::{self, InstallError};
+use crate::connect::{self, ConnectError, ConnectionSettings};
+use crate::dictionary::installation::{self, InstallError, Installed};
 use crate::error::{CommandError, Exit};
 use crate::scheduler::engine::{self, Instruction, Tunables};
 use crate::signals::{Event, Signals};
@@ -31,33 +31,58 @@ pub(super) async fn run(sources: Sources) -> Result<Exit, CommandError> {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    if loaded.config.install.on_start {
-        tokio::select! {
-            installed = install_when_possible(&settings, &loaded.config) => {
-                installed.inspect_err(|error| error!("{}", error.message.replace('\n', " ")))?;
-            }
-            () = told_to_stop(&mut signals) => return Ok(Exit::Ok),
-        }
+    let mut loaded = loaded;
+    if !wait_for_database(&settings, &sources, &mut loaded, &telemetry, &mut signals).await? {
+        return Ok(Exit::Ok);
     }
     serve(&settings, sources, loaded, &telemetry, &mut signals).await;
     info!("stopped");
     Ok(Exit::Ok)
 }
 
-async fn told_to_stop(signals: &mut Signals) {
-    while !matches!(signals.next().await, Event::Terminate { .. }) {}
-    info!("stopped while waiting for the database");
+/// Waits until the module schema is installed; false if told to stop before.
+async fn wait_for_database(
+    settings: &ConnectionSettings,
+    sources: &Sources,
+    loaded: &mut Loaded,
+    telemetry: &Telemetry,
+    signals: &mut Signals,
+) -> Result<bool, CommandError> {
+    let config = loaded.config.clone();
+    let prepared = prepare_when_possible(settings, &config);
+    tokio::pin!(prepared);
+    loop {
+        let event = tokio::select! {
+            prepared = &mut prepared => {
+                prepared.inspect_err(|error| error!("{}", error.message.replace('\n', " ")))?;
+                return Ok(true);
+            }
+            event = signals.next() => event,
+        };
+        match event {
+            Event::Terminate { sender, .. } => {
+                info!(%sender, "stopped while waiting for the database");
+                return Ok(false);
+            }
+            Event::Reload { sender } => {
+                info!(%sender, "reloading the configuration");
+                if let Some(new) = reload(sources, &loaded.config, telemetry) {
+                    loaded.config = new;
+                }
+            }
+        }
+    }
 }
 
 /// Waits for the database where waiting helps; a wrong password or a newer schema ends the daemon.
-async fn install_when_possible(
+async fn prepare_when_possible(
     settings: &ConnectionSettings,
     config: &Config,
 ) -> Result<(), CommandError> {
     let mut pause = FIRST_PAUSE;
     let mut announced = false;
     loop {
-        let reason = match install_once(settings, config).await {
+        let reason = match prepare_once(settings, config).await {
             Ok(()) => return Ok(()),
             Err(Obstacle::Final(error)) => return Err(error),
             Err(Obstacle::Passing(reason)) => reason,
@@ -76,28 +101,48 @@ enum Obstacle {
     Final(CommandError),
 }
 
-async fn install_once(settings: &ConnectionSettings, config: &Config) -> Result<(), Obstacle> {
-    let open = async || {
-        connect::open(settings, "installer").await.map_err(|error| {
-            if error.failure.is_temporary() {
-                Obstacle::Passing(error.to_string())
-            } else {
-                Obstacle::Final(error.into())
+impl From<ConnectError> for Obstacle {
+    fn from(error: ConnectError) -> Self {
+        if error.failure.is_temporary() {
+            Self::Passing(error.to_string())
+        } else {
+            Self::Final(error.into())
+        }
+    }
+}
+
+impl From<InstallError> for Obstacle {
+    fn from(error: InstallError) -> Self {
+        match error {
+            // older: without installing it ourselves we wait for whoever does
+            InstallError::ReadOnly | InstallError::Database(_) | InstallError::Older { .. } => {
+                Self::Passing(error.to_string().replace('\n', " "))
             }
-        })
-    };
+            error => Self::Final(error.into()),
+        }
+    }
+}
+
+async fn prepare_once(settings: &ConnectionSettings, config: &Config) -> Result<(), Obstacle> {
     let schema = ModuleSchema::new(&config.database.schema);
-    let mut connection = open().await?;
+    let mut connection = connect::open(settings, "installer").await?;
+    if !config.install.on_start {
+        let required = installation::require(&mut connection, &schema).await;
+        let _ = connection.close().await;
+        return Ok(required?);
+    }
     let installed = installation::install(&mut connection, &schema).await;
     // closing it releases the lock that keeps other installers out, whatever came of it
     let _ = connection.close().await;
-    let installed = match installed {
-        Ok(installed) => installed,
-        Err(error @ (InstallError::ReadOnly | InstallError::Database(_))) => {
-            return Err(Obstacle::Passing(error.to_string().replace('\n', " ")));
-        }
-        Err(error) => return Err(Obstacle::Final(error.into())),
-    };
+    finish_installation(settings, config, &schema, installed?).await
+}
+
+async fn finish_installation(
+    settings: &ConnectionSettings,
+    config: &Config,
+    schema: &ModuleSchema,
+    installed: Installed,
+) -> Result<(), Obstacle> {
     for statement in &installed.for_administrator {
         warn!(
             statement,
@@ -113,12 +158,12 @@ async fn install_once(settings: &ConnectionSettings, config: &Config) -> Result<
         to = installed.to,
         "the module schema has been installed"
     );
-    let mut connection = open().await?;
+    let mut connection = connect::open(settings, "installer").await?;
     let custom = install::run_custom_files(&mut connection, config).await;
     for failed in custom.map_err(Obstacle::Final)?.1 {
         error!(file = %failed.file.display(), error = failed.message, "a custom SQL file failed");
     }
-    let check = installation::self_check(&mut connection, &schema).await;
+    let check = installation::self_check(&mut connection, schema).await;
     for object in check
         .unwrap_or_default()
         .iter()
@@ -146,7 +191,7 @@ async fn serve(
 ) {
     let schema = ModuleSchema::new(&loaded.config.database.schema);
     let mut config = loaded.config;
-    let (instructions, receiver) = mpsc::channel(4);
+    let (instructions, receiver) = mpsc::unbounded_channel();
     let scheduler = engine::run(settings, &schema, Tunables::from(&config), receiver);
     tokio::pin!(scheduler);
     loop {
@@ -178,8 +223,8 @@ async fn serve(
                 Instruction::Retune(Box::new(Tunables::from(&config)))
             }
         };
-        // The scheduler takes instructions for as long as it runs; full means that enough are waiting.
-        let _ = instructions.try_send(instruction);
+        // The scheduler takes instructions for as long as it runs.
+        let _ = instructions.send(instruction);
     }
 }
 

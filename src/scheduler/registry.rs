@@ -70,6 +70,11 @@ impl Registry {
         }
     }
 
+    /// Changes the cap of [`super::backoff::delay`], for what is placed from now on.
+    pub fn set_longest_backoff(&mut self, longest_backoff: Duration) {
+        self.longest_backoff = longest_backoff;
+    }
+
     /// Adds or replaces a view. One that is being refreshed gets its new place when it has finished.
     pub fn upsert(&mut self, view: View, now: DateTime<Utc>) {
         let (id, unit) = (view.id, unit_of(&view));

@@ -20,6 +20,13 @@ impl DatabaseClock {
         }
     }
 
+    /// Learns of an instant that has passed by now, however long ago: the clock never goes back because of it.
+    pub(super) fn at_least(&mut self, database: DateTime<Utc>) {
+        if self.now() < database {
+            *self = Self::set(database);
+        }
+    }
+
     /// The present.
     pub(super) fn now(&self) -> DateTime<Utc> {
         self.at(Instant::now())
@@ -49,5 +56,14 @@ mod tests {
         let later = clock.at(clock.monotonic + Duration::from_secs(90));
         assert_eq!(later, DateTime::UNIX_EPOCH + TimeDelta::seconds(90));
         assert_eq!(clock.until(DateTime::UNIX_EPOCH), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_instant_that_has_passed_moves_it_forwards_only() {
+        let mut clock = DatabaseClock::set(DateTime::UNIX_EPOCH + TimeDelta::hours(1));
+        clock.at_least(DateTime::UNIX_EPOCH);
+        assert!(clock.now() >= DateTime::UNIX_EPOCH + TimeDelta::hours(1));
+        clock.at_least(DateTime::UNIX_EPOCH + TimeDelta::hours(2));
+        assert!(clock.now() >= DateTime::UNIX_EPOCH + TimeDelta::hours(2));
     }
 }

@@ -77,7 +77,10 @@ impl Control {
         if Instant::now() < retry_at {
             return false;
         }
-        match self.open().await {
+        let opened = tokio::time::timeout(PATIENCE, self.open())
+            .await
+            .unwrap_or_else(|_| Err(no_answer()));
+        match opened {
             Ok(connection) => {
                 info!(
                     database = %self.settings,
@@ -99,12 +102,9 @@ impl Control {
         let mut connection = connect::open(&self.settings, "scheduler")
             .await
             .map_err(|error: ConnectError| one_line(error.to_string()))?;
-        let read_only: bool = sqlx::query_scalar(
-            "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean",
-        )
-        .fetch_one(&mut connection)
-        .await
-        .map_err(|error| one_line(describe(&error)))?;
+        let read_only = is_read_only(&mut connection)
+            .await
+            .map_err(|error| one_line(describe(&error)))?;
         if read_only {
             // The answer is the same whether the server takes note of the goodbye or not.
             let _ = connection.close().await;
@@ -116,8 +116,21 @@ impl Control {
         Ok(connection)
     }
 
+    /// Whether nothing can be written; `None` if the database is or goes away.
+    pub(super) async fn is_read_only(&mut self) -> Option<bool> {
+        self.ask(async |connection, _| is_read_only(connection).await)
+            .await
+    }
+
+    /// Gives the connection up because the database is read-only, or does not answer.
+    pub(super) fn give_up(&mut self, reason: &str) {
+        if self.is_ready() {
+            self.away(reason);
+        }
+    }
+
     /// Notes that the database is away, or read-only, and why. Said once, then only for debugging.
-    pub(super) fn away(&mut self, reason: &str) {
+    fn away(&mut self, reason: &str) {
         let now = Instant::now();
         let (since, pause, announced) = match self.database {
             Database::Ready(_) => (now, FIRST_PAUSE, false),
@@ -153,7 +166,7 @@ impl Control {
         let reason = match answer {
             Ok(Ok(answer)) => return Some(answer),
             Ok(Err(error)) => describe(&error).replace('\n', " "),
-            Err(_) => format!("no answer for {} s", PATIENCE.as_secs()),
+            Err(_) => no_answer(),
         };
         self.away(&reason);
         None
@@ -166,4 +179,17 @@ impl Control {
             let _ = tokio::time::timeout(Duration::from_secs(1), connection.close()).await;
         }
     }
+}
+
+fn no_answer() -> String {
+    format!("no answer for {} s", PATIENCE.as_secs())
+}
+
+async fn is_read_only(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar(
+        "SELECT pg_catalog.pg_is_in_recovery() \
+         OR pg_catalog.current_setting('transaction_read_only')::pg_catalog.bool",
+    )
+    .fetch_one(connection)
+    .await
 }

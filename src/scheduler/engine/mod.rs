@@ -8,11 +8,13 @@ mod endings;
 mod listener;
 mod tick;
 mod views;
+mod work;
 mod workers;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -20,10 +22,10 @@ use tracing::{info, warn};
 use self::clock::DatabaseClock;
 use self::control::Control;
 use self::views::Details;
-use self::workers::Workers;
+use self::workers::{Ended, Workers};
 use super::dispatch::Dispatcher;
 use super::intern::Interner;
-use super::lanes::{Lanes, Running};
+use super::lanes::{Lane, Lanes, Running};
 use super::registry::Registry;
 use super::view::UnitId;
 use crate::config::{Config, HistoryConfig, SchedulerConfig, WorkersConfig};
@@ -91,11 +93,27 @@ pub async fn run(
     settings: &ConnectionSettings,
     schema: &ModuleSchema,
     tunables: Tunables,
-    mut instructions: mpsc::Receiver<Instruction>,
+    mut instructions: mpsc::UnboundedReceiver<Instruction>,
 ) {
     let (mut engine, wakes) = Engine::new(settings, schema, tunables);
-    engine.serve(&mut instructions, wakes).await;
+    if engine.serve(&mut instructions, wakes).await == Stop::AtOnce {
+        engine.tunables.scheduler.drain_timeout = Duration::ZERO;
+    }
     engine.finish(&mut instructions).await;
+}
+
+/// How to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    Drain,
+    AtOnce,
+}
+
+/// What ended a sleep, as far as there is something to do about it beyond another step.
+#[derive(Debug)]
+enum Woken {
+    BySettings,
+    ByEnd(Box<Ended>),
 }
 
 struct Engine {
@@ -111,6 +129,12 @@ struct Engine {
     running: Running,
     /// Due units that have been read again since they became due.
     confirmed: HashSet<UnitId>,
+    /// How often in a row a unit's refreshes were broken off together with the database's connections.
+    broken_off: HashMap<UnitId, u32>,
+    /// A worker could not connect, and that was said.
+    workers_refused: bool,
+    /// Up to which instant the due units have been looked at.
+    looked_at: DateTime<Utc>,
     /// Up to where settings have been read; `None` if all have to be read.
     watermark: Option<Watermark>,
     next_poll: Instant,
@@ -131,7 +155,7 @@ impl Engine {
             lanes: tunables.lanes(),
             control: Control::new(settings, schema),
             // set by the first answer of the database, before anything is due
-            clock: DatabaseClock::set(chrono::Utc::now()),
+            clock: DatabaseClock::set(Utc::now()),
             registry: Registry::new(tunables.scheduler.retry_max),
             dispatcher: Dispatcher::default(),
             interner: Interner::default(),
@@ -139,6 +163,9 @@ impl Engine {
             workers: Workers::new(settings, schema, tunables.retry()),
             running: Running::default(),
             confirmed: HashSet::new(),
+            broken_off: HashMap::new(),
+            workers_refused: false,
+            looked_at: DateTime::UNIX_EPOCH,
             watermark: None,
             next_poll: now,
             next_prune: now,
@@ -150,35 +177,40 @@ impl Engine {
 
     async fn serve(
         &mut self,
-        instructions: &mut mpsc::Receiver<Instruction>,
+        instructions: &mut mpsc::UnboundedReceiver<Instruction>,
         mut wakes: mpsc::Receiver<()>,
-    ) {
+    ) -> Stop {
+        let mut woken = None;
         loop {
-            let step = self.step();
-            tokio::select! {
-                biased;
-                instruction = instructions.recv() => {
-                    // whatever the step was doing is abandoned, its connection with it
-                    match self.obey(instruction) {
-                        Some(()) => continue,
-                        None => return,
-                    }
+            match unless_stopped(self.turn(woken.take()), instructions).await {
+                Err(stop) => return stop,
+                Ok(None) => {}
+                Ok(Some(tunables)) => {
+                    self.retune(*tunables);
+                    continue;
                 }
-                () = step => {}
             }
             let wake_at = self.wake_at();
             tokio::select! {
                 biased;
-                instruction = instructions.recv() => {
-                    if self.obey(instruction).is_none() {
-                        return;
-                    }
-                }
-                ended = self.workers.next_ended() => self.end(ended).await,
-                Some(()) = wakes.recv() => self.next_poll = Instant::now(),
+                instruction = instructions.recv() => match obey(instruction) {
+                    Ok(tunables) => self.retune(*tunables),
+                    Err(stop) => return stop,
+                },
+                ended = self.workers.next_ended() => woken = Some(Woken::ByEnd(Box::new(ended))),
+                Some(()) = wakes.recv() => woken = Some(Woken::BySettings),
                 () = tokio::time::sleep_until(wake_at.into()) => {}
             }
         }
+    }
+
+    async fn turn(&mut self, woken: Option<Woken>) {
+        match woken {
+            Some(Woken::ByEnd(ended)) => self.end(*ended).await,
+            Some(Woken::BySettings) => self.next_poll = Instant::now(),
+            None => {}
+        }
+        self.step().await;
     }
 
     /// Everything that can be done now.
@@ -195,6 +227,7 @@ impl Engine {
             self.read_changes().await;
         }
         self.tick().await;
+        self.watch_runs().await;
         if self.next_prune <= Instant::now() {
             self.prune().await;
         }
@@ -205,11 +238,12 @@ impl Engine {
         if let Some(retry_at) = self.control.retry_at() {
             return retry_at;
         }
+        // after what has been looked at, not after now: what became due in between has not been
         let due = self
             .registry
-            .next_instant(self.clock.now())
+            .next_instant(self.looked_at)
             .map(|instant| Instant::now() + self.clock.until(instant));
-        let busy = !self.lanes.admit(self.running, super::lanes::Lane::Quick);
+        let busy = !self.lanes.admit(self.running, Lane::Quick);
         let again = self
             .dispatcher
             .look_again()
@@ -217,30 +251,18 @@ impl Engine {
         let waits = [
             Some(self.next_poll),
             Some(self.next_prune),
+            self.workers.watch_at(),
             due.filter(|_| !busy),
             again.filter(|_| !busy),
         ];
         waits.into_iter().flatten().min().unwrap_or(self.next_poll)
     }
 
-    /// `None`: stop.
-    fn obey(&mut self, instruction: Option<Instruction>) -> Option<()> {
-        match instruction {
-            Some(Instruction::Retune(tunables)) => {
-                self.retune(*tunables);
-                Some(())
-            }
-            Some(Instruction::Stop) => None,
-            Some(Instruction::StopAtOnce) | None => {
-                self.tunables.scheduler.drain_timeout = Duration::ZERO;
-                None
-            }
-        }
-    }
-
     fn retune(&mut self, tunables: Tunables) {
         self.lanes = tunables.lanes();
         self.workers.set_retry(tunables.retry());
+        self.registry
+            .set_longest_backoff(tunables.scheduler.retry_max);
         self.tunables = tunables;
         self.next_poll = Instant::now();
     }
@@ -253,17 +275,19 @@ impl Engine {
             .control
             .ask(async |connection, schema| {
                 let (watermark, now) = schedules::watermark(connection).await?;
+                // before reading, which takes its time
+                let clock = DatabaseClock::set(now);
                 let rows = match &since {
                     Some(since) => schedules::changed_since(connection, schema, since).await?,
                     None => schedules::all(connection, schema).await?,
                 };
-                Ok((watermark, now, rows))
+                Ok((watermark, clock, rows))
             })
             .await;
-        let Some((watermark, now, rows)) = answer else {
+        let Some((watermark, clock, rows)) = answer else {
             return;
         };
-        self.clock = DatabaseClock::set(now);
+        self.clock = clock;
         self.watermark = Some(watermark);
         self.next_poll = Instant::now() + self.tunables.scheduler.poll_interval;
         if since.is_none() {
@@ -273,8 +297,9 @@ impl Engine {
                 "the dictionary has been read"
             );
         }
+        let now = self.clock.now();
         for row in &rows {
-            self.take_in(row).await;
+            self.take_in(row, now).await;
         }
         self.interner.forget_unused();
         if is_first {
@@ -299,6 +324,26 @@ impl Engine {
     fn forget(&mut self, id: i32) {
         self.registry.remove(id, self.clock.now());
         self.details.forget(id);
+        self.confirmed.remove(&UnitId::View(id));
+        self.broken_off.remove(&UnitId::View(id));
+    }
+
+    /// Looks after refreshes that have been running for long: on a network that fails in silence their connections may
+    /// be gone without the daemon ever being told.
+    async fn watch_runs(&mut self) {
+        let (units, ids): (Vec<UnitId>, Vec<i32>) = self.workers.to_watch().into_iter().unzip();
+        if ids.is_empty() {
+            return;
+        }
+        let without_lock = self
+            .control
+            .ask(async |connection, schema| refreshes::without_lock(connection, schema, &ids).await)
+            .await;
+        if let Some(without_lock) = without_lock {
+            for (unit, id) in units.into_iter().zip(&ids) {
+                self.workers.watched(unit, !without_lock.contains(id));
+            }
+        }
     }
 
     async fn prune(&mut self) {
@@ -319,7 +364,7 @@ impl Engine {
     }
 
     /// Lets running refreshes end, cancels them when time is up, and closes everything.
-    async fn finish(mut self, instructions: &mut mpsc::Receiver<Instruction>) {
+    async fn finish(mut self, instructions: &mut mpsc::UnboundedReceiver<Instruction>) {
         self.listener.abort();
         let drain = self.tunables.scheduler.drain_timeout;
         if self.workers.running() > 0 && !drain.is_zero() {
@@ -335,10 +380,17 @@ impl Engine {
                 running = self.workers.running(),
                 "cancelling running refreshes"
             );
-            if let Err(error) = self.workers.cancel_all().await {
-                warn!(reason = %error, "the refreshes could not be cancelled; the server will notice that we are gone");
-            } else {
-                self.drain(CANCEL_PATIENCE, instructions).await;
+            let cancelled = tokio::time::timeout(CANCEL_PATIENCE, self.workers.cancel_all()).await;
+            let reason = match cancelled {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some("they go on".to_owned()),
+            };
+            if let Some(reason) = reason {
+                warn!(
+                    reason,
+                    "refreshes could not be cancelled; the server will notice that we are gone"
+                );
             }
         }
         self.workers.close_idle(0).await;
@@ -346,19 +398,48 @@ impl Engine {
     }
 
     /// Waits for running refreshes to end, for so long at most, and until told to stop at once.
-    async fn drain(&mut self, patience: Duration, instructions: &mut mpsc::Receiver<Instruction>) {
+    async fn drain(
+        &mut self,
+        patience: Duration,
+        instructions: &mut mpsc::UnboundedReceiver<Instruction>,
+    ) {
         let deadline = tokio::time::sleep(patience);
         tokio::pin!(deadline);
         while self.workers.running() > 0 {
             tokio::select! {
                 _ = self.workers.next_ended() => {}
                 () = &mut deadline => return,
-                Some(instruction) = instructions.recv() => {
-                    if matches!(instruction, Instruction::StopAtOnce) {
+                instruction = instructions.recv() => {
+                    if matches!(instruction, Some(Instruction::StopAtOnce) | None) {
                         return;
                     }
                 }
             }
+        }
+    }
+}
+
+fn obey(instruction: Option<Instruction>) -> Result<Box<Tunables>, Stop> {
+    match instruction {
+        Some(Instruction::Retune(tunables)) => Ok(tunables),
+        Some(Instruction::Stop) => Err(Stop::Drain),
+        Some(Instruction::StopAtOnce) | None => Err(Stop::AtOnce),
+    }
+}
+
+/// Does the work to its end, so that nothing is ever half done, with the last change of configuration that came
+/// meanwhile. Only a stop breaks it off, after which nothing but running refreshes counts.
+async fn unless_stopped(
+    work: impl Future<Output = ()>,
+    instructions: &mut mpsc::UnboundedReceiver<Instruction>,
+) -> Result<Option<Box<Tunables>>, Stop> {
+    let mut retuned = None;
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            instruction = instructions.recv() => retuned = Some(obey(instruction)?),
+            () = &mut work => return Ok(retuned),
         }
     }
 }
