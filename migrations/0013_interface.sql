@@ -34,7 +34,7 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF p_method = 'fast' THEN
-        PERFORM choose_form(NULL, 'fast', true);
+        PERFORM choose_form(jsonb_populate_record(NULL::materialized_view_settings, jsonb_build_object('mv_name', target_name)), 'fast', true);
     END IF;
     view_relation := CASE WHEN p_query IS NULL THEN existing_view(p_path, p_view_name)
                           ELSE create_defining_view(p_path, target_schema, target_name, p_query) END;

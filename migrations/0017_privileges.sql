@@ -71,11 +71,11 @@ BEGIN
     PERFORM grant_if_exists(module_role('view'), 'USAGE ON SCHEMA ' || schema_name);
     PERFORM grant_if_exists(module_role('view'), format(
         'SELECT ON %1$s.materialized_views, %1$s.materialized_view_settings, %1$s.materialized_view_state, '
-        '%1$s.materialized_view_sources, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects', schema_name));
+        '%1$s.materialized_view_sources, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects, %1$s._sqlx_migrations', schema_name));
     PERFORM grant_if_exists(module_role('execute'), 'USAGE ON SCHEMA ' || schema_name);
     PERFORM grant_if_exists(module_role('execute'), format(
         'SELECT ON %1$s.materialized_views, %1$s.materialized_view_settings, %1$s.materialized_view_state, '
-        '%1$s.materialized_view_sources, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects', schema_name));
+        '%1$s.materialized_view_sources, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects, %1$s._sqlx_migrations', schema_name));
     PERFORM grant_if_exists(module_role('execute'), format(
         'INSERT, UPDATE, DELETE ON %1$s.materialized_view_settings', schema_name));
     PERFORM grant_if_exists(module_role('execute'), format('UPDATE ON %1$s.materialized_views', schema_name));
