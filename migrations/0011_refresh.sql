@@ -297,9 +297,10 @@ BEGIN
         last_error = p_error,
         last_error_code = p_error_code,
         last_error_at = clock_timestamp(),
-        retry_at = clock_timestamp() + p_retry_after,
+        -- a failure without a word on either, as of a refresh by hand, changes neither
+        retry_at = coalesce(clock_timestamp() + p_retry_after, retry_at),
         -- not later than the refresh began: settings changed while it ran have not been tried yet
-        suspended_at = CASE WHEN p_suspend THEN p_started_at END
+        suspended_at = CASE WHEN p_suspend THEN p_started_at ELSE suspended_at END
     WHERE mv_id = p_mv_id
     RETURNING * INTO state_row;
     INSERT INTO refresh_history (mv_id, mv_name, refresh_group, outcome, trigger, due_at, started_at, duration_ms, error, error_code)

@@ -1,0 +1,54 @@
+//! `upgrade drop` and `upgrade recreate`: materialized views out of the way of a schema change.
+
+use super::output::Output;
+use super::session::Session;
+use crate::cli::Upgrade;
+use crate::dictionary::upgrade::{self, OutcomeRow};
+use crate::error::{CommandError, Exit};
+
+pub(super) async fn run(
+    session: &mut Session,
+    step: Upgrade,
+    output: Output,
+) -> Result<Exit, CommandError> {
+    let (connection, schema) = (&mut session.connection, &session.schema);
+    let (rows, nothing) = match step {
+        Upgrade::Drop => (
+            upgrade::drop_all(connection, schema, true).await?,
+            "there is no materialized view to drop",
+        ),
+        Upgrade::Recreate => (
+            upgrade::recreate_all(connection, schema).await?,
+            "no materialized view was dropped for an upgrade",
+        ),
+    };
+    output.data(&rows, |rows| {
+        if rows.is_empty() {
+            nothing.to_owned()
+        } else {
+            in_words(rows)
+        }
+    })?;
+    Ok(if failures(&rows) == 0 {
+        Exit::Ok
+    } else {
+        Exit::Negative
+    })
+}
+
+/// How many of them failed.
+pub(super) fn failures(rows: &[OutcomeRow]) -> usize {
+    rows.iter().filter(|row| row.outcome == "failed").count()
+}
+
+/// A line for each.
+pub(super) fn in_words(rows: &[OutcomeRow]) -> String {
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|row| match &row.error {
+            Some(error) => format!("{} failed: {error}", row.mv_name),
+            None => format!("{} {}", row.outcome, row.mv_name),
+        })
+        .collect();
+    lines.join("\n")
+}
