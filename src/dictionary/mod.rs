@@ -7,5 +7,6 @@ pub mod installation;
 pub mod refreshes;
 pub mod requests;
 pub mod schedules;
+pub mod sessions;
 pub mod upgrade;
 pub mod views;
