@@ -60,5 +60,8 @@ async fn run_once(
         Command::SelfCheck => self_check::run(session, output).await,
         _ => Err(CommandError::new(Exit::Internal, "not implemented yet")),
     };
-    result.map_err(|error| privileges::with_missing_grant(error, session))
+    match result {
+        Ok(exit) => Ok(exit),
+        Err(error) => Err(privileges::with_missing_grant(error, session).await),
+    }
 }

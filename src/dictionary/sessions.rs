@@ -2,6 +2,8 @@
 
 use sqlx::postgres::PgConnection;
 
+use crate::sql::ModuleSchema;
+
 /// Gives a session the settings that it would have had without this program's driver, which starts every session with
 /// `TimeZone` UTC and settings of its own for dates and numbers. A materialized view keeps the settings of the session
 /// that creates it, and has to come out as if it had been created from psql.
@@ -44,4 +46,21 @@ pub async fn restore_own_settings(
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// Whether a function, table or view of this name belongs to the module.
+pub async fn is_of_module(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    name: &str,
+) -> sqlx::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.pronamespace = n.oid AND p.proname = $2)
+                   OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.relname = $2)
+               FROM pg_catalog.pg_namespace n WHERE n.nspname = $1";
+    let is_of_module: Option<bool> = sqlx::query_scalar(sql)
+        .bind(schema.name())
+        .bind(name)
+        .fetch_optional(connection)
+        .await?;
+    Ok(is_of_module.unwrap_or_default())
 }
