@@ -71,10 +71,11 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION run_refresh_function(text, integer, text) IS 'Runs one of the compiled functions of a materialized view and makes sure that it leaves nothing behind';
 
-CREATE FUNCTION native_refresh(p_relation regclass, p_path text, OUT snapshot pg_snapshot, OUT form text)
+CREATE FUNCTION native_refresh(p_relation regclass, p_settings jsonb, OUT snapshot pg_snapshot, OUT form text)
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     own_path text := current_setting('search_path');
+    own_settings jsonb := kept_session_settings();
     command text;
 BEGIN
     -- CONCURRENTLY needs a unique index without a condition, and rows to compare with
@@ -89,11 +90,13 @@ BEGIN
     END IF;
     -- Up to PostgreSQL 16 the query's functions see the session's search_path, so it is the one they were adopted with.
     -- PostgreSQL itself runs them as the owner and restricted.
-    PERFORM set_config('search_path', p_path, true);
+    PERFORM set_config(s.key, s.value, true) FROM jsonb_each_text(p_settings) s WHERE own_settings ? s.key;
+    PERFORM set_config('search_path', coalesce(p_settings ->> 'search_path', 'pg_catalog, pg_temp'), true);
     EXECUTE command;
     PERFORM pg_catalog.set_config('search_path', own_path, true);
+    PERFORM set_config(s.key, s.value, true) FROM jsonb_each_text(own_settings) s;
 END $$;
-COMMENT ON FUNCTION native_refresh(regclass, text) IS 'REFRESH MATERIALIZED VIEW, CONCURRENTLY where it can be';
+COMMENT ON FUNCTION native_refresh(regclass, jsonb) IS 'REFRESH MATERIALIZED VIEW, CONCURRENTLY where it can be';
 
 CREATE FUNCTION choose_form(p_view materialized_view_settings, p_method text, p_is_empty boolean) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
@@ -177,8 +180,7 @@ BEGIN
     -- no later than the statement's snapshot: in REPEATABLE READ that is the transaction's
     outcome.last_refresh := CASE WHEN current_setting('transaction_isolation') = 'read committed' THEN executed_from ELSE now() END;
     IF view_row.kind = 'native' THEN
-        SELECT * INTO new_snapshot, outcome.form FROM native_refresh(
-            view_row.mv_relation, coalesce(view_row.session_settings ->> 'search_path', 'pg_catalog, pg_temp'));
+        SELECT * INTO new_snapshot, outcome.form FROM native_refresh(view_row.mv_relation, view_row.session_settings);
     ELSE
         SELECT * INTO STRICT new_snapshot, inserted, updated, deleted
         FROM run_refresh_function('complete_' || outcome.form, p_mv_id)

@@ -2,6 +2,8 @@
 
 mod text;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
@@ -45,8 +47,8 @@ struct Known {
     view: ViewRow,
     problem: Option<String>,
     remedy: Option<String>,
-    session_settings: Vec<(String, String)>,
-    functions: Vec<(String, String)>,
+    session_settings: BTreeMap<String, String>,
+    functions: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -110,8 +112,8 @@ async fn view(
             view,
             problem,
             remedy,
-            session_settings,
-            functions,
+            session_settings: session_settings.into_iter().collect(),
+            functions: functions.into_iter().collect(),
         }),
     })
 }

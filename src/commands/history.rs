@@ -42,11 +42,11 @@ fn row(row: &HistoryRow) -> [String; 6] {
         (Some(error), _) => format!("failed: {}", error.replace('\n', " ")),
         (None, [None, None, None]) => "-".to_owned(),
         // a rebuild doesn't count what it throws away
-        (None, [inserted, updated, deleted]) => format!(
-            "+{} ~{} -{}",
+        (None, [inserted, _, None]) => format!("+{}", inserted.unwrap_or_default()),
+        (None, [inserted, updated, Some(deleted)]) => format!(
+            "+{} ~{} -{deleted}",
             inserted.unwrap_or_default(),
-            updated.unwrap_or_default(),
-            deleted.map_or_else(|| "all".to_owned(), |rows| rows.to_string())
+            updated.unwrap_or_default()
         ),
     };
     [

@@ -74,5 +74,8 @@ async fn run_once(
             "this command opens its own connections",
         )),
     };
-    result.map_err(|error| privileges::with_missing_grant(error, session))
+    match result {
+        Ok(exit) => Ok(exit),
+        Err(error) => Err(privileges::with_missing_grant(error, session).await),
+    }
 }

@@ -5,7 +5,7 @@ use sqlx::postgres::PgConnection;
 
 use super::session::Session;
 use crate::connect::{DatabaseError, describe};
-use crate::dictionary::definitions;
+use crate::dictionary::{definitions, sessions};
 use crate::error::{CommandError, Exit};
 use crate::sql::{ModuleSchema, quote_identifier};
 
@@ -25,37 +25,50 @@ fn grant_module(session: &Session) -> String {
 }
 
 /// Adds the GRANT that would have helped, where the server's message tells and no better hint was found before.
-pub(super) fn with_missing_grant(error: CommandError, session: &Session) -> CommandError {
+pub(super) async fn with_missing_grant(error: CommandError, session: &mut Session) -> CommandError {
     if error.exit != Exit::Permission || error.hints.iter().any(|hint| hint.contains("GRANT")) {
         return error;
     }
-    match missing_grant(&error.message, session) {
+    let Some((kind, name)) = refused_object(&error.message) else {
+        return error;
+    };
+    let (connection, schema) = (&mut session.connection, &session.schema);
+    let is_ours = kind == "schema" && name == schema.name()
+        || sessions::is_of_module(connection, schema, name)
+            .await
+            .unwrap_or_default();
+    let grant = if is_ours {
+        Some(grant_module(session))
+    } else {
+        grant_of(kind, name, session.user())
+    };
+    match grant {
         Some(grant) => error.with_hint(grant),
         None => error,
     }
 }
 
-/// Reads the server's English message: what is refused is in no field of its own.
-fn missing_grant(message: &str, session: &Session) -> Option<String> {
-    let (kind, name) = message
+/// Kind and name of what is refused: in the server's English message, as it is in no field of its own.
+fn refused_object(message: &str) -> Option<(&str, &str)> {
+    message
         .lines()
         .next()?
         .strip_prefix("permission denied for ")?
-        .rsplit_once(' ')?;
-    let user = quote_identifier(session.user());
-    let object = quote_identifier(name);
-    match kind {
-        "schema" if name == session.schema.name() => Some(grant_module(session)),
-        "schema" => Some(format!(
-            "As its owner: GRANT USAGE ON SCHEMA {object} TO {user};"
-        )),
-        // names are told without their schema, and only the module's are likely to be used here
-        "function" => Some(grant_module(session)),
-        "table" | "view" | "materialized view" | "foreign table" => {
-            Some(format!("As its owner: GRANT SELECT ON {object} TO {user};"))
-        }
-        _ => None,
-    }
+        .rsplit_once(' ')
+}
+
+fn grant_of(kind: &str, name: &str, user: &str) -> Option<String> {
+    let privilege = match kind {
+        "schema" => "USAGE ON SCHEMA",
+        "function" => "EXECUTE ON FUNCTION",
+        "table" | "view" | "materialized view" | "foreign table" => "SELECT ON",
+        _ => return None,
+    };
+    Some(format!(
+        "As its owner: GRANT {privilege} {} TO {};",
+        quote_identifier(name),
+        quote_identifier(user)
+    ))
 }
 
 /// The privileges that a materialized view's owner, or an owner of a view between, lacks; empty where it can't be told.

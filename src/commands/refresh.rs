@@ -81,13 +81,8 @@ fn left_out(view: &ViewRow) -> CommandError {
 /// One line of `refresh --all`.
 #[derive(Debug, Serialize)]
 struct Outcome {
-    full_name: String,
-    /// `refreshed`, `failed`, or why it was not tried.
-    status: String,
-    method: Option<String>,
-    form: Option<String>,
-    rows_changed: Option<i64>,
-    duration_ms: Option<f64>,
+    #[serde(flatten)]
+    row: RefreshedRow,
     error: Option<String>,
 }
 
@@ -150,24 +145,19 @@ async fn outcomes_of(
     match perform(connection, schema, order).await {
         Ok(rows) => Ok(rows
             .into_iter()
-            .map(|row| Outcome {
-                full_name: row.full_name,
-                status: row.status,
-                method: row.method,
-                form: row.form,
-                rows_changed: row.rows_changed,
-                duration_ms: row.duration_ms,
-                error: None,
-            })
+            .map(|row| Outcome { row, error: None })
             .collect()),
         Err(error) if sqlstate(&error).is_none() => Err(error.into()),
         Err(error) => Ok(vec![Outcome {
-            full_name: order.view.full_name.clone(),
-            status: "failed".to_owned(),
-            method: None,
-            form: None,
-            rows_changed: None,
-            duration_ms: None,
+            row: RefreshedRow {
+                mv_id: order.view.mv_id,
+                full_name: order.view.full_name.clone(),
+                status: "failed".to_owned(),
+                method: None,
+                form: None,
+                rows_changed: None,
+                duration_ms: None,
+            },
             error: Some(describe(&error)),
         }]),
     }
@@ -255,37 +245,23 @@ async fn note_failure(
 }
 
 fn in_words(row: &RefreshedRow) -> String {
+    let name = &row.full_name;
     if row.status != "refreshed" {
-        return format!("{} was not refreshed: {}", row.full_name, row.status);
+        return format!("{name} was not refreshed: {}", row.status);
     }
-    refreshed_in_words(
-        &row.full_name,
-        row.form.as_deref(),
-        row.rows_changed,
-        row.duration_ms,
-    )
+    let form = row.form.as_deref().unwrap_or("?");
+    let mut words = vec![format!("complete ({form})")];
+    words.extend(
+        row.rows_changed
+            .map(|rows| format!("{} changed", phrases::rows(rows))),
+    );
+    words.extend(row.duration_ms.map(phrases::milliseconds));
+    format!("refreshed {name}: {}", words.join(", "))
 }
 
 fn outcome_in_words(outcome: &Outcome) -> String {
     match &outcome.error {
-        Some(error) => format!("{} failed: {error}", outcome.full_name),
-        None => refreshed_in_words(
-            &outcome.full_name,
-            outcome.form.as_deref(),
-            outcome.rows_changed,
-            outcome.duration_ms,
-        ),
+        Some(error) => format!("{} failed: {error}", outcome.row.full_name),
+        None => in_words(&outcome.row),
     }
-}
-
-fn refreshed_in_words(
-    name: &str,
-    form: Option<&str>,
-    rows_changed: Option<i64>,
-    duration_ms: Option<f64>,
-) -> String {
-    let mut words = vec![format!("complete ({})", form.unwrap_or("?"))];
-    words.extend(rows_changed.map(|rows| format!("{} changed", phrases::rows(rows))));
-    words.extend(duration_ms.map(phrases::milliseconds));
-    format!("refreshed {name}: {}", words.join(", "))
 }

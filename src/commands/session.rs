@@ -3,9 +3,10 @@
 use sqlx::Executor;
 use sqlx::postgres::PgConnection;
 
-use crate::config::{Config, Sources, load};
+use crate::config::{Config, Sources, load, session_options};
 use crate::connect::{ConnectionSettings, open, sqlstate};
 use crate::dictionary::installation::{self, InstallError};
+use crate::dictionary::sessions;
 use crate::error::{CommandError, Exit};
 use crate::sql::ModuleSchema;
 
@@ -37,6 +38,10 @@ impl Session {
         let _ = connection
             .execute("SET client_connection_check_interval TO '1s'")
             .await;
+        // Validation has refused options that can't be read.
+        let options = config.database.options.as_deref();
+        let options = options.and_then(|options| session_options(options).ok());
+        sessions::restore_own_settings(&mut connection, &options.unwrap_or_default()).await?;
         Ok(Self {
             connection,
             schema: ModuleSchema::new(&config.database.schema),

@@ -20,9 +20,10 @@ pub(super) async fn run(
     output: Output,
 ) -> Result<Exit, CommandError> {
     let session = &mut Session::connect(sources).await?;
-    uninstall(session, arguments, output)
-        .await
-        .map_err(|error| privileges::with_missing_grant(error, session))
+    match uninstall(session, arguments, output).await {
+        Ok(exit) => Ok(exit),
+        Err(error) => Err(privileges::with_missing_grant(error, session).await),
+    }
 }
 
 async fn uninstall(

@@ -8,5 +8,6 @@ pub mod overview;
 pub mod refreshes;
 pub mod requests;
 pub mod schedules;
+pub mod sessions;
 pub mod upgrade;
 pub mod views;

@@ -63,3 +63,21 @@ async fn adopting_all_takes_those_that_are_not_adopted_yet_and_the_user_s_own() 
         &["no native materialized view is left to adopt"],
     );
 }
+
+#[tokio::test]
+async fn an_adopted_view_is_refreshed_with_the_settings_it_was_adopted_with() {
+    let shop = Shop::open().await;
+    shop.execute("ALTER DATABASE postgres SET timezone TO 'Asia/Tokyo'")
+        .await;
+    shop.sql(
+        "CREATE MATERIALIZED VIEW native AS SELECT date_trunc('day', timestamptz '2024-06-30 23:30+00')::text AS day",
+    );
+    let day = shop.sql("TABLE native");
+    assert_eq!(day, "2024-07-01 00:00:00+09");
+    shop.does(&["adopt", "native", "--every", "1h"]).await;
+    // as the daemon, whose sessions have other settings
+    shop.sql(
+        "SET timezone TO 'UTC'; SELECT mvrefresh.perform_refresh(mv_id, 'schedule') FROM mvrefresh.materialized_views",
+    );
+    assert_eq!(shop.sql("TABLE native"), day);
+}

@@ -177,6 +177,24 @@ async fn the_missing_grant_is_named() {
         &finished.stderr,
         &["GRANT USAGE ON SCHEMA \"hidden\" TO \"ann\""],
     );
+
+    shop.execute(
+        "CREATE FUNCTION secret() RETURNS integer LANGUAGE sql RETURN 1; REVOKE ALL ON FUNCTION secret() FROM PUBLIC;
+         CREATE ROLE viewer LOGIN IN ROLE mvrefresh_view",
+    )
+    .await;
+    let secret = ["create", "hers.x", "--query", "SELECT secret()"];
+    let finished = shop.run_as("ann", &secret).await;
+    assert_contains(
+        &finished.stderr,
+        &["GRANT EXECUTE ON FUNCTION \"secret\" TO \"ann\""],
+    );
+    let finished = shop.run_as("viewer", &["refresh", "hers.totals"]).await;
+    assert_eq!(finished.code, Some(PERMISSION), "{finished:?}");
+    assert_contains(
+        &finished.stderr,
+        &["GRANT \"mvrefresh_execute\" TO \"viewer\""],
+    );
 }
 
 #[tokio::test]

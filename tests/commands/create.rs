@@ -135,3 +135,39 @@ async fn drop_keeps_what_the_module_has_not_made() {
     assert_eq!(shop.sql("SELECT count(*) FROM source"), "3");
     assert_eq!(shop.sql("SELECT to_regclass('report') IS NULL"), "t");
 }
+
+#[tokio::test]
+async fn a_view_created_here_keeps_the_users_settings_as_one_created_in_psql() {
+    let shop = Shop::open().await;
+    let day = "SELECT date_trunc('day', timestamptz '2024-06-30 23:30+00')::text AS day";
+    for (setting, zone) in [
+        ("SELECT 1", None),
+        (
+            "ALTER DATABASE postgres SET timezone TO 'Asia/Tokyo'",
+            Some("Asia/Tokyo"),
+        ),
+        (
+            "ALTER ROLE postgres SET \"TimeZone\" TO 'Europe/Berlin'; ALTER ROLE postgres SET datestyle TO 'German'",
+            Some("Europe/Berlin"),
+        ),
+    ] {
+        shop.execute(setting).await;
+        shop.does(&["create", "here", "--query", day]).await;
+        shop.sql(&format!(
+            "SELECT mvrefresh.create_materialized_view('there', $${day}$$)"
+        ));
+        assert_eq!(
+            shop.sql("SELECT (TABLE here) = (TABLE there)"),
+            "t",
+            "{setting}"
+        );
+        let kept = shop.sql(
+            "SELECT DISTINCT session_settings ->> 'TimeZone', session_settings ->> 'DateStyle'
+             FROM mvrefresh.materialized_view_settings",
+        );
+        assert_eq!(kept.lines().count(), 1, "{kept}");
+        assert_contains(&kept, &[zone.unwrap_or_default()]);
+        shop.does(&["drop", "here"]).await;
+        shop.does(&["drop", "there"]).await;
+    }
+}

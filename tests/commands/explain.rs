@@ -42,7 +42,7 @@ async fn explain_tells_what_a_view_reads_and_how_its_rows_are_paired() {
     let data = shop.data(&["explain", "joined"]).await;
     assert_eq!(data["refresh"]["paired_by"]["columns"][0], "order_id");
     assert_eq!(data["full_name"], "public.joined");
-    assert_eq!(data["functions"].as_array().unwrap().len(), 2);
+    assert_eq!(data["functions"].as_object().unwrap().len(), 2);
 }
 
 #[tokio::test]

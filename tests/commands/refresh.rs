@@ -75,6 +75,15 @@ async fn a_failing_refresh_keeps_the_rows_and_is_recorded() {
     assert_eq!(shop.sql(row), "failing|1|division by zero|22012");
     let history = shop.does(&["history", "inverse"]).await;
     assert_contains(&history, &["failed: division by zero"]);
+    // an attempt by hand neither ends a suspension nor brings the daemon's next attempt forward
+    shop.execute(
+        "SELECT mvrefresh.record_failure(mv_id, 'schedule', now(), 'it broke', '42P01', '1 h', true)
+         FROM mvrefresh.materialized_views",
+    )
+    .await;
+    shop.refuses(DATA, &["refresh", "inverse"]).await;
+    let row = "SELECT status, failures, retry_at > now() + interval '50 min' FROM mvrefresh.materialized_views";
+    assert_eq!(shop.sql(row), "suspended|3|t");
 }
 
 #[tokio::test]

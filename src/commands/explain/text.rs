@@ -8,12 +8,14 @@ pub(super) fn explanation(explanation: &Explanation) -> String {
     let mut lines = Vec::new();
     if let Some(known) = &explanation.known {
         about_view(known, &mut lines);
+    } else {
+        lines.push("as a materialized view, this query would be refreshed so:".to_owned());
     }
     about_refresh(&explanation.refresh, explanation, &mut lines);
     if let Some(query) = &explanation.query {
         about_query(query, &mut lines);
     }
-    for (_, definition) in explanation.known.iter().flat_map(|k| &k.functions) {
+    for (_, definition) in explanation.known.iter().flat_map(|known| &known.functions) {
         lines.push(String::new());
         lines.push(definition.trim_end().to_owned());
     }
