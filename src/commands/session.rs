@@ -57,31 +57,21 @@ impl Session {
 
     /// What an error of the installation says to the user of a command.
     pub(super) fn installation_error(&self, error: InstallError) -> CommandError {
-        let exit = match &error {
+        match error {
             InstallError::Older { installed: 0, .. } => {
                 let message = format!(
                     "the module schema {} is not installed in database {}",
                     self.schema,
                     self.settings.database()
                 );
-                return CommandError::new(Exit::Configuration, message)
+                CommandError::new(Exit::Configuration, message)
                     .with_hint("Hint: mvrefreshd install")
-                    .with_hint("If it has another name: --schema NAME, or database.schema.");
+                    .with_hint("If it has another name: --schema NAME, or database.schema.")
             }
-            InstallError::Newer { .. }
-            | InstallError::Older { .. }
-            | InstallError::Different { .. }
-            | InstallError::Foreign { .. } => Exit::Configuration,
-            InstallError::MayNotCreate { .. } | InstallError::OtherOwner { .. } => Exit::Permission,
-            InstallError::ReadOnly => Exit::Temporary,
-            InstallError::Database(error) if sqlstate(error).as_deref() == Some("42501") => {
-                return super::privileges::module_schema_refused(error, self);
+            InstallError::Database(error) if sqlstate(&error).as_deref() == Some("42501") => {
+                super::privileges::module_schema_refused(&error, self)
             }
-            InstallError::Migration { .. } | InstallError::Database(_) => Exit::Internal,
-        };
-        match error {
-            InstallError::Database(error) => error.into(),
-            error => CommandError::new(exit, error.to_string()),
+            error => error.into(),
         }
     }
 }
