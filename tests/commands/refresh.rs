@@ -186,7 +186,7 @@ async fn anothers_view_is_not_refreshed() {
     shop.does(&["create", "totals", "--query", TOTALS]).await;
     let finished = shop.run_as("ann", &["refresh", "totals"]).await;
     assert_eq!(finished.code, Some(PERMISSION), "{finished:?}");
-    assert_contains(&finished.stderr, &["\"totals\" belongs to another role"]);
+    assert_contains(&finished.stderr, &["public.totals belongs to another role"]);
     let all = shop.run_as("ann", &["refresh", "--all", "--force"]).await;
     assert_eq!(all.code, Some(0), "{all:?}");
     assert_contains(&all.stdout, &["no materialized view is due"]);
