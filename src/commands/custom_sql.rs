@@ -1,5 +1,6 @@
 //! The user's own `.sql` files, run after an installation or an upgrade.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,14 @@ use crate::sql::composed;
 pub(super) struct FailedFile {
     pub(super) file: PathBuf,
     pub(super) message: String,
+}
+
+/// In one paragraph: the file, and the server's message with the place.
+impl fmt::Display for FailedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let message = self.message.replace('\n', "\n    ");
+        write!(f, "{}: {message}", self.file.display())
+    }
 }
 
 /// Runs the files of a directory in the order of their names, each in a transaction of its own (unless it has

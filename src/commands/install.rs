@@ -120,11 +120,7 @@ impl Summary {
             );
         }
         for failed in &self.custom_failed {
-            println!(
-                "  {}: {}",
-                failed.file.display(),
-                failed.message.replace('\n', "\n    ")
-            );
+            println!("  {failed}");
         }
         let wrong: Vec<&CheckRow> = self.wrong().collect();
         if wrong.is_empty() {

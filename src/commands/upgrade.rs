@@ -1,5 +1,6 @@
 //! `upgrade drop` and `upgrade recreate`: materialized views out of the way of a schema change.
 
+use super::install;
 use super::output::Output;
 use super::session::Session;
 use crate::cli::Upgrade;
@@ -29,11 +30,24 @@ pub(super) async fn run(
             in_words(rows)
         }
     })?;
-    Ok(if failures(&rows) == 0 {
+    let custom_failures = match step {
+        Upgrade::Drop => 0,
+        Upgrade::Recreate => run_custom_files(session).await?,
+    };
+    Ok(if failures(&rows) + custom_failures == 0 {
         Exit::Ok
     } else {
         Exit::Negative
     })
+}
+
+/// The user's own files come after the views they may be about; how many failed, each said on standard error.
+async fn run_custom_files(session: &mut Session) -> Result<usize, CommandError> {
+    let (_, failed) = install::run_custom_files(&mut session.connection, &session.config).await?;
+    for failed in &failed {
+        eprintln!("mvrefreshd: {failed}");
+    }
+    Ok(failed.len())
 }
 
 /// How many of them failed.
