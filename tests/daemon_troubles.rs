@@ -126,14 +126,14 @@ async fn a_permanent_error_suspends_until_the_settings_are_changed_or_the_view_i
         "{line}"
     );
     until(&mut sql, suspended).await;
-    let tries = "SELECT count(*) FROM mvrefresh.refresh_history WHERE mv_name = 'public.peeking' AND outcome = 'failed'";
-    let tried = count(&mut sql, tries).await;
+    let attempts = "SELECT count(*) FROM mvrefresh.refresh_history WHERE mv_name = 'public.peeking' AND outcome = 'failed'";
+    let tried = count(&mut sql, attempts).await;
     let goes_on = format!(
         "SELECT count(*) >= {} FROM mvrefresh.refresh_history WHERE mv_name = 'public.fine'",
         6
     );
     until(&mut sql, &goes_on).await;
-    assert_eq!(count(&mut sql, tries).await, tried);
+    assert_eq!(count(&mut sql, attempts).await, tried);
 
     execute(
         &mut sql,

@@ -122,10 +122,10 @@ impl Control {
             .await
     }
 
-    /// Gives the connection up because the database is read-only, or does not answer.
-    pub(super) fn give_up(&mut self, reason: &str) {
+    /// Gives the connection up, if there is one, because the database is read-only.
+    pub(super) fn give_up_read_only(&mut self) {
         if self.is_ready() {
-            self.away(reason);
+            self.away(&InstallError::ReadOnly.to_string());
         }
     }
 
