@@ -70,6 +70,31 @@ async fn daemons_that_race_for_a_group_note_no_failure() {
 }
 
 #[tokio::test]
+async fn a_group_that_loses_a_race_is_refreshed_again_at_once_and_has_not_failed() {
+    let server = shop().await;
+    let mut sql = server.connect().await;
+    let mut gate = Gate::close(&server).await;
+    let create = format!(
+        "SELECT mvrefresh.create_materialized_view('{{name}}', '{GATED_QUERY}', 3600, refresh_group => 'g', with_data => false);"
+    );
+    let both = create.replace("{name}", "g1") + &create.replace("{name}", "g2");
+    execute(&mut sql, &both).await;
+    let _daemon = spawn(&server, &[("MVREFRESHD_SCHEDULER__LOCK_TIMEOUT", "0")]);
+    gate.until_waiting(1).await;
+    // what another session's refresh would do: a change that the group's snapshot does not see
+    execute(
+        &mut sql,
+        "UPDATE mvrefresh.materialized_view_state SET last_method = 'complete'",
+    )
+    .await;
+    gate.open().await;
+    until(&mut sql, &refreshed("g2", 1)).await;
+    let failures = "SELECT count(*) FROM mvrefresh.refresh_history WHERE outcome = 'failed'";
+    assert_eq!(count(&mut sql, failures).await, 0);
+    assert!(server.log().contains("could not serialize access"));
+}
+
+#[tokio::test]
 async fn a_failing_view_backs_off_keeps_its_rows_delays_nobody_and_recovers() {
     let server = shop().await;
     let mut sql = server.connect().await;

@@ -271,20 +271,26 @@ impl Engine {
     async fn read_changes(&mut self) {
         let since = self.watermark.clone();
         let is_first = self.registry.is_empty() && since.is_none();
+        let mut clock = self.clock;
+        // reading everything takes its time where there are very many views
+        let patience = match since {
+            Some(_) => control::PATIENCE,
+            None => 10 * control::PATIENCE,
+        };
         let answer = self
             .control
-            .ask(async |connection, schema| {
+            .ask_for(patience, async |connection, schema| {
+                let asked = Instant::now();
                 let (watermark, now) = schedules::watermark(connection).await?;
-                // before reading, which takes its time
-                let clock = DatabaseClock::set(now);
+                clock.answered(now, asked);
                 let rows = match &since {
                     Some(since) => schedules::changed_since(connection, schema, since).await?,
                     None => schedules::all(connection, schema).await?,
                 };
-                Ok((watermark, clock, rows))
+                Ok((watermark, rows))
             })
             .await;
-        let Some((watermark, clock, rows)) = answer else {
+        let Some((watermark, rows)) = answer else {
             return;
         };
         self.clock = clock;
