@@ -41,6 +41,8 @@ DECLARE
     current_schema_name name;
     current_name name;
 BEGIN
+    -- as in drop_by_id
+    PERFORM try_refresh_lock(p_mv_id, true);
     SELECT * INTO STRICT view_row FROM materialized_view_settings WHERE mv_id = p_mv_id;
     SELECT n.nspname, c.relname INTO current_schema_name, current_name
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = view_row.mv_relation;
@@ -139,6 +141,10 @@ LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     candidate record;
 BEGIN
+    -- all before the first drop, whose table a refresh of a later one may be waiting to read
+    PERFORM try_refresh_lock(mv_id, true)
+    FROM (SELECT s.mv_id FROM materialized_view_settings s
+          WHERE may_act_for(s.mv_relation, s.owner) ORDER BY s.mv_id) AS ordered;
     FOR candidate IN
         SELECT s.mv_id, format('%I.%I', s.mv_schema, s.mv_name) AS full_name
         FROM materialized_view_settings s
