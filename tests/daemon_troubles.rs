@@ -70,6 +70,31 @@ async fn daemons_that_race_for_a_group_note_no_failure() {
 }
 
 #[tokio::test]
+async fn a_group_that_loses_a_race_is_refreshed_again_at_once_and_has_not_failed() {
+    let server = shop().await;
+    let mut sql = server.connect().await;
+    let mut gate = Gate::close(&server).await;
+    let create = format!(
+        "SELECT mvrefresh.create_materialized_view('{{name}}', '{GATED_QUERY}', 3600, refresh_group => 'g', with_data => false);"
+    );
+    let both = create.replace("{name}", "g1") + &create.replace("{name}", "g2");
+    execute(&mut sql, &both).await;
+    let _daemon = spawn(&server, &[("MVREFRESHD_SCHEDULER__LOCK_TIMEOUT", "0")]);
+    gate.until_waiting(1).await;
+    // what another session's refresh would do: a change that the group's snapshot does not see
+    execute(
+        &mut sql,
+        "UPDATE mvrefresh.materialized_view_state SET last_method = 'complete'",
+    )
+    .await;
+    gate.open().await;
+    until(&mut sql, &refreshed("g2", 1)).await;
+    let failures = "SELECT count(*) FROM mvrefresh.refresh_history WHERE outcome = 'failed'";
+    assert_eq!(count(&mut sql, failures).await, 0);
+    assert!(server.log().contains("could not serialize access"));
+}
+
+#[tokio::test]
 async fn a_failing_view_backs_off_keeps_its_rows_delays_nobody_and_recovers() {
     let server = shop().await;
     let mut sql = server.connect().await;
@@ -126,14 +151,14 @@ async fn a_permanent_error_suspends_until_the_settings_are_changed_or_the_view_i
         "{line}"
     );
     until(&mut sql, suspended).await;
-    let tries = "SELECT count(*) FROM mvrefresh.refresh_history WHERE mv_name = 'public.peeking' AND outcome = 'failed'";
-    let tried = count(&mut sql, tries).await;
+    let attempts = "SELECT count(*) FROM mvrefresh.refresh_history WHERE mv_name = 'public.peeking' AND outcome = 'failed'";
+    let tried = count(&mut sql, attempts).await;
     let goes_on = format!(
         "SELECT count(*) >= {} FROM mvrefresh.refresh_history WHERE mv_name = 'public.fine'",
         6
     );
     until(&mut sql, &goes_on).await;
-    assert_eq!(count(&mut sql, tries).await, tried);
+    assert_eq!(count(&mut sql, attempts).await, tried);
 
     execute(
         &mut sql,
@@ -265,40 +290,45 @@ async fn an_update_of_settings_never_waits_for_a_running_refresh() {
     until(&mut sql, &refreshed("gated", 3)).await;
 }
 
-#[tokio::test]
-async fn a_view_dropped_during_its_refresh_goes_when_that_ends() {
+/// Calls a function that drops the view `gated` while it is being refreshed.
+async fn drop_during_refresh(call: &str) {
     let server = shop().await;
     let mut sql = server.connect().await;
     let mut gate = Gate::close(&server).await;
     let create = format!(
-        "SELECT mvrefresh.create_materialized_view('gated', '{GATED_QUERY}', 1, with_data => false)"
+        "SELECT mvrefresh.create_materialized_view('gated', '{GATED_QUERY}', 1, with_data => false);
+         SELECT mvrefresh.create_materialized_view('above', 'SELECT * FROM gated', 1, with_data => false)"
     );
     execute(&mut sql, &create).await;
     let _daemon = spawn(&server, &[("MVREFRESHD_SCHEDULER__LOCK_TIMEOUT", "0")]);
     gate.until_waiting(1).await;
     let mut other = server.connect().await;
-    let drop = tokio::spawn(async move {
-        execute(
-            &mut other,
-            "SELECT mvrefresh.drop_materialized_view('gated')",
-        )
-        .await;
-    });
+    let statements =
+        format!("SELECT mvrefresh.drop_materialized_view('above'); SELECT * FROM mvrefresh.{call}");
+    let drop = tokio::spawn(async move { execute(&mut other, &statements).await });
     until(
         &mut sql,
-        "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%drop_materialized_view%'
-            AND pid <> pg_backend_pid()",
+        "SELECT count(*) = 1 FROM pg_stat_activity
+         WHERE wait_event_type = 'Lock' AND query LIKE 'SELECT mvrefresh.drop%'",
     )
     .await;
     gate.open().await;
     drop.await.unwrap();
     assert!(holds(&mut sql, "SELECT to_regclass('public.gated') IS NULL").await);
-    let done = "SELECT count(*) + 2 FROM mvrefresh.refresh_history WHERE mv_name = 'public.fine'";
-    let more = format!(
-        "SELECT count(*) >= {} FROM mvrefresh.refresh_history WHERE mv_name = 'public.fine'",
-        count(&mut sql, done).await
-    );
-    until(&mut sql, &more).await;
+    let create =
+        "SELECT mvrefresh.create_materialized_view('next', 'SELECT count(*) FROM base', 1)";
+    execute(&mut sql, create).await;
+    until(&mut sql, &refreshed("next", 2)).await;
+}
+
+#[tokio::test]
+async fn a_view_dropped_during_its_refresh_goes_when_that_ends() {
+    drop_during_refresh("drop_materialized_view('gated')").await;
+}
+
+#[tokio::test]
+async fn views_dropped_for_an_upgrade_during_a_refresh_go_when_that_ends() {
+    drop_during_refresh("drop_all_materialized_views()").await;
 }
 
 #[tokio::test]

@@ -148,26 +148,25 @@ pub async fn without_lock(
         .await
 }
 
-/// Cancels the refreshes that run in these server processes. A process that refreshes none of the views is left in
-/// peace: behind a transaction pooler it may be serving somebody else.
+/// Cancels the refreshes that run in these server processes; how many. A process that refreshes none of the views is
+/// left in peace: behind a transaction pooler it may be serving somebody else.
 pub async fn cancel(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
     processes: &[i32],
     ids: &[i32],
-) -> sqlx::Result<()> {
+) -> sqlx::Result<i64> {
     let sql = format!(
-        "SELECT pg_catalog.pg_cancel_backend(pid)
+        "SELECT pg_catalog.count(pg_catalog.pg_cancel_backend(pid))
          FROM (SELECT DISTINCT l.pid FROM ({LOCKS}) AS l
                WHERE l.pid = ANY ($3) AND l.objid = ANY ($1::pg_catalog.int4[]::pg_catalog.oid[])) AS running"
     );
-    sqlx::query(composed(sql))
+    sqlx::query_scalar(composed(sql))
         .bind(ids)
         .bind(schema.name())
         .bind(processes)
-        .execute(connection)
-        .await?;
-    Ok(())
+        .fetch_one(connection)
+        .await
 }
 
 /// The locks that refreshes hold (see `try_refresh_lock`); $2 is the module schema.

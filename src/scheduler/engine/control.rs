@@ -13,8 +13,8 @@ use crate::sql::ModuleSchema;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Longer than any of the loop's own statements may take; after that the connection counts as lost.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than any of the loop's small statements may take; after that the connection counts as lost.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is known of the database.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl Control {
         }
         let opened = tokio::time::timeout(PATIENCE, self.open())
             .await
-            .unwrap_or_else(|_| Err(no_answer()));
+            .unwrap_or_else(|_| Err(no_answer(PATIENCE)));
         match opened {
             Ok(connection) => {
                 info!(
@@ -122,10 +122,10 @@ impl Control {
             .await
     }
 
-    /// Gives the connection up because the database is read-only, or does not answer.
-    pub(super) fn give_up(&mut self, reason: &str) {
+    /// Gives the connection up, if there is one, because the database is read-only.
+    pub(super) fn give_up_read_only(&mut self) {
         if self.is_ready() {
-            self.away(reason);
+            self.away(&InstallError::ReadOnly.to_string());
         }
     }
 
@@ -159,14 +159,23 @@ impl Control {
         &mut self,
         statement: impl AsyncFnOnce(&mut PgConnection, &ModuleSchema) -> sqlx::Result<T>,
     ) -> Option<T> {
+        self.ask_for(PATIENCE, statement).await
+    }
+
+    /// As [`Self::ask`], for a statement that may take so long.
+    pub(super) async fn ask_for<T>(
+        &mut self,
+        patience: Duration,
+        statement: impl AsyncFnOnce(&mut PgConnection, &ModuleSchema) -> sqlx::Result<T>,
+    ) -> Option<T> {
         let Database::Ready(connection) = &mut self.database else {
             return None;
         };
-        let answer = tokio::time::timeout(PATIENCE, statement(connection, &self.schema)).await;
+        let answer = tokio::time::timeout(patience, statement(connection, &self.schema)).await;
         let reason = match answer {
             Ok(Ok(answer)) => return Some(answer),
             Ok(Err(error)) => describe(&error).replace('\n', " "),
-            Err(_) => no_answer(),
+            Err(_) => no_answer(patience),
         };
         self.away(&reason);
         None
@@ -181,8 +190,8 @@ impl Control {
     }
 }
 
-fn no_answer() -> String {
-    format!("no answer for {} s", PATIENCE.as_secs())
+fn no_answer(patience: Duration) -> String {
+    format!("no answer for {} s", patience.as_secs())
 }
 
 async fn is_read_only(connection: &mut PgConnection) -> sqlx::Result<bool> {

@@ -96,7 +96,7 @@ impl Engine {
                 if self.control.is_read_only().await == Some(false) {
                     self.end_late_noted(assignment, failed).await;
                 } else {
-                    self.control.give_up(&failed.message);
+                    self.control.give_up_read_only();
                     self.postpone(assignment.unit, TimeDelta::zero());
                 }
             }

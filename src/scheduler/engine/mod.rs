@@ -6,6 +6,7 @@ mod clock;
 mod control;
 mod endings;
 mod listener;
+mod stop;
 mod tick;
 mod views;
 mod work;
@@ -17,10 +18,11 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tracing::{info, warn};
+use tracing::info;
 
 use self::clock::DatabaseClock;
 use self::control::Control;
+use self::stop::{Stop, obey, unless_stopped};
 use self::views::Details;
 use self::workers::{Ended, Workers};
 use super::dispatch::Dispatcher;
@@ -34,9 +36,6 @@ use crate::dictionary::refreshes;
 use crate::dictionary::schedules::{self, Watermark};
 use crate::refresh::RetryPolicy;
 use crate::sql::ModuleSchema;
-
-/// How long cancelled refreshes may take to end.
-const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The part of the configuration that can change while the loop runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,13 +99,6 @@ pub async fn run(
         engine.tunables.scheduler.drain_timeout = Duration::ZERO;
     }
     engine.finish(&mut instructions).await;
-}
-
-/// How to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stop {
-    Drain,
-    AtOnce,
 }
 
 /// What ended a sleep, as far as there is something to do about it beyond another step.
@@ -271,20 +263,26 @@ impl Engine {
     async fn read_changes(&mut self) {
         let since = self.watermark.clone();
         let is_first = self.registry.is_empty() && since.is_none();
+        let mut clock = self.clock;
+        // reading everything takes its time where there are very many views
+        let patience = match since {
+            Some(_) => control::PATIENCE,
+            None => 10 * control::PATIENCE,
+        };
         let answer = self
             .control
-            .ask(async |connection, schema| {
+            .ask_for(patience, async |connection, schema| {
+                let asked = Instant::now();
                 let (watermark, now) = schedules::watermark(connection).await?;
-                // before reading, which takes its time
-                let clock = DatabaseClock::set(now);
+                clock.answered(now, asked);
                 let rows = match &since {
                     Some(since) => schedules::changed_since(connection, schema, since).await?,
                     None => schedules::all(connection, schema).await?,
                 };
-                Ok((watermark, clock, rows))
+                Ok((watermark, rows))
             })
             .await;
-        let Some((watermark, clock, rows)) = answer else {
+        let Some((watermark, rows)) = answer else {
             return;
         };
         self.clock = clock;
@@ -361,85 +359,5 @@ impl Engine {
             _ => self.tunables.history.prune_every,
         };
         self.next_prune = Instant::now() + pause;
-    }
-
-    /// Lets running refreshes end, cancels them when time is up, and closes everything.
-    async fn finish(mut self, instructions: &mut mpsc::UnboundedReceiver<Instruction>) {
-        self.listener.abort();
-        let drain = self.tunables.scheduler.drain_timeout;
-        if self.workers.running() > 0 && !drain.is_zero() {
-            info!(
-                running = self.workers.running(),
-                drain_s = drain.as_secs(),
-                "waiting for running refreshes"
-            );
-            self.drain(drain, instructions).await;
-        }
-        if self.workers.running() > 0 {
-            warn!(
-                running = self.workers.running(),
-                "cancelling running refreshes"
-            );
-            let cancelled = tokio::time::timeout(CANCEL_PATIENCE, self.workers.cancel_all()).await;
-            let reason = match cancelled {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(_) => Some("they go on".to_owned()),
-            };
-            if let Some(reason) = reason {
-                warn!(
-                    reason,
-                    "refreshes could not be cancelled; the server will notice that we are gone"
-                );
-            }
-        }
-        self.workers.close_idle(0).await;
-        self.control.close().await;
-    }
-
-    /// Waits for running refreshes to end, for so long at most, and until told to stop at once.
-    async fn drain(
-        &mut self,
-        patience: Duration,
-        instructions: &mut mpsc::UnboundedReceiver<Instruction>,
-    ) {
-        let deadline = tokio::time::sleep(patience);
-        tokio::pin!(deadline);
-        while self.workers.running() > 0 {
-            tokio::select! {
-                _ = self.workers.next_ended() => {}
-                () = &mut deadline => return,
-                instruction = instructions.recv() => {
-                    if matches!(instruction, Some(Instruction::StopAtOnce) | None) {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn obey(instruction: Option<Instruction>) -> Result<Box<Tunables>, Stop> {
-    match instruction {
-        Some(Instruction::Retune(tunables)) => Ok(tunables),
-        Some(Instruction::Stop) => Err(Stop::Drain),
-        Some(Instruction::StopAtOnce) | None => Err(Stop::AtOnce),
-    }
-}
-
-/// Does the work to its end, so that nothing is ever half done, with the last change of configuration that came
-/// meanwhile. Only a stop breaks it off, after which nothing but running refreshes counts.
-async fn unless_stopped(
-    work: impl Future<Output = ()>,
-    instructions: &mut mpsc::UnboundedReceiver<Instruction>,
-) -> Result<Option<Box<Tunables>>, Stop> {
-    let mut retuned = None;
-    tokio::pin!(work);
-    loop {
-        tokio::select! {
-            biased;
-            instruction = instructions.recv() => retuned = Some(obey(instruction)?),
-            () = &mut work => return Ok(retuned),
-        }
     }
 }

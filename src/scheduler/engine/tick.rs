@@ -1,6 +1,7 @@
 //! One tick: what is due is read again in one query, and as much of it started as the workers can take.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use tracing::{error, warn};
@@ -8,7 +9,6 @@ use tracing::{error, warn};
 use super::super::dispatch::Start;
 use super::super::lanes::Lane;
 use super::super::view::{UnitId, View};
-use super::clock::DatabaseClock;
 use super::workers::Assignment;
 use super::{Engine, views};
 use crate::dictionary::refreshes::{self, FailureNote, Limits, Order, Target};
@@ -72,6 +72,7 @@ impl Engine {
 
     /// Reads these views again; false if the database is away.
     pub(super) async fn read_again(&mut self, ids: &[i32]) -> bool {
+        let asked = Instant::now();
         let answer = self
             .control
             .ask(async |connection, schema| schedules::of_views(connection, schema, ids).await)
@@ -79,7 +80,7 @@ impl Engine {
         let Some((rows, now)) = answer else {
             return false;
         };
-        self.clock = DatabaseClock::set(now);
+        self.clock.answered(now, asked);
         let there: HashSet<i32> = rows.iter().map(|row| row.mv_id).collect();
         for id in ids.iter().filter(|id| !there.contains(id)) {
             self.forget(*id);
