@@ -95,6 +95,8 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
         -- by another collation than the column's, the index would tell other rows apart than the join does
         JOIN pg_attribute a ON a.attrelid = p_mv AND a.attnum = i.indkey[n.ordinal]
                            AND a.attcollation = i.indcollation[n.ordinal]
+                           -- an index on, say, json[] can be made as long as there are no two values to compare
+                           AND has_equality(a.atttypid)
         JOIN pg_opclass o ON o.oid = i.indclass[n.ordinal]
         JOIN pg_amop ao ON ao.amopfamily = o.opcfamily AND ao.amopstrategy = 3
                        AND ao.amoplefttype = o.opcintype AND ao.amoprighttype = o.opcintype
