@@ -115,9 +115,9 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     -- Whatever the refresh functions were generated from, as cheap to compare as it gets: it runs with every refresh.
     -- A replaced view gets a new rule row, hence its xmin; so does a refresh function that its owner altered.
     SELECT concat_ws(' ',
-        (SELECT format('%s.%s %s %s', c.relnamespace, c.relname, pg_get_userbyid(c.relowner), c.relrowsecurity AND c.relforcerowsecurity)
+        (SELECT format('%s.%s %s %s', c.relnamespace::regnamespace, c.relname, pg_get_userbyid(c.relowner), c.relrowsecurity AND c.relforcerowsecurity)
          FROM pg_class c WHERE c.oid = p_mv),
-        (SELECT format('%s.%s', c.relnamespace, c.relname) FROM pg_class c WHERE c.oid = p_view),
+        (SELECT format('%s.%s', c.relnamespace::regnamespace, c.relname) FROM pg_class c WHERE c.oid = p_view),
         (SELECT md5(string_agg(concat_ws(':', attrelid, attnum, attname, atttypid, atttypmod, attnotnull, attisdropped), ',' ORDER BY attrelid, attnum))
          FROM pg_attribute WHERE attrelid IN (p_mv, p_view) AND attnum > 0),
         (SELECT md5(string_agg(concat_ws(':', oid, xmin), ',' ORDER BY oid)) FROM pg_rewrite WHERE ev_class = ANY (p_read_views)),
@@ -126,7 +126,7 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
         (SELECT md5(string_agg(concat_ws(':', oid, xmin), ',' ORDER BY oid))
          FROM pg_proc
          WHERE proname IN ('complete_in_place$' || p_mv_id, 'complete_rebuild$' || p_mv_id, 'create_indexes$' || p_mv_id, 'verify$' || p_mv_id)
-           AND pronamespace = module_schema()::regnamespace))
+           AND pronamespace = quote_ident(module_schema())::regnamespace))
 $$;
 COMMENT ON FUNCTION definition_fingerprint(integer, oid, oid, oid[]) IS 'Changes whenever the refresh functions of a materialized view have to be generated again';
 
