@@ -8,5 +8,5 @@ COMMENT ON FUNCTION module_schema() IS 'The name of the schema in which this mod
 
 CREATE FUNCTION module_key() RETURNS integer
 LANGUAGE sql STABLE SET search_path FROM CURRENT
-RETURN module_schema()::regnamespace::oid::bigint::bit(32)::integer;
+RETURN quote_ident(module_schema())::regnamespace::oid::bigint::bit(32)::integer;
 COMMENT ON FUNCTION module_key() IS 'The first key of this installation''s advisory locks; the second is an mv_id, or 0 for grants';

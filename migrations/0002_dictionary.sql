@@ -15,7 +15,7 @@ CREATE TABLE materialized_view_settings (
     v_name name,
     -- 'user': an existing view, never touched; 'module': made from a query; 'renamed': a view whose name the table took
     view_origin text NOT NULL DEFAULT 'user' CHECK (view_origin IN ('user', 'module', 'renamed')),
-    owner regrole NOT NULL DEFAULT current_user::regrole,
+    owner regrole NOT NULL DEFAULT quote_ident(current_user)::regrole,
     refresh_rate_in_sec integer,
     refresh_cron text,
     refresh_time_zone text,

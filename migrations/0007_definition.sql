@@ -95,6 +95,8 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
         -- by another collation than the column's, the index would tell other rows apart than the join does
         JOIN pg_attribute a ON a.attrelid = p_mv AND a.attnum = i.indkey[n.ordinal]
                            AND a.attcollation = i.indcollation[n.ordinal]
+                           -- an index on, say, json[] can be made as long as there are no two values to compare
+                           AND has_equality(a.atttypid)
         JOIN pg_opclass o ON o.oid = i.indclass[n.ordinal]
         JOIN pg_amop ao ON ao.amopfamily = o.opcfamily AND ao.amopstrategy = 3
                        AND ao.amoplefttype = o.opcintype AND ao.amoprighttype = o.opcintype
@@ -113,9 +115,9 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     -- Whatever the refresh functions were generated from, as cheap to compare as it gets: it runs with every refresh.
     -- A replaced view gets a new rule row, hence its xmin; so does a refresh function that its owner altered.
     SELECT concat_ws(' ',
-        (SELECT format('%s.%s %s %s', c.relnamespace, c.relname, pg_get_userbyid(c.relowner), c.relrowsecurity AND c.relforcerowsecurity)
+        (SELECT format('%s.%s %s %s', c.relnamespace::regnamespace, c.relname, pg_get_userbyid(c.relowner), c.relrowsecurity AND c.relforcerowsecurity)
          FROM pg_class c WHERE c.oid = p_mv),
-        (SELECT format('%s.%s', c.relnamespace, c.relname) FROM pg_class c WHERE c.oid = p_view),
+        (SELECT format('%s.%s', c.relnamespace::regnamespace, c.relname) FROM pg_class c WHERE c.oid = p_view),
         (SELECT md5(string_agg(concat_ws(':', attrelid, attnum, attname, atttypid, atttypmod, attnotnull, attisdropped), ',' ORDER BY attrelid, attnum))
          FROM pg_attribute WHERE attrelid IN (p_mv, p_view) AND attnum > 0),
         (SELECT md5(string_agg(concat_ws(':', oid, xmin), ',' ORDER BY oid)) FROM pg_rewrite WHERE ev_class = ANY (p_read_views)),
@@ -124,7 +126,7 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
         (SELECT md5(string_agg(concat_ws(':', oid, xmin), ',' ORDER BY oid))
          FROM pg_proc
          WHERE proname IN ('complete_in_place$' || p_mv_id, 'complete_rebuild$' || p_mv_id, 'create_indexes$' || p_mv_id, 'verify$' || p_mv_id)
-           AND pronamespace = module_schema()::regnamespace))
+           AND pronamespace = quote_ident(module_schema())::regnamespace))
 $$;
 COMMENT ON FUNCTION definition_fingerprint(integer, oid, oid, oid[]) IS 'Changes whenever the refresh functions of a materialized view have to be generated again';
 

@@ -87,7 +87,7 @@ COMMENT ON FUNCTION require_membership(oid) IS 'Fails, naming the GRANT, unless 
 CREATE FUNCTION give_to_owner(p_kind text, p_name text, p_owner name) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
-    schema_oid oid := module_schema()::regnamespace;
+    schema_oid oid := quote_ident(module_schema())::regnamespace;
     object_owner oid;
     owner_oid oid := (SELECT oid FROM pg_roles WHERE rolname = p_owner);
     may_use boolean;

@@ -143,7 +143,7 @@ BEGIN
             -- the materialized view may have got another owner, who can't read through a view of the former one
             PERFORM give_to_owner('VIEW', c.relname, pg_get_userbyid(m.relowner))
             FROM pg_class c, pg_class m
-            WHERE c.oid = view_row.v_relation AND c.relnamespace = module_schema()::regnamespace AND m.oid = view_row.mv_relation;
+            WHERE c.oid = view_row.v_relation AND c.relnamespace = quote_ident(module_schema())::regnamespace AND m.oid = view_row.mv_relation;
         END IF;
         source_text := qualified_name(view_row.v_relation);
         SELECT array_agg(r.relation) INTO views_read FROM read_relations(view_row.v_relation) r WHERE r.relkind = 'v';
@@ -244,7 +244,7 @@ BEGIN
         IF NOT EXISTS (SELECT FROM pg_class WHERE oid = NEW.v_relation AND relowner = owner_oid AND relkind = 'v') THEN
             RAISE EXCEPTION 'the defining view and the materialized view must have one owner' USING ERRCODE = 'insufficient_privilege';
         END IF;
-        IF (SELECT relnamespace FROM pg_class WHERE oid = NEW.v_relation) <> module_schema()::regnamespace THEN
+        IF (SELECT relnamespace FROM pg_class WHERE oid = NEW.v_relation) <> quote_ident(module_schema())::regnamespace THEN
             EXECUTE format('ALTER VIEW %s SET SCHEMA %I', qualified_name(NEW.v_relation), module_schema());
             EXECUTE format('ALTER VIEW %s RENAME TO %I', qualified_name(NEW.v_relation), 'view$' || NEW.mv_id);
         END IF;
@@ -268,7 +268,7 @@ BEGIN
     FOR function_name IN
         SELECT p.oid::regprocedure::text
         FROM pg_proc p
-        WHERE p.pronamespace = module_schema()::regnamespace
+        WHERE p.pronamespace = quote_ident(module_schema())::regnamespace
           AND p.proname ~ ('^[a-z_]+\$' || OLD.mv_id || '$')
     LOOP
         EXECUTE 'DROP FUNCTION ' || function_name;

@@ -49,7 +49,7 @@ BEGIN
 
     -- settings kept from before an upgrade win over those of a creating script
     SELECT mv_id INTO new_id FROM materialized_view_settings
-    WHERE mv_relation IS NULL AND mv_schema = target_schema AND mv_name = target_name AND owner = current_user::regrole;
+    WHERE mv_relation IS NULL AND mv_schema = target_schema AND mv_name = target_name AND owner = quote_ident(current_user)::regrole;
     IF new_id IS NOT NULL THEN
         PERFORM take_permit(new_id);
         PERFORM put_back(new_id, target::regclass, view_relation, origin);

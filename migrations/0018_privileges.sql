@@ -64,7 +64,7 @@ BEGIN
                p.proacl IS NULL OR EXISTS (SELECT FROM aclexplode(p.proacl) acl WHERE acl.grantee = 0) AS is_public,
                has_function_privilege(executor, p.oid, 'EXECUTE') AS is_granted
         FROM pg_proc p CROSS JOIN LATERAL function_audience(p.proname, p.prosecdef) AS a (audience)
-        WHERE p.pronamespace = module_schema()::regnamespace AND p.proname !~ '\$'
+        WHERE p.pronamespace = quote_ident(module_schema())::regnamespace AND p.proname !~ '\$'
     LOOP
         IF function_row.is_public AND function_row.audience <> 'everybody' THEN
             EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', function_row.signature);
@@ -76,7 +76,7 @@ BEGIN
         END IF;
     END LOOP;
     FOREACH role_name IN ARRAY ARRAY[module_role('usage'), module_role('view'), module_role('execute')] LOOP
-        IF has_schema_privilege((SELECT oid FROM pg_roles WHERE rolname = role_name), module_schema()::regnamespace, 'USAGE') IS FALSE THEN
+        IF has_schema_privilege((SELECT oid FROM pg_roles WHERE rolname = role_name), quote_ident(module_schema())::regnamespace, 'USAGE') IS FALSE THEN
             -- grants on one schema by two transactions at once fail with "tuple concurrently updated"
             PERFORM pg_advisory_xact_lock(module_key(), 0);
             PERFORM grant_if_exists(role_name, 'USAGE ON SCHEMA ' || schema_name);

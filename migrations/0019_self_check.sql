@@ -8,22 +8,22 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
                (SELECT string_agg(concat_ws(':', a.attname, a.atttypid::regtype, a.attnotnull), ',' ORDER BY a.attnum)
                 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)))
     FROM pg_class c
-    WHERE c.relnamespace = module_schema()::regnamespace AND c.relkind IN ('r', 'v', 'i')
+    WHERE c.relnamespace = quote_ident(module_schema())::regnamespace AND c.relkind IN ('r', 'v', 'i')
       AND c.relname !~ '\$' AND c.relname NOT LIKE '\_sqlx\_%'
     UNION ALL
     SELECT 'function', format('%s(%s)', p.proname, pg_get_function_identity_arguments(p.oid)),
            md5(concat_ws(' ', p.prosrc, p.prosecdef, p.proconfig, pg_get_function_result(p.oid)))
     FROM pg_proc p
-    WHERE p.pronamespace = module_schema()::regnamespace AND p.proname !~ '\$'
+    WHERE p.pronamespace = quote_ident(module_schema())::regnamespace AND p.proname !~ '\$'
     UNION ALL
     SELECT 'trigger', format('%s on %s', t.tgname, c.relname), md5(concat_ws(' ', t.tgtype, t.tgenabled, t.tgfoid::regproc))
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-    WHERE c.relnamespace = module_schema()::regnamespace AND NOT t.tgisinternal AND c.relname !~ '\$'
+    WHERE c.relnamespace = quote_ident(module_schema())::regnamespace AND NOT t.tgisinternal AND c.relname !~ '\$'
     UNION ALL
     SELECT 'policy', format('%s on %s', p.polname, c.relname),
            md5(concat_ws(' ', p.polcmd, pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)))
     FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
-    WHERE c.relnamespace = module_schema()::regnamespace
+    WHERE c.relnamespace = quote_ident(module_schema())::regnamespace
 $$;
 COMMENT ON FUNCTION module_object_fingerprints() IS 'The objects of the module as they are now';
 
