@@ -1,6 +1,8 @@
-//! Complete refresh in place beside PostgreSQL's own, turn by turn in one run.
+//! Complete refresh in place beside `PostgreSQL`'s own, turn by turn in one run.
 //!
 //! `cargo bench --bench complete_refresh`
+
+#![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 #[path = "../tests/common/mod.rs"]
 mod common;

@@ -21,7 +21,8 @@ fn missing(names: impl IntoIterator<Item = String>) -> Vec<String> {
 }
 
 async fn names(connection: &mut PgConnection, sql: &'static str) -> Vec<String> {
-    let names: Vec<String> = sqlx::query_scalar(sql).fetch_all(connection).await.unwrap();
+    let names: sqlx::Result<Vec<String>> = sqlx::query_scalar(sql).fetch_all(connection).await;
+    let names = names.unwrap_or_else(|error| panic!("{error} in: {sql}"));
     assert!(!names.is_empty(), "nothing found by: {sql}");
     names
 }

@@ -9,7 +9,7 @@ mod common;
 
 use common::{Database, Session, TestServer, covered_majors};
 
-/// A materialized view of mallory's over her function `trap`, not filled yet; its mv_id.
+/// A materialized view of mallory's over her function `trap`, not filled yet; its `mv_id`.
 async fn trapped(mallory: &mut Session, body: &str) -> i32 {
     mallory
         .run(&format!(

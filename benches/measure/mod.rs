@@ -1,5 +1,6 @@
 //! What the benches share: quantiles, processes, and a line for each figure.
 #![allow(dead_code, reason = "each bench uses its own part of this")]
+#![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 use std::fs;
 use std::time::Duration;

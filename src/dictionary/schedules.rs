@@ -55,13 +55,39 @@ const COLUMNS: &str = "mv_id, mv_name, refresh_rate_in_sec, refresh_cron, refres
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watermark(String);
 
-/// The instant and the snapshot of now, the latter to read changes from later on. Must be asked for *before* reading:
-/// a change in between is then read twice, never lost.
-pub async fn watermark(connection: &mut PgConnection) -> sqlx::Result<(Watermark, DateTime<Utc>)> {
-    let sql =
-        "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, pg_catalog.clock_timestamp()";
-    let (snapshot, now) = sqlx::query_as(sql).fetch_one(connection).await?;
-    Ok((Watermark(snapshot), now))
+/// What there is to read, as of one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// Where to look from next time, once the changes have been read.
+    pub watermark: Watermark,
+    /// The database's clock.
+    pub now: DateTime<Utc>,
+    /// Whether any settings have changed since the last look; always, if there was none.
+    pub has_changes: bool,
+}
+
+/// Looks whether settings have changed, in one small statement. Must be done *before* reading them: a change in between
+/// is then read twice, never lost.
+pub async fn look(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    since: Option<&Watermark>,
+) -> sqlx::Result<Look> {
+    let sql = schema.sql(
+        "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, pg_catalog.clock_timestamp(),
+                $1 IS NULL OR EXISTS (SELECT FROM @.changed_schedules($1::pg_catalog.pg_snapshot))",
+    );
+    let since = since.map(|watermark| watermark.0.as_str());
+    let (snapshot, now, has_changes) = sqlx::query_as(sql)
+        .bind(since)
+        .fetch_one(connection)
+        .await?;
+    let watermark = Watermark(snapshot);
+    Ok(Look {
+        watermark,
+        now,
+        has_changes,
+    })
 }
 
 /// Every schedule.

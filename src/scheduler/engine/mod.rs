@@ -273,13 +273,14 @@ impl Engine {
             .control
             .ask_for(patience, async |connection, schema| {
                 let asked = Instant::now();
-                let (watermark, now) = schedules::watermark(connection).await?;
-                clock.answered(now, asked);
+                let look = schedules::look(connection, schema, since.as_ref()).await?;
+                clock.answered(look.now, asked);
                 let rows = match &since {
+                    Some(_) if !look.has_changes => Vec::new(),
                     Some(since) => schedules::changed_since(connection, schema, since).await?,
                     None => schedules::all(connection, schema).await?,
                 };
-                Ok((watermark, rows))
+                Ok((look.watermark, rows))
             })
             .await;
         let Some((watermark, rows)) = answer else {

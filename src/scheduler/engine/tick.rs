@@ -20,8 +20,8 @@ const BATCH: usize = 1024;
 impl Engine {
     pub(super) async fn tick(&mut self) {
         self.watch_clock();
-        if self.lanes.admit(self.running, Lane::Quick) && self.confirm().await {
-            self.dispatch();
+        if self.lanes.admit(self.running, Lane::Quick) {
+            self.dispatch().await;
         }
     }
 
@@ -35,31 +35,20 @@ impl Engine {
         }
     }
 
-    /// Reads again what is due: another daemon or somebody by SQL may have refreshed, changed or dropped it. False if the
-    /// database is away.
-    async fn confirm(&mut self) -> bool {
+    /// Reads a due unit again, and in the same query all others that are due: another daemon or somebody by SQL may have
+    /// refreshed, changed or dropped them. False if the database is away.
+    async fn confirm(&mut self, first: UnitId) -> bool {
         let now = self.clock.now();
-        if self.confirmed.len() >= BATCH {
-            let registry = &self.registry;
-            self.confirmed
-                .retain(|unit| registry.due(*unit).is_some_and(|due| due <= now));
-        }
-        let room = BATCH.saturating_sub(self.confirmed.len());
-        if room == 0 {
-            return true;
-        }
-        let units: Vec<UnitId> = self
-            .registry
+        let registry = &self.registry;
+        self.confirmed
+            .retain(|unit| registry.due(*unit).is_some_and(|due| due <= now));
+        let others = registry
             .ready(now)
-            .filter(|unit| !self.confirmed.contains(unit))
-            .take(room)
-            .collect();
-        if units.is_empty() {
-            return true;
-        }
+            .filter(|unit| *unit != first && !self.confirmed.contains(unit));
+        let units: Vec<UnitId> = std::iter::once(first).chain(others).take(BATCH).collect();
         let ids: Vec<i32> = units
             .iter()
-            .flat_map(|unit| self.registry.members_of(*unit))
+            .flat_map(|unit| registry.members_of(*unit))
             .collect();
         if !self.read_again(&ids).await {
             return false;
@@ -122,13 +111,24 @@ impl Engine {
         self.registry.upsert(view, now);
     }
 
-    fn dispatch(&mut self) {
-        let now = self.clock.now();
-        self.looked_at = now;
-        while let Some(start) = self
-            .dispatcher
-            .next(&self.registry, &self.lanes, self.running, now)
-        {
+    async fn dispatch(&mut self) {
+        loop {
+            let now = self.clock.now();
+            self.looked_at = now;
+            let Some(start) = self
+                .dispatcher
+                .next(&self.registry, &self.lanes, self.running, now)
+            else {
+                return;
+            };
+            if !self.confirmed.contains(&start.unit) {
+                if !self.confirm(start.unit).await {
+                    return;
+                }
+                if !self.registry.may_start(start.unit, self.clock.now()) {
+                    continue;
+                }
+            }
             let due_at = self.registry.due(start.unit);
             let members = self.registry.mark_running(start.unit);
             self.confirmed.remove(&start.unit);

@@ -298,7 +298,7 @@ fn a_view_waits_for_the_due_and_running_views_below_it() {
 fn a_view_waits_for_one_below_that_became_ready_a_moment_later() {
     let requested = |id, second| {
         with_state(view(id, 3600), |state| {
-            state.requested_at = Some(at(second))
+            state.requested_at = Some(at(second));
         })
     };
     // both asked for in one statement, which stamps the reader first
