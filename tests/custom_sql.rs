@@ -1,5 +1,7 @@
 //! The user's own `.sql` files are run after an installation and after an upgrade; one that fails takes nothing down.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::path::Path;
