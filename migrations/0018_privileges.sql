@@ -84,10 +84,10 @@ BEGIN
     END LOOP;
     PERFORM grant_if_exists(module_role('view'), format(
         'SELECT ON %1$s.materialized_views, %1$s.materialized_view_settings, %1$s.materialized_view_state, '
-        '%1$s.materialized_view_sources, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects', schema_name));
+        '%1$s.materialized_view_sources, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects, %1$s._sqlx_migrations', schema_name));
     PERFORM grant_if_exists(module_role('execute'), format(
         'SELECT ON %1$s.materialized_views, %1$s.materialized_view_settings, %1$s.materialized_view_state, '
-        '%1$s.materialized_view_sources, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects', schema_name));
+        '%1$s.materialized_view_sources, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects, %1$s._sqlx_migrations', schema_name));
     PERFORM grant_if_exists(module_role('execute'), format(
         'DELETE, INSERT (kind, mv_relation, v_relation, mv_schema, mv_name, v_schema, v_name, view_origin, owner, session_settings, %2$s), '
         'UPDATE (requested_at, requested_method, %2$s) ON %1$s.materialized_view_settings', schema_name, user_columns));

@@ -50,14 +50,20 @@ async fn in_place_only_rows_that_differ_are_written() {
     note_versions(&mut session).await;
     session.run(REFRESH).await;
     assert_eq!(untouched(&mut session).await, 100);
-    assert_eq!(last_history(&mut session).await, "(succeeded,in_place,0,0,0)");
+    assert_eq!(
+        last_history(&mut session).await,
+        "(succeeded,in_place,0,0,0)"
+    );
 
     let change = "UPDATE base SET amount = amount + 1000 WHERE id % 50 = 7; DELETE FROM base WHERE id = (SELECT min(id) FROM base);
                   INSERT INTO base SELECT max(id) + 1, NULL, NULL FROM base";
     session.run(change).await;
     session.run(REFRESH).await;
     assert_eq!(untouched(&mut session).await, 97);
-    assert_eq!(last_history(&mut session).await, "(succeeded,in_place,3,0,3)");
+    assert_eq!(
+        last_history(&mut session).await,
+        "(succeeded,in_place,3,0,3)"
+    );
 
     // with a key, a changed row is updated
     session.run("CREATE UNIQUE INDEX ON mv (id)").await;
@@ -65,7 +71,10 @@ async fn in_place_only_rows_that_differ_are_written() {
     session.run(change).await;
     session.run(REFRESH).await;
     assert_eq!(untouched(&mut session).await, 97);
-    assert_eq!(last_history(&mut session).await, "(succeeded,in_place,1,2,1)");
+    assert_eq!(
+        last_history(&mut session).await,
+        "(succeeded,in_place,1,2,1)"
+    );
     session.assert_exact("mv").await;
 }
 
@@ -81,7 +90,11 @@ async fn values_that_are_equal_but_not_the_same_are_written() {
              SELECT mvrefresh.create_materialized_view('mv', 'SELECT * FROM base');",
         )
         .await;
-    for key in ["", "CREATE UNIQUE INDEX ON mv (t)", "CREATE UNIQUE INDEX ON mv (n, id)"] {
+    for key in [
+        "",
+        "CREATE UNIQUE INDEX ON mv (t)",
+        "CREATE UNIQUE INDEX ON mv (n, id)",
+    ] {
         session.run(key).await;
         session
             .run(
@@ -137,7 +150,9 @@ async fn rows_may_exchange_the_values_of_unique_indexes() {
 async fn several_rows_for_one_key_fail_the_refresh_and_change_nothing() {
     let database = Database::installed().await;
     let mut session = with_base_table(&database).await;
-    session.run("CREATE UNIQUE INDEX one_per_id ON mv (id)").await;
+    session
+        .run("CREATE UNIQUE INDEX one_per_id ON mv (id)")
+        .await;
     for duplicate in [
         // as stored, as stored but for one value, new
         "INSERT INTO base SELECT * FROM base WHERE id = 5",
@@ -165,7 +180,10 @@ async fn several_rows_for_one_key_fail_the_refresh_and_change_nothing() {
              SELECT mvrefresh.refresh_materialized_view('spelled');",
         )
         .await;
-    assert_eq!(session.values::<String>("SELECT w FROM spelled").await, ["a"]);
+    assert_eq!(
+        session.values::<String>("SELECT w FROM spelled").await,
+        ["a"]
+    );
 }
 
 #[tokio::test]
@@ -195,7 +213,9 @@ async fn a_failing_view_keeps_its_rows_and_stops_no_other() {
             .await,
         r#"(failing,1,"division by zero",22012,t)"#
     );
-    session.run("UPDATE divisor SET d = 2; SELECT mvrefresh.refresh_materialized_view('fails')").await;
+    session
+        .run("UPDATE divisor SET d = 2; SELECT mvrefresh.refresh_materialized_view('fails')")
+        .await;
     session.assert_exact("fails").await;
     assert_eq!(
         session
@@ -212,16 +232,26 @@ async fn the_average_cost_is_measured_and_moves() {
     session
         .run("SELECT mvrefresh.create_materialized_view('mv', 'SELECT pg_sleep(0.03)::text AS nothing')")
         .await;
-    let mut before: f64 = session.value("SELECT avg_cost_ms FROM mvrefresh.materialized_views").await;
+    let mut before: f64 = session
+        .value("SELECT avg_cost_ms FROM mvrefresh.materialized_views")
+        .await;
     assert!(before >= 30.0, "{before}");
     for isolation in ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] {
-        session.run(&format!("BEGIN ISOLATION LEVEL {isolation}; {REFRESH}; COMMIT")).await;
+        session
+            .run(&format!(
+                "BEGIN ISOLATION LEVEL {isolation}; {REFRESH}; COMMIT"
+            ))
+            .await;
         let rows = session
             .rows("SELECT avg_cost_ms, last_duration_ms FROM mvrefresh.materialized_views")
             .await;
-        let (average, duration): (f64, f64) = (sqlx::Row::get(&rows[0], 0), sqlx::Row::get(&rows[0], 1));
+        let (average, duration): (f64, f64) =
+            (sqlx::Row::get(&rows[0], 0), sqlx::Row::get(&rows[0], 1));
         assert!(duration >= 30.0, "{duration}");
-        assert!((average - f64::midpoint(before, duration)).abs() < 1e-6, "{before} {duration} {average}");
+        assert!(
+            (average - f64::midpoint(before, duration)).abs() < 1e-6,
+            "{before} {duration} {average}"
+        );
         assert_eq!(
             session
                 .text("SELECT prepare_ms >= 0 AND execute_ms >= 30 AND duration_ms >= execute_ms FROM mvrefresh.refresh_history ORDER BY refresh_id DESC LIMIT 1")
@@ -250,7 +280,9 @@ async fn a_refresh_is_part_of_its_transaction() {
         session.run("ROLLBACK").await;
         session.assert_exact("mv").await;
     }
-    let error = session.failure(&format!("BEGIN READ ONLY; {REFRESH}")).await;
+    let error = session
+        .failure(&format!("BEGIN READ ONLY; {REFRESH}"))
+        .await;
     assert_eq!(error.code, "25006");
     session.run("ROLLBACK").await;
 }
@@ -273,18 +305,34 @@ async fn a_rebuild_makes_indexes_again_as_they_were_and_analyzes() {
     session
         .run("BEGIN; SELECT mvrefresh.refresh_materialized_view('mv', 'rebuild')")
         .await;
-    assert_eq!(session.value::<String>("SHOW default_tablespace").await, "pg_default");
+    assert_eq!(
+        session.value::<String>("SHOW default_tablespace").await,
+        "pg_default"
+    );
     session.run("COMMIT").await;
     session.assert_exact("mv").await;
-    assert_ne!(session.text("SELECT 'by_label'::regclass::oid").await, before);
+    assert_ne!(
+        session.text("SELECT 'by_label'::regclass::oid").await,
+        before
+    );
     assert_eq!(
         session
             .text("SELECT count(*) FROM indexes_before FULL JOIN (SELECT * FROM pg_indexes WHERE tablename = 'mv') i USING (indexname, indexdef) WHERE indexdef IS NULL OR i.tablename IS NULL")
             .await,
         "0"
     );
-    assert_eq!(session.text("SELECT obj_description('by_label'::regclass)").await, "it's mine");
-    assert_eq!(session.text("SELECT reltuples FROM pg_class WHERE relname = 'mv'").await, "40");
+    assert_eq!(
+        session
+            .text("SELECT obj_description('by_label'::regclass)")
+            .await,
+        "it's mine"
+    );
+    assert_eq!(
+        session
+            .text("SELECT reltuples FROM pg_class WHERE relname = 'mv'")
+            .await,
+        "40"
+    );
 }
 
 #[tokio::test]
@@ -300,8 +348,12 @@ async fn row_security_that_would_hide_stored_rows_is_refused() {
              SELECT mvrefresh.refresh_materialized_view('alice.mv');",
         )
         .await;
-    alice.run("ALTER TABLE alice.mv FORCE ROW LEVEL SECURITY").await;
-    let error = alice.failure("SELECT mvrefresh.refresh_materialized_view('alice.mv')").await;
+    alice
+        .run("ALTER TABLE alice.mv FORCE ROW LEVEL SECURITY")
+        .await;
+    let error = alice
+        .failure("SELECT mvrefresh.refresh_materialized_view('alice.mv')")
+        .await;
     assert_eq!(error.code, "55000");
     alice.run(&error.hint).await;
     alice.run("DELETE FROM alice.base WHERE id = 5; SELECT mvrefresh.refresh_materialized_view('alice.mv')").await;

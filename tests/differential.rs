@@ -21,11 +21,20 @@ const SESSIONS: u64 = 4;
 const TYPES: &[(&str, &[&str])] = &[
     ("integer", &["1", "2", "3", "-7"]),
     ("bigint", &["1", "9223372036854775807"]),
-    ("numeric", &["1", "1.0", "1.00", "'NaN'", "'-Infinity'", "0.1"]),
+    (
+        "numeric",
+        &["1", "1.0", "1.00", "'NaN'", "'-Infinity'", "0.1"],
+    ),
     ("numeric(8,3)", &["1.5", "2.25"]),
-    ("double precision", &["0.0", "'-0'", "'NaN'", "1e300", "'-Infinity'"]),
+    (
+        "double precision",
+        &["0.0", "'-0'", "'NaN'", "1e300", "'-Infinity'"],
+    ),
     ("real", &["0.1", "'-0'", "0"]),
-    ("text", &["''", "'a'", "'A'", "' '", "'Ö'", "repeat('long ', 3000)"]),
+    (
+        "text",
+        &["''", "'a'", "'A'", "' '", "'Ö'", "repeat('long ', 3000)"],
+    ),
     ("text COLLATE nocase", &["'a'", "'A'", "'b'"]),
     ("varchar(5)", &["'a'", "'ab'", "''"]),
     ("char(3)", &["'a'", "'ab'"]),
@@ -35,9 +44,18 @@ const TYPES: &[(&str, &[&str])] = &[
     ("date", &["'2024-02-29'", "'infinity'"]),
     ("timestamptz", &["'2024-03-31 02:30+01'", "'-infinity'"]),
     ("time with time zone", &["'12:00+01'", "'11:00+00'"]),
-    ("interval", &["'1 day'", "'24 hours'", "'1 month'", "'30 days'"]),
+    (
+        "interval",
+        &["'1 day'", "'24 hours'", "'1 month'", "'30 days'"],
+    ),
     ("money", &["1.5", "0"]),
-    ("uuid", &["'00000000-0000-0000-0000-000000000001'", "gen_random_uuid()"]),
+    (
+        "uuid",
+        &[
+            "'00000000-0000-0000-0000-000000000001'",
+            "gen_random_uuid()",
+        ],
+    ),
     ("bytea", &["'\\x00'", "'\\x'"]),
     ("json", &["'{\"a\":1}'", "'{\"a\": 1}'", "'null'"]),
     ("jsonb", &["'{\"a\":1}'", "'{\"a\":1.0}'", "'null'", "'[]'"]),
@@ -53,7 +71,10 @@ const TYPES: &[(&str, &[&str])] = &[
     ("int4range", &["'[1,3)'", "'empty'"]),
     ("numrange", &["'[1.0,3)'", "'[1.00,3)'"]),
     ("nummultirange", &["'{[1.0,3)}'", "'{[1.00,3)}'", "'{}'"]),
-    ("integer[]", &["'{1,NULL}'", "'{}'", "'{{1,2}}'", "'[0:0]={1}'", "'{1}'"]),
+    (
+        "integer[]",
+        &["'{1,NULL}'", "'{}'", "'{{1,2}}'", "'[0:0]={1}'", "'{1}'"],
+    ),
     ("numeric[]", &["'{1.0}'", "'{1.00}'"]),
     ("json[]", &["'{\"{}\"}'", "'{}'"]),
     ("mood", &["'sad'", "'glad'"]),
@@ -72,10 +93,46 @@ const TYPES: &[(&str, &[&str])] = &[
 
 /// Names that the generated SQL uses itself, and others that need quotes.
 const NAMES: &[&str] = &[
-    "image", "hash", "occurrence", "fresh", "stored", "difference", "deleted", "inserted", "updated", "target",
-    "row_address", "is_fresh", "hashed", "a_row", "a_row_", "snapshot", "rows_inserted", "rows_updated", "rows_deleted",
-    "fresh_count", "stored_count", "deletions", "the_query", "sample", "max_samples", "query_rows", "missing", "index_statements",
-    "select", "Mixed", "a b", "quo\"te", "apo'strophe", "per%cent", "dol$lar", "back\\slash", "ünï", "$1", "%1$I", "count",
+    "image",
+    "hash",
+    "occurrence",
+    "fresh",
+    "stored",
+    "difference",
+    "deleted",
+    "inserted",
+    "updated",
+    "target",
+    "row_address",
+    "is_fresh",
+    "hashed",
+    "a_row",
+    "a_row_",
+    "snapshot",
+    "rows_inserted",
+    "rows_updated",
+    "rows_deleted",
+    "fresh_count",
+    "stored_count",
+    "deletions",
+    "the_query",
+    "sample",
+    "max_samples",
+    "query_rows",
+    "missing",
+    "index_statements",
+    "select",
+    "Mixed",
+    "a b",
+    "quo\"te",
+    "apo'strophe",
+    "per%cent",
+    "dol$lar",
+    "back\\slash",
+    "ünï",
+    "$1",
+    "%1$I",
+    "count",
     "dieser_name_ist_genau_dreiundsechzig_bytes_lang_und_damit_amend",
 ];
 
@@ -107,23 +164,37 @@ impl Table {
     }
 
     fn value(random: &mut Rng, values: &'static [&'static str]) -> &'static str {
-        if random.u8(..5) == 0 { "NULL" } else { values[random.usize(..values.len())] }
+        if random.u8(..5) == 0 {
+            "NULL"
+        } else {
+            values[random.usize(..values.len())]
+        }
     }
 
     /// A statement that changes some rows.
     fn change(&self, random: &mut Rng) -> String {
         let name = &self.name;
-        let some = format!("ctid IN (SELECT ctid FROM {name} ORDER BY random() LIMIT {})", random.u8(1..6));
+        let some = format!(
+            "ctid IN (SELECT ctid FROM {name} ORDER BY random() LIMIT {})",
+            random.u8(1..6)
+        );
         match random.u8(..8) {
             0 => format!("DELETE FROM {name} WHERE {some}"),
             1 | 2 => {
                 let (column, values) = &self.columns[random.usize(..self.columns.len())];
-                format!("UPDATE {name} SET {column} = {} WHERE {some}", Self::value(random, values))
+                format!(
+                    "UPDATE {name} SET {column} = {} WHERE {some}",
+                    Self::value(random, values)
+                )
             }
             3 => format!("INSERT INTO {name} SELECT * FROM {name} LIMIT 3"),
             4 if random.u8(..4) == 0 => format!("TRUNCATE {name}"),
             _ => {
-                let row: Vec<&str> = self.columns.iter().map(|(_, values)| Self::value(random, values)).collect();
+                let row: Vec<&str> = self
+                    .columns
+                    .iter()
+                    .map(|(_, values)| Self::value(random, values))
+                    .collect();
                 format!("INSERT INTO {name} VALUES ({})", row.join(", "))
             }
         }
@@ -134,8 +205,12 @@ impl Table {
         match random.u8(..6) {
             0 => format!("SELECT * FROM {name} UNION ALL SELECT * FROM {name}"),
             1 => format!("SELECT row_number() OVER () AS n, t.* FROM {name} AS t"),
-            2 => format!("WITH t AS (SELECT * FROM {name}) SELECT * FROM t ORDER BY 1::text LIMIT 1000"),
-            3 => format!("SELECT t.*, s FROM {name} AS t LEFT JOIN generate_series(1, 2) AS s ON s = 2"),
+            2 => format!(
+                "WITH t AS (SELECT * FROM {name}) SELECT * FROM t ORDER BY 1::text LIMIT 1000"
+            ),
+            3 => format!(
+                "SELECT t.*, s FROM {name} AS t LEFT JOIN generate_series(1, 2) AS s ON s = 2"
+            ),
             _ => format!("SELECT * FROM {name}"),
         }
     }
@@ -175,13 +250,17 @@ async fn one_case(session: &mut Session, seed: u64) {
         session.run(&table.change(&mut random)).await;
     }
     session
-        .run(&format!("SELECT mvrefresh.create_materialized_view('{view}', $q${query}$q$)"))
+        .run(&format!(
+            "SELECT mvrefresh.create_materialized_view('{view}', $q${query}$q$)"
+        ))
         .await;
     let mut index_made = String::new();
     for round in 0..3 {
         if random.bool() {
             let index = table.index(&mut random, &view);
-            let attempt = format!("DO $do$ BEGIN EXECUTE $i${index}$i$; EXCEPTION WHEN OTHERS THEN NULL; END $do$");
+            let attempt = format!(
+                "DO $do$ BEGIN EXECUTE $i${index}$i$; EXCEPTION WHEN OTHERS THEN NULL; END $do$"
+            );
             session.run(&attempt).await;
             index_made = index;
         }
@@ -190,11 +269,22 @@ async fn one_case(session: &mut Session, seed: u64) {
         }
         let refresh = format!("SELECT mvrefresh.refresh_materialized_view('{view}', 'in_place')");
         let context = format!("seed {seed}, round {round}: {create}; {query}; {index_made}");
-        if let Err(error) = sqlx::raw_sql(sqlx::AssertSqlSafe(refresh)).execute(&mut session.connection).await {
+        if let Err(error) = sqlx::raw_sql(sqlx::AssertSqlSafe(refresh))
+            .execute(&mut session.connection)
+            .await
+        {
             // only an index that can't hold the query's rows may fail it: a rebuild must fail by it, too
-            let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default();
-            let rebuild = format!("SELECT mvrefresh.refresh_materialized_view('{view}', 'rebuild')");
-            assert_eq!(session.failure(&rebuild).await.code, code, "{error}\n{context}");
+            let code = error
+                .as_database_error()
+                .and_then(sqlx::error::DatabaseError::code)
+                .unwrap_or_default();
+            let rebuild =
+                format!("SELECT mvrefresh.refresh_materialized_view('{view}', 'rebuild')");
+            assert_eq!(
+                session.failure(&rebuild).await.code,
+                code,
+                "{error}\n{context}"
+            );
             return;
         }
         assert_eq!(differences(session, &view, &query).await, 0, "{context}");

@@ -28,12 +28,18 @@ async fn columns_that_an_administrator_would_act_upon_are_not_writable() {
         "UPDATE mvrefresh.materialized_view_settings SET view_origin = 'renamed'",
         "UPDATE mvrefresh.materialized_view_settings SET owner = 'alice'",
         "UPDATE mvrefresh.materialized_view_settings SET session_settings = '{}'",
-        &format!("{INSERT} (mv_relation, mv_schema, mv_name, kept) VALUES ('mallory.t', 'mallory', 't', '{{}}')"),
-        &format!("{INSERT} (mv_id, mv_relation, mv_schema, mv_name) OVERRIDING SYSTEM VALUE VALUES (77, 'mallory.t', 'mallory', 't')"),
+        &format!(
+            "{INSERT} (mv_relation, mv_schema, mv_name, kept) VALUES ('mallory.t', 'mallory', 't', '{{}}')"
+        ),
+        &format!(
+            "{INSERT} (mv_id, mv_relation, mv_schema, mv_name) OVERRIDING SYSTEM VALUE VALUES (77, 'mallory.t', 'mallory', 't')"
+        ),
     ] {
         assert_eq!(mallory.failure(forgery).await.code, "42501", "{forgery}");
     }
-    let without_table = format!("{INSERT} (mv_schema, mv_name, v_schema, v_name) VALUES ('alice', 'm', 'alice', 'v')");
+    let without_table = format!(
+        "{INSERT} (mv_schema, mv_name, v_schema, v_name) VALUES ('alice', 'm', 'alice', 'v')"
+    );
     assert_eq!(mallory.failure(&without_table).await.code, "22023");
     let others_table = format!(
         "{INSERT} (mv_relation, v_relation, mv_schema, mv_name) VALUES ('pg_class', 'mallory.v', 'mallory', 't')"
@@ -60,7 +66,9 @@ async fn names_and_owner_of_a_row_are_those_of_its_table() {
     );
     // its owner's own materialized view of that name is not in the way
     let mut alice = database.session("alice").await;
-    alice.run("SELECT mvrefresh.create_materialized_view('alice.mv', 'SELECT 1 AS x')").await;
+    alice
+        .run("SELECT mvrefresh.create_materialized_view('alice.mv', 'SELECT 1 AS x')")
+        .await;
     alice.assert_exact("alice.mv").await;
 }
 
@@ -78,10 +86,17 @@ async fn an_administrators_drop_spares_views_of_others() {
         )
     };
     mallory.run(&forged("hijacker", "renamed")).await;
-    assert_eq!(mallory.failure(&forged("mover", "module")).await.code, "42501");
+    assert_eq!(
+        mallory.failure(&forged("mover", "module")).await.code,
+        "42501"
+    );
     let mut admin = database.admin().await;
     for keep in ["true", "false"] {
-        admin.run(&format!("SELECT * FROM mvrefresh.drop_all_materialized_views({keep})")).await;
+        admin
+            .run(&format!(
+                "SELECT * FROM mvrefresh.drop_all_materialized_views({keep})"
+            ))
+            .await;
         assert_eq!(alice.text("SELECT count(*) FROM alice.precious").await, "1");
     }
 }
@@ -100,21 +115,40 @@ async fn an_administrators_upgrade_gives_a_table_back_to_its_owner_only() {
         )
         .await;
     let mut admin = database.admin().await;
-    admin.run("SELECT * FROM mvrefresh.drop_all_materialized_views()").await;
+    admin
+        .run("SELECT * FROM mvrefresh.drop_all_materialized_views()")
+        .await;
     assert_eq!(
-        admin.text("SELECT array_agg(outcome) FROM mvrefresh.recreate_all_materialized_views()").await,
+        admin
+            .text("SELECT array_agg(outcome) FROM mvrefresh.recreate_all_materialized_views()")
+            .await,
         "{recreated}"
     );
-    assert_eq!(mallory.values::<String>("SELECT DISTINCT who FROM mallory.seen").await, ["mallory"]);
     assert_eq!(
-        mallory.text("SELECT tableowner FROM pg_tables WHERE tablename = 'mv' AND schemaname = 'mallory'").await,
+        mallory
+            .values::<String>("SELECT DISTINCT who FROM mallory.seen")
+            .await,
+        ["mallory"]
+    );
+    assert_eq!(
+        mallory
+            .text(
+                "SELECT tableowner FROM pg_tables WHERE tablename = 'mv' AND schemaname = 'mallory'"
+            )
+            .await,
         "mallory"
     );
     // and another's table is not taken
     let mut alice = database.session("alice").await;
-    alice.run("CREATE TABLE alice.t AS SELECT 1 AS x; CREATE VIEW alice.v AS SELECT 1 AS x").await;
-    mallory.run("SELECT * FROM mvrefresh.drop_all_materialized_views()").await;
-    let id: i32 = mallory.value("SELECT mv_id FROM mvrefresh.materialized_views").await;
+    alice
+        .run("CREATE TABLE alice.t AS SELECT 1 AS x; CREATE VIEW alice.v AS SELECT 1 AS x")
+        .await;
+    mallory
+        .run("SELECT * FROM mvrefresh.drop_all_materialized_views()")
+        .await;
+    let id: i32 = mallory
+        .value("SELECT mv_id FROM mvrefresh.materialized_views")
+        .await;
     let oid = admin.text("SELECT 'alice.t'::regclass::oid").await;
     let theft = format!(
         "BEGIN; SELECT mvrefresh.take_permit({id}); SELECT mvrefresh.put_back({id}, {oid}, {oid}, 'user'); COMMIT"
@@ -131,17 +165,31 @@ async fn a_missing_membership_is_told_with_the_grant() {
         .execute("CREATE SCHEMA carol AUTHORIZATION carol; GRANT mvrefresh_execute TO carol")
         .await;
     let mut carol = database.session("carol").await;
-    let error = carol.failure("SELECT mvrefresh.create_materialized_view('carol.mv', 'SELECT 1 AS x')").await;
+    let error = carol
+        .failure("SELECT mvrefresh.create_materialized_view('carol.mv', 'SELECT 1 AS x')")
+        .await;
     assert_eq!(error.code, "42501");
     assert!(error.hint.contains("GRANT carol TO refresher"), "{error:?}");
     // following the hint helps
-    let grant = error.hint.trim_start_matches("As an administrator: ").to_owned();
+    let grant = error
+        .hint
+        .trim_start_matches("As an administrator: ")
+        .to_owned();
     database.server.execute(&grant).await;
-    carol.run("SELECT mvrefresh.create_materialized_view('carol.mv', 'SELECT 1 AS x')").await;
+    carol
+        .run("SELECT mvrefresh.create_materialized_view('carol.mv', 'SELECT 1 AS x')")
+        .await;
 
-    database.server.execute("REVOKE carol FROM refresher; ALTER TABLE carol.mv ADD PRIMARY KEY (x)").await;
-    let error = carol.failure("SELECT mvrefresh.refresh_materialized_view('carol.mv')").await;
+    database
+        .server
+        .execute("REVOKE carol FROM refresher; ALTER TABLE carol.mv ADD PRIMARY KEY (x)")
+        .await;
+    let error = carol
+        .failure("SELECT mvrefresh.refresh_materialized_view('carol.mv')")
+        .await;
     assert_eq!(error.code, "42501", "{error:?}");
     // even so the owner may leave
-    carol.run("SELECT mvrefresh.drop_materialized_view('carol.mv')").await;
+    carol
+        .run("SELECT mvrefresh.drop_materialized_view('carol.mv')")
+        .await;
 }

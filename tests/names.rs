@@ -30,7 +30,11 @@ fn sixty_three_bytes(name: &str) -> String {
     while !name.is_char_boundary(end) {
         end -= 1;
     }
-    format!("{:_<width$}", &name[..end], width = name[..end].chars().count() + 63 - end)
+    format!(
+        "{:_<width$}",
+        &name[..end],
+        width = name[..end].chars().count() + 63 - end
+    )
 }
 
 #[tokio::test]
@@ -38,12 +42,18 @@ async fn every_legal_name_works_for_views_schemas_and_columns() {
     let database = Database::installed().await;
     let mut session = database.admin().await;
     for (number, name) in ODD_NAMES.iter().enumerate() {
-        let name = if number + 2 < ODD_NAMES.len() { (*name).to_owned() } else { sixty_three_bytes(name) };
+        let name = if number + 2 < ODD_NAMES.len() {
+            (*name).to_owned()
+        } else {
+            sixty_three_bytes(name)
+        };
         let quoted = quote_identifier(&name);
         let full = format!("{quoted}.{quoted}");
         let (full_text, query) = (
             quote_literal(&full),
-            quote_literal(&format!("SELECT {quoted}, 1 AS one FROM {quoted}.base_table;\n")),
+            quote_literal(&format!(
+                "SELECT {quoted}, 1 AS one FROM {quoted}.base_table;\n"
+            )),
         );
         session
             .run(&format!(
@@ -59,11 +69,20 @@ async fn every_legal_name_works_for_views_schemas_and_columns() {
             ))
             .await;
         session.assert_exact(&full).await;
-        assert_eq!(session.text(&format!("SELECT count(*) FROM {full}")).await, "8");
-        session.run("SELECT * FROM mvrefresh.drop_all_materialized_views()").await;
+        assert_eq!(
+            session.text(&format!("SELECT count(*) FROM {full}")).await,
+            "8"
+        );
+        session
+            .run("SELECT * FROM mvrefresh.drop_all_materialized_views()")
+            .await;
         let outcome = session.text("SELECT array_agg((outcome, error)) FROM mvrefresh.recreate_all_materialized_views()").await;
         assert_eq!(outcome, r#"{"(recreated,)"}"#, "{name}");
-        session.run(&format!("SELECT mvrefresh.drop_materialized_view({full_text})")).await;
+        session
+            .run(&format!(
+                "SELECT mvrefresh.drop_materialized_view({full_text})"
+            ))
+            .await;
 
         // a view whose name the materialized view takes
         session
@@ -73,9 +92,17 @@ async fn every_legal_name_works_for_views_schemas_and_columns() {
             ))
             .await;
         session.assert_exact(&full).await;
-        session.run(&format!("SELECT mvrefresh.drop_materialized_view({full_text})")).await;
+        session
+            .run(&format!(
+                "SELECT mvrefresh.drop_materialized_view({full_text})"
+            ))
+            .await;
         assert_eq!(
-            session.text(&format!("SELECT relkind FROM pg_class WHERE oid = to_regclass({full_text})")).await,
+            session
+                .text(&format!(
+                    "SELECT relkind FROM pg_class WHERE oid = to_regclass({full_text})"
+                ))
+                .await,
             "v"
         );
     }
@@ -85,7 +112,11 @@ async fn every_legal_name_works_for_views_schemas_and_columns() {
 async fn every_legal_name_works_for_the_module_schema_and_owners() {
     let server = TestServer::start().await;
     for (number, name) in ODD_NAMES.iter().enumerate() {
-        let name = if number + 2 < ODD_NAMES.len() { (*name).to_owned() } else { sixty_three_bytes(name) };
+        let name = if number + 2 < ODD_NAMES.len() {
+            (*name).to_owned()
+        } else {
+            sixty_three_bytes(name)
+        };
         let schema = ModuleSchema::new(name.clone());
         let owner = format!("{} {number}", name.chars().take(10).collect::<String>());
         install(&server, "postgres", &schema).await;
@@ -101,7 +132,9 @@ async fn every_legal_name_works_for_the_module_schema_and_owners() {
                 .await
                 .unwrap()
         };
-        server.execute(&format!("GRANT {role} TO {quoted_owner}")).await;
+        server
+            .execute(&format!("GRANT {role} TO {quoted_owner}"))
+            .await;
         let statements = schema.text(
             "SELECT @.create_materialized_view('mv', 'SELECT 1 AS one', 60);
              SELECT * FROM @.refresh_all_materialized_views(true);
@@ -109,12 +142,17 @@ async fn every_legal_name_works_for_the_module_schema_and_owners() {
              SELECT @.drop_materialized_view('mv');",
         );
         let mut connection = server.connect_as(&owner).await;
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(&mut connection).await.unwrap();
-        let mut connection = server.connect().await;
-        let not_fine: Vec<String> = sqlx::query_scalar(schema.sql("SELECT object_name FROM @.self_check() WHERE status <> 'fine'"))
-            .fetch_all(&mut connection)
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statements))
+            .execute(&mut connection)
             .await
             .unwrap();
+        let mut connection = server.connect().await;
+        let not_fine: Vec<String> = sqlx::query_scalar(
+            schema.sql("SELECT object_name FROM @.self_check() WHERE status <> 'fine'"),
+        )
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
         assert_eq!(not_fine, Vec::<String>::new(), "{name}");
     }
 }
@@ -132,7 +170,9 @@ async fn renaming_anything_loses_nothing() {
              CREATE UNIQUE INDEX ON alice.mv (id);",
         )
         .await;
-    let id: i32 = alice.value("SELECT mv_id FROM mvrefresh.materialized_views").await;
+    let id: i32 = alice
+        .value("SELECT mv_id FROM mvrefresh.materialized_views")
+        .await;
     for renaming in [
         "ALTER TABLE alice.base RENAME TO basis",
         "ALTER TABLE alice.basis RENAME twice TO double",
@@ -148,11 +188,20 @@ async fn renaming_anything_loses_nothing() {
         admin.run(renaming).await;
         admin.run("DO $$ BEGIN EXECUTE format('UPDATE %s SET id = id + 100', (SELECT oid::regclass FROM pg_class WHERE relname IN ('base', 'basis'))); END $$").await;
         let mut daemon = database.session("refresher").await;
-        let row = daemon.refresh_as_daemon(id).await.unwrap_or_else(|error| panic!("{renaming}: {error:?}"));
+        let row = daemon
+            .refresh_as_daemon(id)
+            .await
+            .unwrap_or_else(|error| panic!("{renaming}: {error:?}"));
         assert_eq!(row.status, "refreshed", "{renaming}");
-    }    let name = "SELECT (mv_schema, mv_name, v_schema, v_name) FROM mvrefresh.materialized_views";
+    }
+    let name = "SELECT (mv_schema, mv_name, v_schema, v_name) FROM mvrefresh.materialized_views";
     assert_eq!(admin.text(name).await, "(other,renamed,other,w)");
-    assert_eq!(admin.text("SELECT mv_name FROM mvrefresh.refresh_schedule").await, "other.renamed");
+    assert_eq!(
+        admin
+            .text("SELECT mv_name FROM mvrefresh.refresh_schedule")
+            .await,
+        "other.renamed"
+    );
     admin.assert_exact("other.renamed").await;
 }
 
@@ -174,7 +223,9 @@ async fn a_new_view_may_have_the_former_name_of_another() {
     session.run("BEGIN; ALTER TABLE mv RENAME TO t; ALTER TABLE older RENAME TO mv; ALTER TABLE t RENAME TO older; COMMIT").await;
     session.assert_exact("mv").await;
     session.assert_exact("older").await;
-    session.run("SELECT * FROM mvrefresh.refresh_all_materialized_views(true)").await;
+    session
+        .run("SELECT * FROM mvrefresh.refresh_all_materialized_views(true)")
+        .await;
     assert_eq!(session.text("SELECT x FROM mv").await, "1");
     // dropped by hand, it is gone; its name is free for one with settings of its own
     session
@@ -187,7 +238,9 @@ async fn a_new_view_may_have_the_former_name_of_another() {
 async fn wrong_names_are_refused_in_one_line() {
     let database = Database::installed().await;
     let mut session = database.admin().await;
-    session.run("CREATE TABLE plain (x int); CREATE VIEW v AS SELECT 1 AS x").await;
+    session
+        .run("CREATE TABLE plain (x int); CREATE VIEW v AS SELECT 1 AS x")
+        .await;
     for (name, code) in [
         ("''", "42602"),
         ("NULL", "42602"),
@@ -199,23 +252,55 @@ async fn wrong_names_are_refused_in_one_line() {
         ("'plain'", "42P07"),
     ] {
         let error = session
-            .failure(&format!("SELECT mvrefresh.create_materialized_view({name}, 'SELECT 1 AS x')"))
+            .failure(&format!(
+                "SELECT mvrefresh.create_materialized_view({name}, 'SELECT 1 AS x')"
+            ))
             .await;
         assert_eq!(error.code, code, "{name}: {}", error.message);
         assert!(!error.message.contains('\n'));
     }
     for (sql, code) in [
-        ("SELECT mvrefresh.create_materialized_view('mv', 'SELECT')", "42P16"),
-        ("SELECT mvrefresh.create_materialized_view('mv', 'SELEC 1')", "42601"),
-        ("SELECT mvrefresh.create_materialized_view('mv', 'SELECT * FROM nothing')", "42P01"),
-        ("SELECT mvrefresh.create_materialized_view('mv', 'SELECT 1 AS a, 2 AS a')", "42701"),
+        (
+            "SELECT mvrefresh.create_materialized_view('mv', 'SELECT')",
+            "42P16",
+        ),
+        (
+            "SELECT mvrefresh.create_materialized_view('mv', 'SELEC 1')",
+            "42601",
+        ),
+        (
+            "SELECT mvrefresh.create_materialized_view('mv', 'SELECT * FROM nothing')",
+            "42P01",
+        ),
+        (
+            "SELECT mvrefresh.create_materialized_view('mv', 'SELECT 1 AS a, 2 AS a')",
+            "42701",
+        ),
         ("SELECT mvrefresh.create_materialized_view('mv')", "22023"),
-        ("SELECT mvrefresh.create_materialized_view('mv', 'SELECT 1 AS x', view_name => 'v')", "22023"),
-        ("SELECT mvrefresh.create_materialized_view('mv', view_name => 'plain')", "42809"),
-        ("SELECT mvrefresh.create_materialized_view('mv', view_name => 'none')", "42P01"),
-        ("SELECT mvrefresh.create_materialized_view('mv', 'SELECT 1 AS x', refresh_method => 'fast')", "0A000"),
-        ("SELECT mvrefresh.refresh_materialized_view('none')", "42P01"),
-        ("SELECT mvrefresh.refresh_materialized_view('plain')", "42809"),
+        (
+            "SELECT mvrefresh.create_materialized_view('mv', 'SELECT 1 AS x', view_name => 'v')",
+            "22023",
+        ),
+        (
+            "SELECT mvrefresh.create_materialized_view('mv', view_name => 'plain')",
+            "42809",
+        ),
+        (
+            "SELECT mvrefresh.create_materialized_view('mv', view_name => 'none')",
+            "42P01",
+        ),
+        (
+            "SELECT mvrefresh.create_materialized_view('mv', 'SELECT 1 AS x', refresh_method => 'fast')",
+            "0A000",
+        ),
+        (
+            "SELECT mvrefresh.refresh_materialized_view('none')",
+            "42P01",
+        ),
+        (
+            "SELECT mvrefresh.refresh_materialized_view('plain')",
+            "42809",
+        ),
         ("SELECT mvrefresh.adopt_materialized_view('plain')", "42809"),
         ("SELECT mvrefresh.drop_materialized_view('v')", "42809"),
     ] {
@@ -223,5 +308,10 @@ async fn wrong_names_are_refused_in_one_line() {
         assert_eq!(error.code, code, "{sql}: {}", error.message);
         assert!(!error.message.contains("NULL"), "{}", error.message);
     }
-    assert_eq!(session.text("SELECT count(*) FROM mvrefresh.materialized_views").await, "0");
+    assert_eq!(
+        session
+            .text("SELECT count(*) FROM mvrefresh.materialized_views")
+            .await,
+        "0"
+    );
 }

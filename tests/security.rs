@@ -9,7 +9,7 @@ mod common;
 
 use common::{Database, Session, TestServer, covered_majors};
 
-/// A materialized view of mallory's over her function `trap`, not filled yet; its mv_id.
+/// A materialized view of mallory's over her function `trap`, not filled yet; its `mv_id`.
 async fn trapped(mallory: &mut Session, body: &str) -> i32 {
     mallory
         .run(&format!(
@@ -37,9 +37,13 @@ async fn a_query_runs_with_the_rights_of_the_owner_only() {
         )
         .await;
         daemon.refresh_as_daemon(id).await.unwrap();
-        mallory.run("SELECT * FROM mvrefresh.verify_materialized_view('mallory.mv')").await;
+        mallory
+            .run("SELECT * FROM mvrefresh.verify_materialized_view('mallory.mv')")
+            .await;
         assert_eq!(
-            mallory.values::<String>("SELECT DISTINCT who FROM mallory.seen").await,
+            mallory
+                .values::<String>("SELECT DISTINCT who FROM mallory.seen")
+                .await,
             ["mallory"]
         );
     }
@@ -96,11 +100,15 @@ async fn bend_operators(mallory: &mut Session) {
 #[tokio::test]
 async fn a_search_path_set_by_a_query_bends_nobodys_operators() {
     let database = Database::with_ordinary_roles().await;
-    database.server.execute("GRANT CREATE ON DATABASE postgres TO mallory").await;
+    database
+        .server
+        .execute("GRANT CREATE ON DATABASE postgres TO mallory")
+        .await;
     let mut mallory = database.session("mallory").await;
     bend_operators(&mut mallory).await;
     let id = trapped(&mut mallory, "BEGIN RETURN 1; END").await;
-    let session = "PERFORM set_config('search_path', 'mallory_bent, pg_catalog, mvrefresh, pg_temp', false);";
+    let session =
+        "PERFORM set_config('search_path', 'mallory_bent, pg_catalog, mvrefresh, pg_temp', false);";
     for attempt in [
         session.to_owned(),
         session.replace("false", "true"),
@@ -116,15 +124,24 @@ async fn a_search_path_set_by_a_query_bends_nobodys_operators() {
 
         // an administrator's psql and cron line
         let mut admin = database.admin().await;
-        admin.failure("SELECT mvrefresh.refresh_materialized_view('mallory.mv')").await;
-        admin.failure("SELECT * FROM mvrefresh.verify_materialized_view('mallory.mv')").await;
+        admin
+            .failure("SELECT mvrefresh.refresh_materialized_view('mallory.mv')")
+            .await;
+        admin
+            .failure("SELECT * FROM mvrefresh.verify_materialized_view('mallory.mv')")
+            .await;
         let outcome: String = admin
             .value("SELECT outcome FROM mvrefresh.refresh_all_materialized_views(true)")
             .await;
         assert_eq!(outcome, "failed");
-        assert_eq!(admin.value::<String>("SHOW search_path").await, "\"$user\", public");
         assert_eq!(
-            admin.values::<String>("SELECT who FROM mallory_bent.seen WHERE who <> 'mallory'").await,
+            admin.value::<String>("SHOW search_path").await,
+            "\"$user\", public"
+        );
+        assert_eq!(
+            admin
+                .values::<String>("SELECT who FROM mallory_bent.seen WHERE who <> 'mallory'")
+                .await,
             Vec::<String>::new(),
             "{attempt}"
         );
@@ -143,8 +160,13 @@ async fn index_hooks_bend_nothing_either() {
         )
         .await;
     let mut admin = database.admin().await;
-    admin.failure("SELECT mvrefresh.CreateAllMaterializedViewsiIndexes()").await;
-    assert_eq!(admin.value::<String>("SHOW search_path").await, "\"$user\", public");
+    admin
+        .failure("SELECT mvrefresh.CreateAllMaterializedViewsiIndexes()")
+        .await;
+    assert_eq!(
+        admin.value::<String>("SHOW search_path").await,
+        "\"$user\", public"
+    );
 }
 
 #[tokio::test]
@@ -161,13 +183,21 @@ async fn work_left_for_the_commit_is_refused() {
                  FOR EACH ROW EXECUTE FUNCTION mallory.at_commit();",
         )
         .await;
-    let id = trapped(&mut mallory, "BEGIN INSERT INTO mallory.later VALUES (1); RETURN 1; END").await;
+    let id = trapped(
+        &mut mallory,
+        "BEGIN INSERT INTO mallory.later VALUES (1); RETURN 1; END",
+    )
+    .await;
     let harmless: i32 = mallory
         .value("SELECT mvrefresh.create_materialized_view('mallory.harmless', 'SELECT 1 AS x')")
         .await;
     let mut daemon = database.session("refresher").await;
     let error = daemon.refresh_as_daemon(id).await.unwrap_err();
-    assert_eq!((error.code.as_str(), error.message.contains("trigger")), ("42501", true), "{error:?}");
+    assert_eq!(
+        (error.code.as_str(), error.message.contains("trigger")),
+        ("42501", true),
+        "{error:?}"
+    );
     // what that one wrote is not held against the next on the same connection
     daemon.refresh_as_daemon(harmless).await.unwrap();
 
@@ -184,7 +214,12 @@ async fn work_left_for_the_commit_is_refused() {
         .await;
     let error = daemon.refresh_as_daemon(id).await.unwrap_err();
     assert_eq!(error.code, "42501", "{}", error.message);
-    assert_eq!(mallory.values::<String>("SELECT who FROM mallory.seen").await, Vec::<String>::new());
+    assert_eq!(
+        mallory
+            .values::<String>("SELECT who FROM mallory.seen")
+            .await,
+        Vec::<String>::new()
+    );
 
     // a user's own deferred work in the same transaction is nobody's business
     mallory
@@ -193,7 +228,12 @@ async fn work_left_for_the_commit_is_refused() {
              SELECT mvrefresh.refresh_materialized_view('mallory.harmless'); COMMIT;",
         )
         .await;
-    assert_eq!(mallory.values::<String>("SELECT who FROM mallory.seen").await, ["mallory"]);
+    assert_eq!(
+        mallory
+            .values::<String>("SELECT who FROM mallory.seen")
+            .await,
+        ["mallory"]
+    );
 }
 
 #[tokio::test]
@@ -226,14 +266,18 @@ async fn an_owner_can_not_turn_the_refresh_function_against_the_daemon() {
                 .await[0];
             (sqlx::Row::get(row, 0), sqlx::Row::get(row, 1))
         };
-        assert!(definer && settings.contains("search_path=pg_catalog, pg_temp"), "{alteration}: {settings}");
+        assert!(
+            definer && settings.contains("search_path=pg_catalog, pg_temp"),
+            "{alteration}: {settings}"
+        );
     }
-    let body = format!(
-        "CREATE OR REPLACE FUNCTION {function} RETURNS int LANGUAGE sql AS 'SELECT 1'"
-    );
+    let body =
+        format!("CREATE OR REPLACE FUNCTION {function} RETURNS int LANGUAGE sql AS 'SELECT 1'");
     assert_eq!(mallory.failure(&body).await.code, "42501");
     assert_eq!(
-        mallory.values::<String>("SELECT DISTINCT who FROM mallory.seen").await,
+        mallory
+            .values::<String>("SELECT DISTINCT who FROM mallory.seen")
+            .await,
         ["mallory"]
     );
 }
@@ -258,7 +302,9 @@ async fn nobody_calls_what_is_for_the_daemon() {
         format!("SELECT mvrefresh.put_back({id}, 'alice.mv', 'alice.mv', 'user')"),
         format!("SELECT * FROM mvrefresh.\"complete_in_place${id}\"()"),
         format!("INSERT INTO mvrefresh.refresh_permits (mv_id) VALUES ({id})"),
-        format!("UPDATE mvrefresh.materialized_view_state SET last_refresh = now() WHERE mv_id = {id}"),
+        format!(
+            "UPDATE mvrefresh.materialized_view_state SET last_refresh = now() WHERE mv_id = {id}"
+        ),
         "SELECT mvrefresh.grant_privileges()".to_owned(),
         "SELECT mvrefresh.refresh_materialized_view('alice.mv')".to_owned(),
         "SELECT * FROM mvrefresh.verify_materialized_view('alice.mv')".to_owned(),
@@ -270,7 +316,11 @@ async fn nobody_calls_what_is_for_the_daemon() {
     ] {
         assert_eq!(mallory.failure(&call).await.code, "42501", "{call}");
     }
-    mallory.run("DELETE FROM mvrefresh.materialized_view_settings").await;
-    mallory.run("SELECT * FROM mvrefresh.drop_all_materialized_views(false)").await;
+    mallory
+        .run("DELETE FROM mvrefresh.materialized_view_settings")
+        .await;
+    mallory
+        .run("SELECT * FROM mvrefresh.drop_all_materialized_views(false)")
+        .await;
     alice.assert_exact("alice.mv").await;
 }

@@ -32,7 +32,11 @@ async fn with_gate(database: &Database) -> Session {
 }
 
 /// Starts statements in a session of their own and waits until they wait for a lock.
-async fn start_waiting(database: &Database, admin: &mut Session, sql: &'static str) -> JoinHandle<Session> {
+async fn start_waiting(
+    database: &Database,
+    admin: &mut Session,
+    sql: &'static str,
+) -> JoinHandle<Session> {
     let mut session = database.admin().await;
     let pid = session.pid().await;
     let task = tokio::spawn(async move {
@@ -40,7 +44,9 @@ async fn start_waiting(database: &Database, admin: &mut Session, sql: &'static s
         session
     });
     admin
-        .wait_until(&format!("EXISTS (SELECT FROM pg_locks WHERE pid = {pid} AND NOT granted)"))
+        .wait_until(&format!(
+            "EXISTS (SELECT FROM pg_locks WHERE pid = {pid} AND NOT granted)"
+        ))
         .await;
     task
 }
@@ -60,13 +66,24 @@ async fn readers_see_the_old_rows_until_a_refresh_in_place_commits() {
     let mut old_reader = database.admin().await;
     let mut reader = database.admin().await;
     reader.run(NO_WAITING).await;
-    old_reader.run(&format!("{NO_WAITING}; BEGIN ISOLATION LEVEL REPEATABLE READ; {COUNT}")).await;
+    old_reader
+        .run(&format!(
+            "{NO_WAITING}; BEGIN ISOLATION LEVEL REPEATABLE READ; {COUNT}"
+        ))
+        .await;
 
     close_gate(&mut admin).await;
-    let refresh = start_waiting(&database, &mut admin, "BEGIN; SELECT mvrefresh.refresh_materialized_view('mv')").await;
+    let refresh = start_waiting(
+        &database,
+        &mut admin,
+        "BEGIN; SELECT mvrefresh.refresh_materialized_view('mv')",
+    )
+    .await;
     assert_eq!(reader.text(COUNT).await, "10");
     assert_eq!(old_reader.text(COUNT).await, "10");
-    reader.run("BEGIN; SELECT * FROM mv FOR SHARE; ROLLBACK; INSERT INTO base VALUES (12)").await;
+    reader
+        .run("BEGIN; SELECT * FROM mv FOR SHARE; ROLLBACK; INSERT INTO base VALUES (12)")
+        .await;
 
     open_gate(&mut admin).await;
     let mut refresh = refresh.await.unwrap();
@@ -87,7 +104,12 @@ async fn settings_change_at_once_during_a_refresh() {
     let mut user = database.admin().await;
     user.run(NO_WAITING).await;
     close_gate(&mut admin).await;
-    let refresh = start_waiting(&database, &mut admin, "BEGIN; SELECT mvrefresh.refresh_materialized_view('mv')").await;
+    let refresh = start_waiting(
+        &database,
+        &mut admin,
+        "BEGIN; SELECT mvrefresh.refresh_materialized_view('mv')",
+    )
+    .await;
     let changes = "UPDATE mvrefresh.materialized_views SET refresh_rate_in_sec = 7, complete_form = 'rebuild';
          SELECT mvrefresh.update_materialized_view_refresh_rate('mv', 8);
          SELECT mvrefresh.request_refresh('mv');
@@ -99,7 +121,10 @@ async fn settings_change_at_once_during_a_refresh() {
     user.run(changes).await;
     refresh.run("COMMIT").await;
     assert_eq!(
-        user.text("SELECT (refresh_rate_in_sec, complete_form, status) FROM mvrefresh.materialized_views").await,
+        user.text(
+            "SELECT (refresh_rate_in_sec, complete_form, status) FROM mvrefresh.materialized_views"
+        )
+        .await,
         "(8,rebuild,ok)"
     );
 }
@@ -108,9 +133,16 @@ async fn settings_change_at_once_during_a_refresh() {
 async fn a_refresh_that_finds_another_at_work_leaves_it_alone_or_waits_as_asked() {
     let database = Database::installed().await;
     let mut admin = with_gate(&database).await;
-    let id: i32 = admin.value("SELECT mv_id FROM mvrefresh.materialized_views").await;
+    let id: i32 = admin
+        .value("SELECT mv_id FROM mvrefresh.materialized_views")
+        .await;
     close_gate(&mut admin).await;
-    let first = start_waiting(&database, &mut admin, "BEGIN; SELECT mvrefresh.refresh_materialized_view('mv')").await;
+    let first = start_waiting(
+        &database,
+        &mut admin,
+        "BEGIN; SELECT mvrefresh.refresh_materialized_view('mv')",
+    )
+    .await;
     let mut daemon = database.admin().await;
     daemon.run(NO_WAITING).await;
     assert_eq!(daemon.refresh_as_daemon(id).await.unwrap().status, "busy");
@@ -121,7 +153,9 @@ async fn a_refresh_that_finds_another_at_work_leaves_it_alone_or_waits_as_asked(
     first.await.unwrap().run("COMMIT").await;
     second.await.unwrap().assert_exact("mv").await;
     assert_eq!(
-        admin.text("SELECT count(*) FROM mvrefresh.refresh_history WHERE trigger = 'sql'").await,
+        admin
+            .text("SELECT count(*) FROM mvrefresh.refresh_history WHERE trigger = 'sql'")
+            .await,
         "2"
     );
     // who knows an older state than there is finds it done
@@ -146,7 +180,12 @@ async fn a_drop_waits_for_a_running_refresh_without_deadlock() {
         open_gate(&mut admin).await;
         refresh.await.unwrap();
         dropping.await.unwrap();
-        assert_eq!(admin.text("SELECT count(*) FROM mvrefresh.refresh_history WHERE trigger = 'sql'").await, "1");
+        assert_eq!(
+            admin
+                .text("SELECT count(*) FROM mvrefresh.refresh_history WHERE trigger = 'sql'")
+                .await,
+            "1"
+        );
     }
 }
 
@@ -159,8 +198,13 @@ async fn a_transaction_with_an_old_snapshot_can_not_undo_a_refresh() {
         .await;
     for isolation in ["REPEATABLE READ", "SERIALIZABLE"] {
         let mut late = database.admin().await;
-        late.run(&format!("BEGIN ISOLATION LEVEL {isolation}; SELECT * FROM base")).await;
-        admin.run(&format!("INSERT INTO base VALUES (1); {REFRESH}")).await;
+        late.run(&format!(
+            "BEGIN ISOLATION LEVEL {isolation}; SELECT * FROM base"
+        ))
+        .await;
+        admin
+            .run(&format!("INSERT INTO base VALUES (1); {REFRESH}"))
+            .await;
         let Failure { code, .. } = late.failure(REFRESH).await;
         assert_eq!(code, "40001");
         late.run("ROLLBACK").await;
@@ -177,10 +221,17 @@ async fn many_sessions_may_create_change_refresh_verify_and_drop_at_once() {
         .await;
     for owner in ["alice", "bob"] {
         let mut session = database.session(owner).await;
-        session.run(&format!("SELECT mvrefresh.create_materialized_view('{owner}.shared', 'SELECT * FROM base')")).await;
+        session
+            .run(&format!(
+                "SELECT mvrefresh.create_materialized_view('{owner}.shared', 'SELECT * FROM base')"
+            ))
+            .await;
     }
     let mut workers = Vec::new();
-    for (number, owner) in ["alice", "bob", "alice", "bob", "mallory", "mallory"].into_iter().enumerate() {
+    for (number, owner) in ["alice", "bob", "alice", "bob", "mallory", "mallory"]
+        .into_iter()
+        .enumerate()
+    {
         let database = database.clone();
         workers.push(tokio::spawn(async move {
             let mut session = database.session(owner).await;
@@ -210,7 +261,9 @@ async fn many_sessions_may_create_change_refresh_verify_and_drop_at_once() {
         worker.await.unwrap();
     }
     assert_eq!(
-        admin.text("SELECT array_agg(mv_name) FROM mvrefresh.materialized_views").await,
+        admin
+            .text("SELECT array_agg(mv_name) FROM mvrefresh.materialized_views")
+            .await,
         "{shared,shared}"
     );
 }

@@ -108,6 +108,10 @@ pub struct Installed {
 }
 
 #[derive(Debug, FromRow)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one answer of the catalog"
+)]
 struct Situation {
     role: String,
     database: String,

@@ -135,7 +135,7 @@ impl Session {
         self.rows(sql).await.iter().map(|row| row.get(0)).collect()
     }
 
-    /// Any value as PostgreSQL writes it; `NULL` for none.
+    /// Any value as the server writes it; `NULL` for none.
     pub(crate) async fn text(&mut self, sql: &str) -> String {
         self.value::<Option<String>>(&format!("SELECT ({sql})::text"))
             .await
@@ -144,9 +144,8 @@ impl Session {
 
     /// The error that statements end with.
     pub(crate) async fn failure(&mut self, sql: &str) -> Failure {
-        let error = match self.attempt(sql).await {
-            Ok(_) => panic!("no error in: {sql}"),
-            Err(error) => error,
+        let Err(error) = self.attempt(sql).await else {
+            panic!("no error in: {sql}");
         };
         failure(&error)
     }
@@ -156,7 +155,11 @@ impl Session {
         let sql = format!(
             "SELECT rows_missing + rows_unexpected FROM mvrefresh.verify_materialized_view($n${name}$n$)"
         );
-        assert_eq!(self.value::<i64>(&sql).await, 0, "{name} differs from its query");
+        assert_eq!(
+            self.value::<i64>(&sql).await,
+            0,
+            "{name} differs from its query"
+        );
     }
 
     /// Refreshes as the daemon does.
@@ -176,10 +179,14 @@ impl Session {
                 lock_ms: 0,
             },
         };
-        refreshes::perform(&mut self.connection, &ModuleSchema::new("mvrefresh"), &order)
-            .await
-            .map(|rows| rows[0].clone())
-            .map_err(|error| failure(&error))
+        refreshes::perform(
+            &mut self.connection,
+            &ModuleSchema::new("mvrefresh"),
+            &order,
+        )
+        .await
+        .map(|rows| rows[0].clone())
+        .map_err(|error| failure(&error))
     }
 
     /// Waits until a condition holds.
