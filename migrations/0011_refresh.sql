@@ -71,10 +71,11 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION run_refresh_function(text, integer, text) IS 'Runs one of the compiled functions of a materialized view and makes sure that it leaves nothing behind';
 
-CREATE FUNCTION native_refresh(p_relation regclass, p_path text, OUT snapshot pg_snapshot, OUT form text)
+CREATE FUNCTION native_refresh(p_relation regclass, p_settings jsonb, OUT snapshot pg_snapshot, OUT form text)
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     own_path text := current_setting('search_path');
+    own_settings jsonb := kept_session_settings();
     command text;
 BEGIN
     -- CONCURRENTLY needs a unique index without a condition, and rows to compare with
@@ -89,11 +90,13 @@ BEGIN
     END IF;
     -- Up to PostgreSQL 16 the query's functions see the session's search_path, so it is the one they were adopted with.
     -- PostgreSQL itself runs them as the owner and restricted.
-    PERFORM set_config('search_path', p_path, true);
+    PERFORM set_config(s.key, s.value, true) FROM jsonb_each_text(p_settings) s WHERE own_settings ? s.key;
+    PERFORM set_config('search_path', coalesce(p_settings ->> 'search_path', 'pg_catalog, pg_temp'), true);
     EXECUTE command;
     PERFORM pg_catalog.set_config('search_path', own_path, true);
+    PERFORM set_config(s.key, s.value, true) FROM jsonb_each_text(own_settings) s;
 END $$;
-COMMENT ON FUNCTION native_refresh(regclass, text) IS 'REFRESH MATERIALIZED VIEW, CONCURRENTLY where it can be';
+COMMENT ON FUNCTION native_refresh(regclass, jsonb) IS 'REFRESH MATERIALIZED VIEW, CONCURRENTLY where it can be';
 
 CREATE FUNCTION choose_form(p_view materialized_view_settings, p_method text, p_is_empty boolean) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
@@ -138,7 +141,7 @@ DECLARE
     view_row materialized_view_settings;
     state_row materialized_view_state;
     outcome refresh_outcome;
-    begun timestamptz := clock_timestamp();
+    begun timestamptz;
     executed_from timestamptz;
     execute_ms double precision;
     new_snapshot pg_snapshot;
@@ -152,6 +155,8 @@ BEGIN
         outcome.database_now := clock_timestamp();
         RETURN outcome;
     END IF;
+    -- waiting for the lock is no part of the refresh
+    begun := clock_timestamp();
     SELECT * INTO view_row FROM materialized_view_settings WHERE mv_id = p_mv_id;
     SELECT * INTO state_row FROM materialized_view_state WHERE mv_id = p_mv_id;
     outcome.status := CASE
@@ -175,8 +180,7 @@ BEGIN
     -- no later than the statement's snapshot: in REPEATABLE READ that is the transaction's
     outcome.last_refresh := CASE WHEN current_setting('transaction_isolation') = 'read committed' THEN executed_from ELSE now() END;
     IF view_row.kind = 'native' THEN
-        SELECT * INTO new_snapshot, outcome.form FROM native_refresh(
-            view_row.mv_relation, coalesce(view_row.session_settings ->> 'search_path', 'pg_catalog, pg_temp'));
+        SELECT * INTO new_snapshot, outcome.form FROM native_refresh(view_row.mv_relation, view_row.session_settings);
     ELSE
         SELECT * INTO STRICT new_snapshot, inserted, updated, deleted
         FROM run_refresh_function('complete_' || outcome.form, p_mv_id)
@@ -295,8 +299,10 @@ BEGIN
         last_error = p_error,
         last_error_code = p_error_code,
         last_error_at = clock_timestamp(),
-        retry_at = clock_timestamp() + p_retry_after,
-        suspended_at = CASE WHEN p_suspend THEN clock_timestamp() END
+        -- a failure without a word on either, as of a refresh by hand, changes neither
+        retry_at = coalesce(clock_timestamp() + p_retry_after, retry_at),
+        -- not later than the refresh began: settings changed while it ran have not been tried yet
+        suspended_at = CASE WHEN p_suspend THEN p_started_at ELSE suspended_at END
     WHERE mv_id = p_mv_id
     RETURNING * INTO state_row;
     INSERT INTO refresh_history (mv_id, mv_name, refresh_group, outcome, trigger, due_at, started_at, duration_ms, error, error_code)

@@ -18,7 +18,8 @@ SELECT s.mv_id,
        t.last_refresh,
        t.avg_cost_ms,
        t.failures,
-       t.retry_at,
+       -- changed settings, a request among them, are tried at once
+       CASE WHEN t.last_error_at > s.changed_at THEN t.retry_at END AS retry_at,
        coalesce(t.suspended_at > s.changed_at, false) AS suspended,
        ARRAY(SELECT m.mv_id FROM materialized_view_sources r JOIN materialized_view_settings m ON m.mv_relation = r.source
              WHERE r.mv_id = s.mv_id ORDER BY m.mv_id) AS depends_on

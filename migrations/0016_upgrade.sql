@@ -33,6 +33,7 @@ DECLARE
     view_text text;
     last_name name;
 BEGIN
+    -- as in drop_by_id
     PERFORM try_refresh_lock(p_mv_id, true);
     SELECT * INTO STRICT view_row FROM materialized_view_settings WHERE mv_id = p_mv_id;
     mv_text := qualified_name(view_row.mv_relation);
@@ -123,6 +124,10 @@ LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     candidate record;
 BEGIN
+    -- all before the first drop, whose table a refresh of a later one may be waiting to read
+    PERFORM try_refresh_lock(mv_id, true)
+    FROM (SELECT s.mv_id FROM materialized_view_settings s
+          WHERE may_act_for(s.mv_relation, s.owner) ORDER BY s.mv_id) AS ordered;
     FOR candidate IN
         SELECT s.mv_id, shown_name(s) AS full_name
         FROM materialized_view_settings s

@@ -79,7 +79,7 @@ impl ConnectError {
         Self::new(settings, ConnectFailure::Settings, message)
     }
 
-    pub(super) fn timeout(settings: &ConnectionSettings) -> Self {
+    pub(crate) fn timeout(settings: &ConnectionSettings) -> Self {
         let message = format!(
             "no answer within {}: is the server reachable? (database.connect_timeout)",
             crate::config::show_duration(settings.connect_timeout())

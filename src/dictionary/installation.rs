@@ -110,7 +110,7 @@ pub struct Installed {
 #[derive(Debug, FromRow)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is one answer of the catalog"
+    reason = "answers of one query, not states"
 )]
 struct Situation {
     role: String,
@@ -216,6 +216,16 @@ pub async fn install_migrations(
     migrations: &Migrator,
 ) -> Result<Installed, InstallError> {
     lock_out_other_installers(connection, schema).await?;
+    let installed = install_alone(connection, schema, migrations).await;
+    let _ = let_other_installers_in(connection, schema).await;
+    installed
+}
+
+async fn install_alone(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    migrations: &Migrator,
+) -> Result<Installed, InstallError> {
     let known = newest(migrations);
     let before = situation(connection, schema).await?;
     if before.is_foreign() {
@@ -286,6 +296,18 @@ async fn lock_out_other_installers(
     Ok(())
 }
 
+/// Closing the connection does the same, should this fail.
+async fn let_other_installers_in(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+) -> sqlx::Result<()> {
+    sqlx::query("SELECT pg_advisory_unlock(hashtext('mvrefreshd install'), hashtext($1))")
+        .bind(schema.name())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 async fn apply(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
@@ -294,6 +316,10 @@ async fn apply(
     // the migrations are unqualified: this is what they, and the functions they pin, see
     let path = composed(format!("SET search_path TO {schema}, pg_temp"));
     connection.execute(path).await?;
+    // sqlx would log that its table exists already
+    connection
+        .execute("SET client_min_messages TO warning")
+        .await?;
     let mut migrator = Migrator::with_migrations(migrations.iter().cloned().collect());
     migrator.dangerous_set_table_name(format!("{schema}._sqlx_migrations"));
     migrator.set_locking(false);
@@ -380,6 +406,15 @@ pub async fn uninstall(
     schema: &ModuleSchema,
 ) -> Result<Vec<String>, InstallError> {
     lock_out_other_installers(connection, schema).await?;
+    let kept = uninstall_alone(connection, schema).await;
+    let _ = let_other_installers_in(connection, schema).await;
+    kept
+}
+
+async fn uninstall_alone(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+) -> Result<Vec<String>, InstallError> {
     let before = situation(connection, schema).await?;
     if !(before.has_migrations && before.is_module) {
         return Err(InstallError::Foreign {

@@ -1,5 +1,13 @@
 //! Typed access to the module schema: the only place that knows its tables, columns and functions.
 
+pub mod changes;
+pub mod definitions;
+pub mod history;
 pub mod installation;
+pub mod overview;
 pub mod refreshes;
+pub mod requests;
 pub mod schedules;
+pub mod sessions;
+pub mod upgrade;
+pub mod views;

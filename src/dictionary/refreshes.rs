@@ -129,6 +129,52 @@ fn call(schema: &ModuleSchema, order: &Order) -> String {
     }
 }
 
+/// Which of these views are being refreshed by nobody, as nobody holds their locks.
+///
+/// The lock is the one sign of a running refresh that is the same with and without a transaction pooler.
+pub async fn without_lock(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    ids: &[i32],
+) -> sqlx::Result<Vec<i32>> {
+    let sql = format!(
+        "SELECT id FROM pg_catalog.unnest($1::pg_catalog.int4[]) AS id
+         WHERE NOT EXISTS (SELECT FROM ({LOCKS}) AS l WHERE l.objid = id::pg_catalog.oid)"
+    );
+    sqlx::query_scalar(composed(sql))
+        .bind(ids)
+        .bind(schema.name())
+        .fetch_all(connection)
+        .await
+}
+
+/// Cancels the refreshes that run in these server processes; how many. A process that refreshes none of the views is
+/// left in peace: behind a transaction pooler it may be serving somebody else.
+pub async fn cancel(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    processes: &[i32],
+    ids: &[i32],
+) -> sqlx::Result<i64> {
+    let sql = format!(
+        "SELECT pg_catalog.count(pg_catalog.pg_cancel_backend(pid))
+         FROM (SELECT DISTINCT l.pid FROM ({LOCKS}) AS l
+               WHERE l.pid = ANY ($3) AND l.objid = ANY ($1::pg_catalog.int4[]::pg_catalog.oid[])) AS running"
+    );
+    sqlx::query_scalar(composed(sql))
+        .bind(ids)
+        .bind(schema.name())
+        .bind(processes)
+        .fetch_one(connection)
+        .await
+}
+
+/// The locks that refreshes hold (see `try_refresh_lock`); $2 is the module schema.
+const LOCKS: &str = "SELECT k.pid, k.objid FROM pg_catalog.pg_locks k \
+     JOIN pg_catalog.pg_database d ON d.oid = k.database AND d.datname = pg_catalog.current_database() \
+     JOIN pg_catalog.pg_namespace n ON n.oid = k.classid AND n.nspname = $2 \
+     WHERE k.locktype = 'advisory' AND k.objsubid = 2 AND k.granted";
+
 /// A failed refresh, to be noted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FailureNote<'a> {

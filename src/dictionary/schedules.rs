@@ -17,7 +17,7 @@ pub struct ScheduleRow {
     pub refresh_rate_in_sec: Option<i32>,
     /// Five-field crontab text.
     pub refresh_cron: Option<String>,
-    /// The crontab's time zone; the server's where absent.
+    /// The crontab's time zone; UTC where absent.
     pub refresh_time_zone: Option<String>,
     /// Refresh group.
     pub refresh_group: Option<String>,

@@ -1,14 +1,23 @@
 //! Performs a refresh on a connection; if it fails, the failure is noted on the same connection where that is alive.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use sqlx::Executor;
 use sqlx::postgres::PgConnection;
+use tracing::warn;
 
 use super::failure::{FailureClass, classify};
 use crate::connect::{describe, sqlstate};
 use crate::dictionary::refreshes::{self, FailureNote, FailureRow, Order, RefreshRow};
 use crate::scheduler::backoff;
 use crate::sql::ModuleSchema;
+
+/// How often a refresh is tried that loses a race against another one of the same views.
+const RACES: u32 = 3;
+
+/// How long it may take to note a failure.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// When a failed refresh is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,36 +52,72 @@ pub enum Report {
     Failed(Failed),
 }
 
-/// Performs an order. `members` are the views concerned, with their failures so far.
+/// Performs an order. `members` are the views concerned, with their failures so far. Where `is_stopping` is set, an
+/// error is taken for our own doing, and not noted.
 pub async fn perform(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
     order: &Order,
     members: &[(i32, u32)],
     retry: RetryPolicy,
+    is_stopping: &AtomicBool,
 ) -> Report {
-    let begun = Instant::now();
-    let error = match refreshes::perform(connection, schema, order).await {
+    let mut failed = match attempt(connection, schema, order).await {
         Ok(rows) => return Report::Done(rows),
-        Err(error) => error,
+        Err(failed) => failed,
     };
-    let mut failed = Failed {
-        class: classify(&error),
-        message: describe(&error).replace('\n', " "),
-        sqlstate: sqlstate(&error),
-        after: begun.elapsed(),
-        noted: Vec::new(),
-    };
-    if matches!(
+    let own = matches!(
         failed.class,
         FailureClass::Transient | FailureClass::Permanent
-    ) {
-        // If the connection breaks right now, nothing is noted and the refresh is tried again as if it had not been.
-        if let Ok(noted) = note_failures(connection, schema, order, members, &failed, retry).await {
-            failed.noted = noted;
-        }
+    );
+    if !own || is_stopping.load(Ordering::Relaxed) {
+        return Report::Failed(failed);
+    }
+    let noting = async {
+        // The failed transaction took its own RESET ALL back with it.
+        connection.execute("RESET ALL").await?;
+        note_failures(connection, schema, order, members, &failed, retry).await
+    };
+    // If the connection breaks right now, nothing is noted and the refresh is tried again as if it had not been.
+    match tokio::time::timeout(PATIENCE, noting).await {
+        Ok(Ok(noted)) => failed.noted = noted,
+        Ok(Err(error)) => unnoted(&failed, &describe(&error)),
+        Err(_) => unnoted(&failed, "no answer"),
     }
     Report::Failed(failed)
+}
+
+fn unnoted(failed: &Failed, reason: &str) {
+    let (error, reason) = (&failed.message, reason.replace('\n', " "));
+    warn!(error, reason, "a failed refresh could not be noted");
+}
+
+/// A group that another session refreshed meanwhile fails to serialize. The next attempt sees that, and does nothing.
+async fn attempt(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    order: &Order,
+) -> Result<Vec<RefreshRow>, Failed> {
+    let mut races = 0;
+    loop {
+        let begun = Instant::now();
+        let error = match refreshes::perform(connection, schema, order).await {
+            Ok(rows) => return Ok(rows),
+            Err(error) => error,
+        };
+        let sqlstate = sqlstate(&error);
+        races += 1;
+        if sqlstate.as_deref() == Some("40001") && races < RACES {
+            continue;
+        }
+        return Err(Failed {
+            class: classify(&error),
+            message: describe(&error).replace('\n', " "),
+            sqlstate,
+            after: begun.elapsed(),
+            noted: Vec::new(),
+        });
+    }
 }
 
 /// Notes a failure for each of the views.

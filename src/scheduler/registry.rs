@@ -70,6 +70,11 @@ impl Registry {
         }
     }
 
+    /// Changes the cap of [`super::backoff::delay`], for what is placed from now on.
+    pub fn set_longest_backoff(&mut self, longest_backoff: Duration) {
+        self.longest_backoff = longest_backoff;
+    }
+
     /// Adds or replaces a view. One that is being refreshed gets its new place when it has finished.
     pub fn upsert(&mut self, view: View, now: DateTime<Utc>) {
         let (id, unit) = (view.id, unit_of(&view));
@@ -133,16 +138,18 @@ impl Registry {
 
     /// Whether a unit is ready, not running, and has nothing to wait for among what it reads.
     ///
-    /// It waits for a unit below it that is ready or running and was ready no later than itself. That limit is what
-    /// keeps a view alive that reads one which is always due again: it waits for a run or two, not for ever.
+    /// It waits for a unit below it that is ready or running, unless that has been refreshed since this one became
+    /// ready. That limit is what keeps a view alive that reads one which is always due again: it waits for a run or two,
+    /// not for ever.
     #[must_use]
     pub fn may_start(&self, unit: UnitId, now: DateTime<Utc>) -> bool {
         let Some(place) = self.places.get(&unit).filter(|place| place.ready_at <= now) else {
             return false;
         };
         let goes_first = |other: UnitId| {
-            self.busy_since(other, now)
-                .is_some_and(|since| since <= place.ready_at)
+            self.busy_since(other, now).is_some_and(|since| {
+                since <= place.ready_at || !self.refreshed_since(other, place.ready_at)
+            })
         };
         dependencies::may_start(unit, |unit| self.units_read_by(unit), goes_first)
     }

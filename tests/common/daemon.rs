@@ -154,6 +154,14 @@ impl Daemon {
     }
 }
 
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the daemon printed:\n{}", self.lines().join("\n"));
+        }
+    }
+}
+
 fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mvrefreshd"));
     for (name, _) in env::vars() {

@@ -26,7 +26,7 @@ impl Database {
     /// Installed by the superuser of this server.
     pub(crate) async fn installed_on(server: TestServer) -> Self {
         let schema = ModuleSchema::new("mvrefresh");
-        install(&server, "postgres", &schema).await;
+        install_as(&server, "postgres", &schema).await;
         Self { server, schema }
     }
 
@@ -52,11 +52,11 @@ impl Database {
         server
             .execute("GRANT CREATE ON DATABASE postgres TO refresher")
             .await;
-        let installed = install(&server, "refresher", &schema).await;
+        let installed = install_as(&server, "refresher", &schema).await;
         server
             .execute(&installed.for_administrator.join("\n"))
             .await;
-        install(&server, "refresher", &schema).await;
+        install_as(&server, "refresher", &schema).await;
         server
             .execute("GRANT mvrefresh_execute TO alice, bob, mallory")
             .await;
@@ -77,7 +77,11 @@ impl Database {
 }
 
 /// Installs the module as a role.
-pub(crate) async fn install(server: &TestServer, role: &str, schema: &ModuleSchema) -> Installed {
+pub(crate) async fn install_as(
+    server: &TestServer,
+    role: &str,
+    schema: &ModuleSchema,
+) -> Installed {
     let mut connection = server.connect_as(role).await;
     installation::install(&mut connection, schema)
         .await

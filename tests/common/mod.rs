@@ -12,8 +12,14 @@
 
 mod daemon;
 mod database;
+mod proxy;
 mod server;
+mod watch;
 
 pub(crate) use daemon::{Daemon, Finished, Signal, run};
-pub(crate) use database::{Database, Failure, Session, install};
+pub(crate) use database::{Database, Failure, Session, install_as};
+pub(crate) use proxy::Proxy;
 pub(crate) use server::{TestServer, covered_majors, installation, options};
+pub(crate) use watch::{
+    GATED_QUERY, Gate, count, execute, holds, install, never_overlapping, refreshed, spawn, until,
+};

@@ -13,8 +13,8 @@ use crate::sql::ModuleSchema;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Longer than any of the loop's own statements may take; after that the connection counts as lost.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than any of the loop's small statements may take; after that the connection counts as lost.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is known of the database.
 #[derive(Debug)]
@@ -77,7 +77,10 @@ impl Control {
         if Instant::now() < retry_at {
             return false;
         }
-        match self.open().await {
+        let opened = tokio::time::timeout(PATIENCE, self.open())
+            .await
+            .unwrap_or_else(|_| Err(no_answer(PATIENCE)));
+        match opened {
             Ok(connection) => {
                 info!(
                     database = %self.settings,
@@ -99,12 +102,9 @@ impl Control {
         let mut connection = connect::open(&self.settings, "scheduler")
             .await
             .map_err(|error: ConnectError| one_line(error.to_string()))?;
-        let read_only: bool = sqlx::query_scalar(
-            "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean",
-        )
-        .fetch_one(&mut connection)
-        .await
-        .map_err(|error| one_line(describe(&error)))?;
+        let read_only = is_read_only(&mut connection)
+            .await
+            .map_err(|error| one_line(describe(&error)))?;
         if read_only {
             // The answer is the same whether the server takes note of the goodbye or not.
             let _ = connection.close().await;
@@ -116,8 +116,21 @@ impl Control {
         Ok(connection)
     }
 
+    /// Whether nothing can be written; `None` if the database is or goes away.
+    pub(super) async fn is_read_only(&mut self) -> Option<bool> {
+        self.ask(async |connection, _| is_read_only(connection).await)
+            .await
+    }
+
+    /// Gives the connection up, if there is one, because the database is read-only.
+    pub(super) fn give_up_read_only(&mut self) {
+        if self.is_ready() {
+            self.away(&InstallError::ReadOnly.to_string());
+        }
+    }
+
     /// Notes that the database is away, or read-only, and why. Said once, then only for debugging.
-    pub(super) fn away(&mut self, reason: &str) {
+    fn away(&mut self, reason: &str) {
         let now = Instant::now();
         let (since, pause, announced) = match self.database {
             Database::Ready(_) => (now, FIRST_PAUSE, false),
@@ -146,14 +159,23 @@ impl Control {
         &mut self,
         statement: impl AsyncFnOnce(&mut PgConnection, &ModuleSchema) -> sqlx::Result<T>,
     ) -> Option<T> {
+        self.ask_for(PATIENCE, statement).await
+    }
+
+    /// As [`Self::ask`], for a statement that may take so long.
+    pub(super) async fn ask_for<T>(
+        &mut self,
+        patience: Duration,
+        statement: impl AsyncFnOnce(&mut PgConnection, &ModuleSchema) -> sqlx::Result<T>,
+    ) -> Option<T> {
         let Database::Ready(connection) = &mut self.database else {
             return None;
         };
-        let answer = tokio::time::timeout(PATIENCE, statement(connection, &self.schema)).await;
+        let answer = tokio::time::timeout(patience, statement(connection, &self.schema)).await;
         let reason = match answer {
             Ok(Ok(answer)) => return Some(answer),
             Ok(Err(error)) => describe(&error).replace('\n', " "),
-            Err(_) => format!("no answer for {} s", PATIENCE.as_secs()),
+            Err(_) => no_answer(patience),
         };
         self.away(&reason);
         None
@@ -166,4 +188,17 @@ impl Control {
             let _ = tokio::time::timeout(Duration::from_secs(1), connection.close()).await;
         }
     }
+}
+
+fn no_answer(patience: Duration) -> String {
+    format!("no answer for {} s", patience.as_secs())
+}
+
+async fn is_read_only(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar(
+        "SELECT pg_catalog.pg_is_in_recovery() \
+         OR pg_catalog.current_setting('transaction_read_only')::pg_catalog.bool",
+    )
+    .fetch_one(connection)
+    .await
 }

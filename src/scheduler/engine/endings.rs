@@ -3,9 +3,10 @@
 use chrono::TimeDelta;
 use tracing::{debug, error, info, warn};
 
+use super::super::backoff;
 use super::super::registry::Outcome;
 use super::super::view::UnitId;
-use super::clock::DatabaseClock;
+use super::work::NoReport;
 use super::workers::{Assignment, Ended};
 use super::{Engine, views};
 use crate::dictionary::refreshes::{FailureRow, RefreshRow};
@@ -16,45 +17,53 @@ const BUSY_PAUSE: TimeDelta = TimeDelta::seconds(1);
 
 impl Engine {
     pub(super) async fn end(&mut self, ended: Ended) {
-        self.running.end(ended.assignment.lane);
-        let unit = ended.assignment.unit;
+        let assignment = ended.assignment;
+        let unit = assignment.unit;
+        self.running.end(assignment.lane);
         self.confirmed.remove(&unit);
+        if ended.result.is_ok() {
+            self.workers_refused = false;
+        }
         match ended.result {
             Ok(Report::Done(rows)) => self.end_done(unit, &rows).await,
-            Ok(Report::Failed(failed)) => self.end_failed(&ended.assignment, failed).await,
-            Err(connect_error) => {
-                // the same words for the loop's own connection, should it be gone as well
-                self.end_without_answer(&ended.assignment, None, &connect_error.to_string())
-                    .await;
+            Ok(Report::Failed(failed)) => self.end_failed(&assignment, failed).await,
+            Err(NoReport::NotConnected(error)) => self.end_unconnected(unit, &error.to_string()),
+            Err(NoReport::NotBegun) => self.postpone(unit, BUSY_PAUSE),
+            Err(NoReport::Lost) => {
+                let message = "the connection broke without notice";
+                self.end_broken(&assignment, broken(message)).await;
+            }
+            Err(NoReport::Panicked) => {
+                let message = "a defect of mvrefreshd ended the refresh";
+                self.end_broken(&assignment, broken(message)).await;
             }
         }
         self.workers.close_idle(self.lanes.workers()).await;
     }
 
     async fn end_done(&mut self, unit: UnitId, rows: &[RefreshRow]) {
+        self.broken_off.remove(&unit);
         if let Some(now) = rows.iter().map(|row| row.database_now).max() {
-            self.clock = DatabaseClock::set(now);
+            self.clock.at_least(now);
         }
         if rows.iter().any(|row| row.status == "busy") {
-            let now = self.clock.now();
-            self.registry.postpone(unit, now + BUSY_PAUSE, now);
+            self.postpone(unit, BUSY_PAUSE);
             return;
+        }
+        for row in rows {
+            self.say(row);
         }
         let outcomes: Vec<Outcome> = rows
             .iter()
             .filter(|row| views::is_final(row))
             .map(outcome_of)
             .collect();
-        for row in rows {
-            self.say(row);
-        }
-        let changed: Vec<i32> = rows
-            .iter()
-            .filter(|row| !views::is_final(row))
-            .map(|row| row.mv_id)
-            .collect();
-        if !changed.is_empty() {
-            self.read_again(&changed).await;
+        if outcomes.len() < rows.len() || rows.is_empty() {
+            // Another session has done it, or changed the settings; in a group that may concern views we know nothing of.
+            let mut ids: Vec<i32> = rows.iter().map(|row| row.mv_id).collect();
+            ids.extend(self.registry.members_of(unit));
+            self.read_again(&ids).await;
+            self.next_poll = std::time::Instant::now();
         }
         self.registry.finish(unit, &outcomes, self.clock.now());
     }
@@ -81,65 +90,76 @@ impl Engine {
 
     async fn end_failed(&mut self, assignment: &Assignment, failed: Failed) {
         match failed.class {
-            FailureClass::Server => {
-                let reason = failed.message.clone();
-                self.end_without_answer(assignment, Some(failed), &reason)
-                    .await;
-            }
+            FailureClass::Server => self.end_broken(assignment, failed).await,
             FailureClass::ReadOnly => {
-                self.control.away(&failed.message);
-                let now = self.clock.now();
-                self.registry.postpone(assignment.unit, now, now);
+                // a query's function may have said so of its own accord
+                if self.control.is_read_only().await == Some(false) {
+                    self.end_late_noted(assignment, failed).await;
+                } else {
+                    self.control.give_up_read_only();
+                    self.postpone(assignment.unit, TimeDelta::zero());
+                }
             }
             FailureClass::Transient | FailureClass::Permanent => {
-                self.end_noted(assignment, &failed)
+                self.end_noted(assignment, &failed).await;
             }
         }
     }
 
-    /// The worker's connection broke. If the server answers on another, it was this refresh's own trouble (somebody
-    /// ended its backend, or it crashed); else the refresh is done when the server is back.
-    async fn end_without_answer(
-        &mut self,
-        assignment: &Assignment,
-        failed: Option<Failed>,
-        reason: &str,
-    ) {
+    /// No connection for a worker. Should the loop's own be gone as well, it will find out by itself; else there are
+    /// too many connections, say.
+    fn end_unconnected(&mut self, unit: UnitId, reason: &str) {
+        let reason = reason.replace('\n', " ");
+        if self.workers_refused || !self.control.is_ready() {
+            debug!(reason, "a worker can not connect");
+        } else {
+            warn!(reason, "a worker can not connect: trying again");
+        }
+        self.workers_refused = true;
+        self.postpone(unit, BUSY_PAUSE);
+    }
+
+    /// The worker's connection broke. If the server answers on another, it was this refresh's own trouble: somebody
+    /// ended its session. Else the refresh is done when the server is back; but one that breaks off again and again
+    /// may be what brings the server down, and has to wait longer each time.
+    async fn end_broken(&mut self, assignment: &Assignment, failed: Failed) {
+        let unit = assignment.unit;
+        if self.control.is_read_only().await.is_some() {
+            self.end_late_noted(assignment, failed).await;
+            return;
+        }
+        debug!(
+            error = failed.message,
+            "a refresh was broken off with its connection"
+        );
+        let count = self.broken_off.entry(unit).or_default();
+        let retry = self.workers.retry();
+        let pause = backoff::delay(*count, retry.base, retry.cap, fastrand::f64());
+        *count = count.saturating_add(1);
+        self.postpone(unit, TimeDelta::from_std(pause).unwrap_or(BUSY_PAUSE));
+    }
+
+    /// Notes a failure that the worker has not noted, over the loop's own connection.
+    async fn end_late_noted(&mut self, assignment: &Assignment, failed: Failed) {
         let retry = self.workers.retry();
         let noted = self
             .control
-            .ask(async |connection, schema| match &failed {
-                Some(failed) => {
-                    refresh::note_failures(
-                        connection,
-                        schema,
-                        &assignment.order,
-                        &assignment.members,
-                        failed,
-                        retry,
-                    )
-                    .await
-                }
-                None => Ok(Vec::new()),
+            .ask(async |connection, schema| {
+                let (order, members) = (&assignment.order, &assignment.members);
+                refresh::note_failures(connection, schema, order, members, &failed, retry).await
             })
             .await;
-        let now = self.clock.now();
-        match (failed, noted) {
-            (Some(failed), Some(noted)) => self.end_noted(assignment, &Failed { noted, ..failed }),
-            (None, Some(_)) => {
-                // no connection to be had for a worker, though the loop has one: too many connections, say
-                warn!(
-                    reason = reason.replace('\n', " "),
-                    "a worker can not connect: trying again"
-                );
-                self.registry
-                    .postpone(assignment.unit, now + BUSY_PAUSE, now);
-            }
-            (_, None) => self.registry.postpone(assignment.unit, now, now),
-        }
+        let noted = noted.unwrap_or_default();
+        self.end_noted(assignment, &Failed { noted, ..failed })
+            .await;
     }
 
-    fn end_noted(&mut self, assignment: &Assignment, failed: &Failed) {
+    fn postpone(&mut self, unit: UnitId, by: TimeDelta) {
+        let now = self.clock.now();
+        self.registry.postpone(unit, now + by, now);
+    }
+
+    async fn end_noted(&mut self, assignment: &Assignment, failed: &Failed) {
         let suspended = failed.class == FailureClass::Permanent;
         let mut outcomes = Vec::with_capacity(failed.noted.len());
         for (id, row) in &failed.noted {
@@ -167,14 +187,31 @@ impl Engine {
                     "refresh failed again"
                 );
             }
-            outcomes.push(failure_outcome(*id, row, suspended));
+            outcomes.push(failure_outcome(*id, row));
         }
-        let now = self.clock.now();
-        self.registry.finish(assignment.unit, &outcomes, now);
         if outcomes.is_empty() {
-            self.registry
-                .postpone(assignment.unit, now + BUSY_PAUSE, now);
+            self.postpone(assignment.unit, BUSY_PAUSE);
+            return;
         }
+        self.broken_off.remove(&assignment.unit);
+        if suspended {
+            // What the dictionary says counts: it does not suspend a view whose settings were changed meanwhile.
+            let ids: Vec<i32> = failed.noted.iter().map(|(id, _)| *id).collect();
+            self.read_again(&ids).await;
+            outcomes.clear();
+        }
+        self.registry
+            .finish(assignment.unit, &outcomes, self.clock.now());
+    }
+}
+
+fn broken(message: &str) -> Failed {
+    Failed {
+        class: FailureClass::Server,
+        message: message.to_owned(),
+        sqlstate: None,
+        after: std::time::Duration::ZERO,
+        noted: Vec::new(),
     }
 }
 
@@ -188,12 +225,12 @@ fn outcome_of(row: &RefreshRow) -> Outcome {
     }
 }
 
-fn failure_outcome(id: i32, row: &FailureRow, suspended: bool) -> Outcome {
+fn failure_outcome(id: i32, row: &FailureRow) -> Outcome {
     Outcome {
         id,
         last_refresh: row.last_refresh,
         failure: views::failure(row.failures, row.retry_at),
-        suspended,
+        suspended: false,
         avg_cost_ms: row.avg_cost_ms.map(views::as_cost),
     }
 }

@@ -6,24 +6,28 @@ mod clock;
 mod control;
 mod endings;
 mod listener;
+mod stop;
 mod tick;
 mod views;
+mod work;
 mod workers;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tracing::{info, warn};
+use tracing::info;
 
 use self::clock::DatabaseClock;
 use self::control::Control;
+use self::stop::{Stop, obey, unless_stopped};
 use self::views::Details;
-use self::workers::Workers;
+use self::workers::{Ended, Workers};
 use super::dispatch::Dispatcher;
 use super::intern::Interner;
-use super::lanes::{Lanes, Running};
+use super::lanes::{Lane, Lanes, Running};
 use super::registry::Registry;
 use super::view::UnitId;
 use crate::config::{Config, HistoryConfig, SchedulerConfig, WorkersConfig};
@@ -32,9 +36,6 @@ use crate::dictionary::refreshes;
 use crate::dictionary::schedules::{self, Watermark};
 use crate::refresh::RetryPolicy;
 use crate::sql::ModuleSchema;
-
-/// How long cancelled refreshes may take to end.
-const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The part of the configuration that can change while the loop runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,11 +92,20 @@ pub async fn run(
     settings: &ConnectionSettings,
     schema: &ModuleSchema,
     tunables: Tunables,
-    mut instructions: mpsc::Receiver<Instruction>,
+    mut instructions: mpsc::UnboundedReceiver<Instruction>,
 ) {
     let (mut engine, wakes) = Engine::new(settings, schema, tunables);
-    engine.serve(&mut instructions, wakes).await;
+    if engine.serve(&mut instructions, wakes).await == Stop::AtOnce {
+        engine.tunables.scheduler.drain_timeout = Duration::ZERO;
+    }
     engine.finish(&mut instructions).await;
+}
+
+/// What ended a sleep, as far as there is something to do about it beyond another step.
+#[derive(Debug)]
+enum Woken {
+    BySettings,
+    ByEnd(Box<Ended>),
 }
 
 struct Engine {
@@ -111,6 +121,12 @@ struct Engine {
     running: Running,
     /// Due units that have been read again since they became due.
     confirmed: HashSet<UnitId>,
+    /// How often in a row a unit's refreshes were broken off together with the database's connections.
+    broken_off: HashMap<UnitId, u32>,
+    /// A worker could not connect, and that was said.
+    workers_refused: bool,
+    /// Up to which instant the due units have been looked at.
+    looked_at: DateTime<Utc>,
     /// Up to where settings have been read; `None` if all have to be read.
     watermark: Option<Watermark>,
     next_poll: Instant,
@@ -131,7 +147,7 @@ impl Engine {
             lanes: tunables.lanes(),
             control: Control::new(settings, schema),
             // set by the first answer of the database, before anything is due
-            clock: DatabaseClock::set(chrono::Utc::now()),
+            clock: DatabaseClock::set(Utc::now()),
             registry: Registry::new(tunables.scheduler.retry_max),
             dispatcher: Dispatcher::default(),
             interner: Interner::default(),
@@ -139,6 +155,9 @@ impl Engine {
             workers: Workers::new(settings, schema, tunables.retry()),
             running: Running::default(),
             confirmed: HashSet::new(),
+            broken_off: HashMap::new(),
+            workers_refused: false,
+            looked_at: DateTime::UNIX_EPOCH,
             watermark: None,
             next_poll: now,
             next_prune: now,
@@ -150,35 +169,40 @@ impl Engine {
 
     async fn serve(
         &mut self,
-        instructions: &mut mpsc::Receiver<Instruction>,
+        instructions: &mut mpsc::UnboundedReceiver<Instruction>,
         mut wakes: mpsc::Receiver<()>,
-    ) {
+    ) -> Stop {
+        let mut woken = None;
         loop {
-            let step = self.step();
-            tokio::select! {
-                biased;
-                instruction = instructions.recv() => {
-                    // whatever the step was doing is abandoned, its connection with it
-                    match self.obey(instruction) {
-                        Some(()) => continue,
-                        None => return,
-                    }
+            match unless_stopped(self.turn(woken.take()), instructions).await {
+                Err(stop) => return stop,
+                Ok(None) => {}
+                Ok(Some(tunables)) => {
+                    self.retune(*tunables);
+                    continue;
                 }
-                () = step => {}
             }
             let wake_at = self.wake_at();
             tokio::select! {
                 biased;
-                instruction = instructions.recv() => {
-                    if self.obey(instruction).is_none() {
-                        return;
-                    }
-                }
-                ended = self.workers.next_ended() => self.end(ended).await,
-                Some(()) = wakes.recv() => self.next_poll = Instant::now(),
+                instruction = instructions.recv() => match obey(instruction) {
+                    Ok(tunables) => self.retune(*tunables),
+                    Err(stop) => return stop,
+                },
+                ended = self.workers.next_ended() => woken = Some(Woken::ByEnd(Box::new(ended))),
+                Some(()) = wakes.recv() => woken = Some(Woken::BySettings),
                 () = tokio::time::sleep_until(wake_at.into()) => {}
             }
         }
+    }
+
+    async fn turn(&mut self, woken: Option<Woken>) {
+        match woken {
+            Some(Woken::ByEnd(ended)) => self.end(*ended).await,
+            Some(Woken::BySettings) => self.next_poll = Instant::now(),
+            None => {}
+        }
+        self.step().await;
     }
 
     /// Everything that can be done now.
@@ -195,6 +219,7 @@ impl Engine {
             self.read_changes().await;
         }
         self.tick().await;
+        self.watch_runs().await;
         if self.next_prune <= Instant::now() {
             self.prune().await;
         }
@@ -205,11 +230,12 @@ impl Engine {
         if let Some(retry_at) = self.control.retry_at() {
             return retry_at;
         }
+        // after what has been looked at, not after now: what became due in between has not been
         let due = self
             .registry
-            .next_instant(self.clock.now())
+            .next_instant(self.looked_at)
             .map(|instant| Instant::now() + self.clock.until(instant));
-        let busy = !self.lanes.admit(self.running, super::lanes::Lane::Quick);
+        let busy = !self.lanes.admit(self.running, Lane::Quick);
         let again = self
             .dispatcher
             .look_again()
@@ -217,30 +243,18 @@ impl Engine {
         let waits = [
             Some(self.next_poll),
             Some(self.next_prune),
+            self.workers.watch_at(),
             due.filter(|_| !busy),
             again.filter(|_| !busy),
         ];
         waits.into_iter().flatten().min().unwrap_or(self.next_poll)
     }
 
-    /// `None`: stop.
-    fn obey(&mut self, instruction: Option<Instruction>) -> Option<()> {
-        match instruction {
-            Some(Instruction::Retune(tunables)) => {
-                self.retune(*tunables);
-                Some(())
-            }
-            Some(Instruction::Stop) => None,
-            Some(Instruction::StopAtOnce) | None => {
-                self.tunables.scheduler.drain_timeout = Duration::ZERO;
-                None
-            }
-        }
-    }
-
     fn retune(&mut self, tunables: Tunables) {
         self.lanes = tunables.lanes();
         self.workers.set_retry(tunables.retry());
+        self.registry
+            .set_longest_backoff(tunables.scheduler.retry_max);
         self.tunables = tunables;
         self.next_poll = Instant::now();
     }
@@ -249,32 +263,41 @@ impl Engine {
     async fn read_changes(&mut self) {
         let since = self.watermark.clone();
         let is_first = self.registry.is_empty() && since.is_none();
+        let mut clock = self.clock;
+        // reading everything takes its time where there are very many views
+        let patience = match since {
+            Some(_) => control::PATIENCE,
+            None => 10 * control::PATIENCE,
+        };
         let answer = self
             .control
-            .ask(async |connection, schema| {
+            .ask_for(patience, async |connection, schema| {
+                let asked = Instant::now();
                 let (watermark, now) = schedules::watermark(connection).await?;
+                clock.answered(now, asked);
                 let rows = match &since {
                     Some(since) => schedules::changed_since(connection, schema, since).await?,
                     None => schedules::all(connection, schema).await?,
                 };
-                Ok((watermark, now, rows))
+                Ok((watermark, rows))
             })
             .await;
-        let Some((watermark, now, rows)) = answer else {
+        let Some((watermark, rows)) = answer else {
             return;
         };
-        self.clock = DatabaseClock::set(now);
+        self.clock = clock;
         self.watermark = Some(watermark);
         self.next_poll = Instant::now() + self.tunables.scheduler.poll_interval;
         if since.is_none() {
-            self.forget_all_but(rows.iter().map(|row| row.mv_id).collect());
+            self.forget_all_but(&rows.iter().map(|row| row.mv_id).collect());
             info!(
                 materialized_views = rows.len(),
                 "the dictionary has been read"
             );
         }
+        let now = self.clock.now();
         for row in &rows {
-            self.take_in(row).await;
+            self.take_in(row, now).await;
         }
         self.interner.forget_unused();
         if is_first {
@@ -284,7 +307,7 @@ impl Engine {
         }
     }
 
-    fn forget_all_but(&mut self, known: HashSet<i32>) {
+    fn forget_all_but(&mut self, known: &HashSet<i32>) {
         let gone: Vec<i32> = self
             .registry
             .views()
@@ -299,6 +322,26 @@ impl Engine {
     fn forget(&mut self, id: i32) {
         self.registry.remove(id, self.clock.now());
         self.details.forget(id);
+        self.confirmed.remove(&UnitId::View(id));
+        self.broken_off.remove(&UnitId::View(id));
+    }
+
+    /// Looks after refreshes that have been running for long: on a network that fails in silence their connections may
+    /// be gone without the daemon ever being told.
+    async fn watch_runs(&mut self) {
+        let (units, ids): (Vec<UnitId>, Vec<i32>) = self.workers.to_watch().into_iter().unzip();
+        if ids.is_empty() {
+            return;
+        }
+        let without_lock = self
+            .control
+            .ask(async |connection, schema| refreshes::without_lock(connection, schema, &ids).await)
+            .await;
+        if let Some(without_lock) = without_lock {
+            for (unit, id) in units.into_iter().zip(&ids) {
+                self.workers.watched(unit, !without_lock.contains(id));
+            }
+        }
     }
 
     async fn prune(&mut self) {
@@ -316,49 +359,5 @@ impl Engine {
             _ => self.tunables.history.prune_every,
         };
         self.next_prune = Instant::now() + pause;
-    }
-
-    /// Lets running refreshes end, cancels them when time is up, and closes everything.
-    async fn finish(mut self, instructions: &mut mpsc::Receiver<Instruction>) {
-        self.listener.abort();
-        let drain = self.tunables.scheduler.drain_timeout;
-        if self.workers.running() > 0 && !drain.is_zero() {
-            info!(
-                running = self.workers.running(),
-                drain_s = drain.as_secs(),
-                "waiting for running refreshes"
-            );
-            self.drain(drain, instructions).await;
-        }
-        if self.workers.running() > 0 {
-            warn!(
-                running = self.workers.running(),
-                "cancelling running refreshes"
-            );
-            if let Err(error) = self.workers.cancel_all().await {
-                warn!(reason = %error, "the refreshes could not be cancelled; the server will notice that we are gone");
-            } else {
-                self.drain(CANCEL_PATIENCE, instructions).await;
-            }
-        }
-        self.workers.close_idle(0).await;
-        self.control.close().await;
-    }
-
-    /// Waits for running refreshes to end, for so long at most, and until told to stop at once.
-    async fn drain(&mut self, patience: Duration, instructions: &mut mpsc::Receiver<Instruction>) {
-        let deadline = tokio::time::sleep(patience);
-        tokio::pin!(deadline);
-        while self.workers.running() > 0 {
-            tokio::select! {
-                _ = self.workers.next_ended() => {}
-                () = &mut deadline => return,
-                Some(instruction) = instructions.recv() => {
-                    if matches!(instruction, Instruction::StopAtOnce) {
-                        return;
-                    }
-                }
-            }
-        }
     }
 }

@@ -1,12 +1,14 @@
 //! One tick: what is due is read again in one query, and as much of it started as the workers can take.
 
+use std::collections::HashSet;
+use std::time::Instant;
+
 use chrono::{DateTime, Utc};
 use tracing::{error, warn};
 
 use super::super::dispatch::Start;
 use super::super::lanes::Lane;
 use super::super::view::{UnitId, View};
-use super::clock::DatabaseClock;
 use super::workers::Assignment;
 use super::{Engine, views};
 use crate::dictionary::refreshes::{self, FailureNote, Limits, Order, Target};
@@ -18,8 +20,7 @@ const BATCH: usize = 1024;
 impl Engine {
     pub(super) async fn tick(&mut self) {
         self.watch_clock();
-        if self.lanes.admit(self.running, Lane::Quick) {
-            self.confirm().await;
+        if self.lanes.admit(self.running, Lane::Quick) && self.confirm().await {
             self.dispatch();
         }
     }
@@ -34,29 +35,44 @@ impl Engine {
         }
     }
 
-    /// Reads again what is due: another daemon or somebody by SQL may have refreshed, changed or dropped it.
-    async fn confirm(&mut self) {
+    /// Reads again what is due: another daemon or somebody by SQL may have refreshed, changed or dropped it. False if the
+    /// database is away.
+    async fn confirm(&mut self) -> bool {
         let now = self.clock.now();
+        if self.confirmed.len() >= BATCH {
+            let registry = &self.registry;
+            self.confirmed
+                .retain(|unit| registry.due(*unit).is_some_and(|due| due <= now));
+        }
+        let room = BATCH.saturating_sub(self.confirmed.len());
+        if room == 0 {
+            return true;
+        }
         let units: Vec<UnitId> = self
             .registry
             .ready(now)
             .filter(|unit| !self.confirmed.contains(unit))
-            .take(BATCH)
+            .take(room)
             .collect();
         if units.is_empty() {
-            return;
+            return true;
         }
         let ids: Vec<i32> = units
             .iter()
             .flat_map(|unit| self.registry.members_of(*unit))
             .collect();
-        if self.read_again(&ids).await {
-            self.confirmed.extend(units);
+        if !self.read_again(&ids).await {
+            return false;
         }
+        let now = self.clock.now();
+        let still_due = |unit: &UnitId| self.registry.due(*unit).is_some_and(|due| due <= now);
+        self.confirmed.extend(units.into_iter().filter(still_due));
+        true
     }
 
     /// Reads these views again; false if the database is away.
     pub(super) async fn read_again(&mut self, ids: &[i32]) -> bool {
+        let asked = Instant::now();
         let answer = self
             .control
             .ask(async |connection, schema| schedules::of_views(connection, schema, ids).await)
@@ -64,20 +80,20 @@ impl Engine {
         let Some((rows, now)) = answer else {
             return false;
         };
-        self.clock = DatabaseClock::set(now);
-        for id in ids {
-            if !rows.iter().any(|row| row.mv_id == *id) {
-                self.forget(*id);
-            }
+        self.clock.answered(now, asked);
+        let there: HashSet<i32> = rows.iter().map(|row| row.mv_id).collect();
+        for id in ids.iter().filter(|id| !there.contains(id)) {
+            self.forget(*id);
         }
         for row in &rows {
-            self.take_in(row).await;
+            self.take_in(row, now).await;
         }
         true
     }
 
-    /// Takes a row of the dictionary into the registry. A crontab that can't be followed suspends its view.
-    pub(super) async fn take_in(&mut self, row: &ScheduleRow) {
+    /// Takes a row of the dictionary into the registry. Rows read together are taken in as of one instant, or a view
+    /// could seem to have been waiting for longer than one it reads. A crontab that can't be followed suspends its view.
+    pub(super) async fn take_in(&mut self, row: &ScheduleRow, now: DateTime<Utc>) {
         let (mut view, problem) = views::view(row, &mut self.interner);
         if let Some(problem) = problem
             && row.enabled
@@ -103,11 +119,12 @@ impl Engine {
             view.state.suspended = true;
         }
         self.details.note(row);
-        self.registry.upsert(view, self.clock.now());
+        self.registry.upsert(view, now);
     }
 
     fn dispatch(&mut self) {
         let now = self.clock.now();
+        self.looked_at = now;
         while let Some(start) = self
             .dispatcher
             .next(&self.registry, &self.lanes, self.running, now)

@@ -115,7 +115,7 @@ impl Details {
     }
 }
 
-/// Whether the refresh went into the view's state, so that nothing has to be read again.
+/// Whether all that changed of the view's state is in the row, so that nothing has to be read again.
 pub(super) fn is_final(row: &RefreshRow) -> bool {
-    matches!(row.status.as_str(), "refreshed" | "done_elsewhere")
+    row.status == "refreshed"
 }

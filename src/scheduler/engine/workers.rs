@@ -2,26 +2,30 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use sqlx::Connection;
-use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 use super::super::lanes::Lane;
 use super::super::view::UnitId;
+use super::work::{NoReport, Session, Work};
 use crate::connect::{self, ConnectError, ConnectionSettings};
-use crate::dictionary::refreshes::Order;
-use crate::refresh::{self, FailureClass, Report, RetryPolicy};
+use crate::dictionary::refreshes::{self, Order};
+use crate::refresh::{Report, RetryPolicy};
 use crate::sql::ModuleSchema;
 
-/// An open connection and its server process.
-#[derive(Debug)]
-struct Session {
-    connection: PgConnection,
-    pid: i32,
-}
+/// From this age on a running refresh is suspected to have lost its connection.
+const SUSPICIOUS_AGE: Duration = Duration::from_secs(30);
+
+/// How often suspected refreshes are looked after.
+const WATCH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often refreshes that go on are cancelled again: some may not have begun when they were cancelled first.
+const CANCEL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A refresh handed to a worker.
 #[derive(Debug)]
@@ -36,9 +40,22 @@ pub(super) struct Assignment {
 /// A refresh that has ended, one way or another.
 #[derive(Debug)]
 pub(super) struct Ended {
-    pub(super) assignment: Assignment,
-    pub(super) result: Result<Report, ConnectError>,
+    pub(super) assignment: Arc<Assignment>,
+    pub(super) result: Result<Report, NoReport>,
     session: Option<Session>,
+}
+
+/// A running refresh.
+#[derive(Debug)]
+struct Run {
+    assignment: Arc<Assignment>,
+    /// Its server process, 0 while it is connecting.
+    pid: Arc<AtomicI32>,
+    task: AbortHandle,
+    /// When to look whether the server still knows of it.
+    watch_at: Instant,
+    /// The server did not, the last time.
+    is_suspect: bool,
 }
 
 /// The workers.
@@ -48,8 +65,8 @@ pub(super) struct Workers {
     schema: ModuleSchema,
     retry: RetryPolicy,
     idle: Vec<Session>,
-    /// The server process of each running refresh, 0 while it is connecting.
-    running: HashMap<UnitId, Arc<AtomicI32>>,
+    running: HashMap<UnitId, Run>,
+    is_stopping: Arc<AtomicBool>,
     ended_sender: mpsc::UnboundedSender<Ended>,
     ended: mpsc::UnboundedReceiver<Ended>,
 }
@@ -68,6 +85,7 @@ impl Workers {
             retry,
             idle: Vec::new(),
             running: HashMap::new(),
+            is_stopping: Arc::default(),
             ended_sender,
             ended,
         }
@@ -88,17 +106,39 @@ impl Workers {
 
     /// Begins a refresh.
     pub(super) fn start(&mut self, assignment: Assignment) {
-        let session = self.idle.pop();
-        let pid = Arc::new(AtomicI32::new(
-            session.as_ref().map_or(0, |session| session.pid),
-        ));
-        self.running.insert(assignment.unit, Arc::clone(&pid));
-        let (settings, schema, retry) = (self.settings.clone(), self.schema.clone(), self.retry);
+        let assignment = Arc::new(assignment);
+        let pid = Arc::default();
+        let work = Work {
+            settings: self.settings.clone(),
+            schema: self.schema.clone(),
+            retry: self.retry,
+            assignment: Arc::clone(&assignment),
+            pid: Arc::clone(&pid),
+            is_stopping: Arc::clone(&self.is_stopping),
+        };
+        let task = tokio::spawn(work.run(self.idle.pop()));
+        let run = Run {
+            assignment: Arc::clone(&assignment),
+            pid,
+            task: task.abort_handle(),
+            watch_at: Instant::now() + SUSPICIOUS_AGE,
+            is_suspect: false,
+        };
+        self.running.insert(assignment.unit, run);
         let ended = self.ended_sender.clone();
         tokio::spawn(async move {
-            let ending = work(&settings, &schema, retry, assignment, session, &pid).await;
+            // also when it panics or is given up: a refresh without end would be taken for running for ever
+            let (result, session) = match task.await {
+                Ok(done) => done,
+                Err(error) if error.is_panic() => (Err(NoReport::Panicked), None),
+                Err(_) => (Err(NoReport::Lost), None),
+            };
             // Fails only if the loop is gone, and then nobody wants to know.
-            let _ = ended.send(ending);
+            let _ = ended.send(Ended {
+                assignment,
+                result,
+                session,
+            });
         });
     }
 
@@ -113,15 +153,37 @@ impl Workers {
         ended
     }
 
+    /// When the next running refresh has to be looked after.
+    pub(super) fn watch_at(&self) -> Option<Instant> {
+        self.running.values().map(|run| run.watch_at).min()
+    }
+
+    /// The units that have to be looked after now, with one view of each.
+    pub(super) fn to_watch(&self) -> Vec<(UnitId, i32)> {
+        let now = Instant::now();
+        let old = self.running.values().filter(|run| run.watch_at <= now);
+        old.filter_map(|run| Some((run.assignment.unit, run.assignment.members.first()?.0)))
+            .collect()
+    }
+
+    /// Takes note of whether a server process holds the unit's lock. Where none does twice in a row, the refresh has
+    /// ended and its answer is lost on the way: it is given up.
+    pub(super) fn watched(&mut self, unit: UnitId, has_lock: bool) {
+        if let Some(run) = self.running.get_mut(&unit) {
+            if run.is_suspect && !has_lock {
+                run.task.abort();
+            }
+            run.is_suspect = !has_lock;
+            run.watch_at = Instant::now() + WATCH_INTERVAL;
+        }
+    }
+
     /// Closes the idle connections, keeping as many.
     pub(super) async fn close_idle(&mut self, keep: usize) {
-        while self.idle.len() > keep {
-            if let Some(session) = self.idle.pop() {
-                // the server may be gone already
-                let _ =
-                    tokio::time::timeout(Duration::from_secs(1), session.connection.close()).await;
-            }
-        }
+        let surplus = self.idle.drain(keep.min(self.idle.len())..);
+        let closing = join_all(surplus.map(|session| session.connection.close()));
+        // the server may be gone already
+        let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
     }
 
     /// Forgets the idle connections: the server was away.
@@ -129,68 +191,32 @@ impl Workers {
         self.idle.clear();
     }
 
-    /// Cancels all running refreshes on the server, over a connection of its own: dropping a future would leave them
-    /// running.
-    pub(super) async fn cancel_all(&self) -> Result<(), ConnectError> {
-        let pids: Vec<i32> = self
-            .running
-            .values()
-            .map(|pid| pid.load(Ordering::Relaxed))
-            .filter(|pid| *pid != 0)
-            .collect();
+    /// Cancels all running refreshes on the server and waits for their ends. (Dropping a future would leave them
+    /// running.) Over a connection of its own, as theirs are busy.
+    pub(super) async fn cancel_all(&mut self) -> Result<(), ConnectError> {
+        self.is_stopping.store(true, Ordering::Relaxed);
         let mut connection = connect::open(&self.settings, "canceller").await?;
-        let sql = "SELECT pg_catalog.pg_cancel_backend(pid) FROM pg_catalog.unnest($1::pg_catalog.int4[]) AS pid";
-        // If it fails the server is going down, and the refreshes with it.
-        let _ = sqlx::query(sql).bind(&pids).execute(&mut connection).await;
+        while self.running() > 0 {
+            let (ids, pids) = self.running_on_the_server();
+            // If it fails the server is going down, and the refreshes with it.
+            let _ = refreshes::cancel(&mut connection, &self.schema, &pids, &ids).await;
+            let pause = tokio::time::sleep(CANCEL_INTERVAL);
+            tokio::pin!(pause);
+            while self.running() > 0 {
+                tokio::select! {
+                    _ = self.next_ended() => {}
+                    () = &mut pause => break,
+                }
+            }
+        }
         let _ = connection.close().await;
         Ok(())
     }
-}
 
-async fn work(
-    settings: &ConnectionSettings,
-    schema: &ModuleSchema,
-    retry: RetryPolicy,
-    assignment: Assignment,
-    session: Option<Session>,
-    pid: &AtomicI32,
-) -> Ended {
-    let opened = match session {
-        Some(session) => Ok(session),
-        None => open(settings).await,
-    };
-    let mut session = match opened {
-        Ok(session) => session,
-        Err(error) => {
-            return Ended {
-                assignment,
-                result: Err(error),
-                session: None,
-            };
-        }
-    };
-    pid.store(session.pid, Ordering::Relaxed);
-    let report = refresh::perform(
-        &mut session.connection,
-        schema,
-        &assignment.order,
-        &assignment.members,
-        retry,
-    )
-    .await;
-    let lost = matches!(&report, Report::Failed(failed) if failed.class == FailureClass::Server);
-    Ended {
-        assignment,
-        result: Ok(report),
-        session: (!lost).then_some(session),
+    fn running_on_the_server(&self) -> (Vec<i32>, Vec<i32>) {
+        let runs = || self.running.values();
+        let ids = runs().flat_map(|run| run.assignment.members.iter().map(|(id, _)| *id));
+        let pids = runs().map(|run| run.pid.load(Ordering::Relaxed));
+        (ids.collect(), pids.filter(|pid| *pid != 0).collect())
     }
-}
-
-async fn open(settings: &ConnectionSettings) -> Result<Session, ConnectError> {
-    let mut connection = connect::open(settings, "worker").await?;
-    let pid = sqlx::query_scalar("SELECT pg_catalog.pg_backend_pid()")
-        .fetch_one(&mut connection)
-        .await
-        .map_err(|error| ConnectError::classify(settings, &error))?;
-    Ok(Session { connection, pid })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::Registry;
+use super::{Registry, is_on};
 use crate::scheduler::dependencies;
 use crate::scheduler::fairness::Lateness;
 use crate::scheduler::schedule::{self, Due};
@@ -58,6 +58,13 @@ impl Registry {
         for (unit, start) in starts {
             self.move_start(unit, start);
         }
+    }
+
+    /// Whether all of a unit's views were refreshed at this instant or later.
+    pub(super) fn refreshed_since(&self, unit: UnitId, instant: DateTime<Utc>) -> bool {
+        self.members(unit)
+            .filter(|view| is_on(view))
+            .all(|view| view.state.last_refresh.is_some_and(|last| last >= instant))
     }
 
     pub(super) fn leave(&mut self, unit: UnitId, id: i32, now: DateTime<Utc>) {

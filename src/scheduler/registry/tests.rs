@@ -295,6 +295,29 @@ fn a_view_waits_for_the_due_and_running_views_below_it() {
 }
 
 #[test]
+fn a_view_waits_for_one_below_that_became_ready_a_moment_later() {
+    let requested = |id, second| {
+        with_state(view(id, 3600), |state| {
+            state.requested_at = Some(at(second))
+        })
+    };
+    // both asked for in one statement, which stamps the reader first
+    let mut registry = registry([requested(1, 11), reading(requested(2, 10), &[1])], at(20));
+    assert!(!registry.may_start(UnitId::View(2), at(20)));
+    registry.mark_running(UnitId::View(1));
+    assert!(!registry.may_start(UnitId::View(2), at(21)));
+    let outcome = Outcome {
+        id: 1,
+        last_refresh: Some(at(21)),
+        failure: None,
+        suspended: false,
+        avg_cost_ms: None,
+    };
+    registry.finish(UnitId::View(1), &[outcome], at(22));
+    assert!(registry.may_start(UnitId::View(2), at(22)));
+}
+
+#[test]
 fn a_suspended_or_failing_parent_holds_up_nobody() {
     let failing = |state: &mut ViewState| {
         state.failure = Some(Failure {

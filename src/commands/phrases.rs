@@ -1,0 +1,69 @@
+//! Numbers and spans in words.
+
+use std::time::Duration;
+
+use crate::config::show_duration;
+
+/// A count with its noun: `1 row`, `12 rows`.
+pub(super) fn count(number: i64, singular: &str, plural: &str) -> String {
+    let noun = if number == 1 { singular } else { plural };
+    format!("{number} {noun}")
+}
+
+/// `1 row`, `12 rows`.
+pub(super) fn rows(number: i64) -> String {
+    count(number, "row", "rows")
+}
+
+/// A span in its two greatest units: `1h 30m`, `12s`.
+pub(super) fn seconds(seconds: f64) -> String {
+    // Negative only where a clock was set back.
+    let span = Duration::try_from_secs_f64(seconds.floor().max(0.0)).unwrap_or(Duration::MAX);
+    let whole = show_duration(span);
+    whole
+        .split_whitespace()
+        .take(2)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// A short duration: `0.4 ms`, `12 ms`, `3.2 s`, `5m 12s`.
+pub(super) fn milliseconds(milliseconds: f64) -> String {
+    if milliseconds < 10.0 {
+        format!("{milliseconds:.1} ms")
+    } else if milliseconds < 1000.0 {
+        format!("{milliseconds:.0} ms")
+    } else if milliseconds < 60_000.0 {
+        format!("{:.1} s", milliseconds / 1000.0)
+    } else {
+        seconds(milliseconds / 1000.0)
+    }
+}
+
+/// A value, or a dash where there is none.
+pub(super) fn or_dash<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| "-".to_owned(), show)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_told_in_two_units_and_short_ones_in_milliseconds() {
+        assert_eq!(seconds(0.9), "0s");
+        assert_eq!(seconds(-5.0), "0s");
+        assert_eq!(seconds(5400.0), "1h 30m");
+        assert_eq!(seconds(90_061.0), "1day 1h");
+        assert_eq!(milliseconds(0.42), "0.4 ms");
+        assert_eq!(milliseconds(312.4), "312 ms");
+        assert_eq!(milliseconds(3_210.0), "3.2 s");
+        assert_eq!(milliseconds(312_000.0), "5m 12s");
+    }
+
+    #[test]
+    fn one_is_singular() {
+        assert_eq!(rows(1), "1 row");
+        assert_eq!(rows(0), "0 rows");
+    }
+}

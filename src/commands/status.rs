@@ -1,0 +1,105 @@
+//! `status`: all materialized views, how stale they are, and what is wrong. Exits 0 whatever it shows: a monitoring
+//! system reads `status` and `late` of the JSON.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::output::{self, Output};
+use super::session::Session;
+use super::{phrases, schedules};
+use crate::dictionary::views::{self, ViewRow};
+use crate::error::{CommandError, Exit};
+use crate::scheduler::schedule::Due;
+
+#[derive(Debug, Serialize)]
+struct Status {
+    #[serde(flatten)]
+    view: ViewRow,
+    /// Not set: never, or on request only.
+    next_due: Option<DateTime<Utc>>,
+    late: bool,
+}
+
+pub(super) async fn run(session: &mut Session, output: Output) -> Result<Exit, CommandError> {
+    let rows = views::all(&mut session.connection, &session.schema).await?;
+    let longest_backoff = session.config.scheduler.retry_max;
+    let statuses: Vec<Status> = rows
+        .into_iter()
+        .map(|view| Status {
+            next_due: match schedules::due(&view, longest_backoff) {
+                Due::At(at) => Some(at),
+                Due::Never(_) => None,
+            },
+            late: schedules::is_late(&view),
+            view,
+        })
+        .collect();
+    output.data(&statuses, |statuses| as_text(statuses, longest_backoff))?;
+    Ok(Exit::Ok)
+}
+
+fn as_text(statuses: &[Status], longest_backoff: Duration) -> String {
+    if statuses.is_empty() {
+        return "no materialized views; mvrefreshd create --help shows how to make one".to_owned();
+    }
+    let header = [
+        "NAME", "STATUS", "METHOD", "SCHEDULE", "STALE", "TOOK", "CHANGED", "DUE",
+    ];
+    let rows = statuses.iter().map(|status| row(status, longest_backoff));
+    let mut lines = vec![output::table(header, rows)];
+    let failures: Vec<String> = statuses
+        .iter()
+        .filter_map(|status| failure(&status.view))
+        .collect();
+    if !failures.is_empty() {
+        lines.push(String::new());
+        lines.extend(failures);
+    }
+    lines.join("\n")
+}
+
+fn row(status: &Status, longest_backoff: Duration) -> [String; 8] {
+    let view = &status.view;
+    let late = if status.late { " (late)" } else { "" };
+    let stale = phrases::or_dash(view.staleness_in_sec, phrases::seconds);
+    let due = schedules::due(view, longest_backoff);
+    [
+        view.full_name.clone(),
+        view.status.clone(),
+        method(view),
+        schedules::in_words(view),
+        format!("{stale}{late}"),
+        phrases::or_dash(view.last_duration_ms, phrases::milliseconds),
+        phrases::or_dash(view.last_rows_changed, |rows| rows.to_string()),
+        schedules::due_in_words(due, view.database_now),
+    ]
+}
+
+fn method(view: &ViewRow) -> String {
+    if view.kind == "native" {
+        return "native".to_owned();
+    }
+    match view.complete_form.as_str() {
+        "in_place" => view.refresh_method.clone(),
+        form => format!("{} ({form})", view.refresh_method),
+    }
+}
+
+fn failure(view: &ViewRow) -> Option<String> {
+    let error = view.last_error.as_deref()?.replace('\n', " ");
+    let ago = view.last_error_at.map_or_else(String::new, |at| {
+        let seconds = view.database_now.signed_duration_since(at).as_seconds_f64();
+        format!(" {} ago", phrases::seconds(seconds))
+    });
+    let name = &view.full_name;
+    Some(if view.status == "suspended" {
+        format!(
+            "{name} was suspended{ago}: {error}\n  Correct it, then: mvrefreshd resume '{name}'"
+        )
+    } else {
+        let times = phrases::count(i64::from(view.failures), "time", "times");
+        format!("{name} has failed {times}, last{ago}: {error}")
+    })
+}

@@ -1,0 +1,100 @@
+//! What one worker does: gets a connection, and performs one refresh on it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::PgConnection;
+
+use super::workers::Assignment;
+use crate::connect::{self, ConnectError, ConnectionSettings};
+use crate::refresh::{self, FailureClass, Report, RetryPolicy};
+use crate::sql::ModuleSchema;
+
+/// A kept connection that breaks sooner than this was broken before it was used.
+const BROKEN_BEFORE: Duration = Duration::from_millis(100);
+
+/// An open connection and its server process.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) connection: PgConnection,
+    pid: i32,
+}
+
+/// Why a refresh ended without a report.
+#[derive(Debug)]
+pub(super) enum NoReport {
+    /// No connection was to be had.
+    NotConnected(ConnectError),
+    /// Its answer never came, though nothing is running on the server.
+    Lost,
+    /// A defect of ours.
+    Panicked,
+    /// It was not begun, as the daemon is stopping.
+    NotBegun,
+}
+
+/// One refresh to be worked on.
+pub(super) struct Work {
+    pub(super) settings: ConnectionSettings,
+    pub(super) schema: ModuleSchema,
+    pub(super) retry: RetryPolicy,
+    pub(super) assignment: Arc<Assignment>,
+    /// Set to the server process as soon as that is known.
+    pub(super) pid: Arc<AtomicI32>,
+    pub(super) is_stopping: Arc<AtomicBool>,
+}
+
+impl Work {
+    /// Refreshes, on the given connection or a new one; returns the connection if it can be used again.
+    pub(super) async fn run(
+        self,
+        kept: Option<Session>,
+    ) -> (Result<Report, NoReport>, Option<Session>) {
+        if let Some(session) = kept {
+            let begun = Instant::now();
+            let (report, session) = self.on(session).await;
+            if session.is_some() || begun.elapsed() > BROKEN_BEFORE {
+                return (Ok(report), session);
+            }
+        }
+        match open(&self.settings).await {
+            Ok(_) if self.is_stopping.load(Ordering::Relaxed) => (Err(NoReport::NotBegun), None),
+            Ok(session) => {
+                let (report, session) = self.on(session).await;
+                (Ok(report), session)
+            }
+            Err(error) => (Err(NoReport::NotConnected(error)), None),
+        }
+    }
+
+    async fn on(&self, mut session: Session) -> (Report, Option<Session>) {
+        self.pid.store(session.pid, Ordering::Relaxed);
+        let report = refresh::perform(
+            &mut session.connection,
+            &self.schema,
+            &self.assignment.order,
+            &self.assignment.members,
+            self.retry,
+            &self.is_stopping,
+        )
+        .await;
+        let is_broken =
+            matches!(&report, Report::Failed(failed) if failed.class == FailureClass::Server);
+        (report, (!is_broken).then_some(session))
+    }
+}
+
+async fn open(settings: &ConnectionSettings) -> Result<Session, ConnectError> {
+    let opening = async {
+        let mut connection = connect::open(settings, "worker").await?;
+        let pid = sqlx::query_scalar("SELECT pg_catalog.pg_backend_pid()")
+            .fetch_one(&mut connection)
+            .await
+            .map_err(|error| ConnectError::classify(settings, &error))?;
+        Ok(Session { connection, pid })
+    };
+    tokio::time::timeout(2 * settings.connect_timeout(), opening)
+        .await
+        .unwrap_or_else(|_| Err(ConnectError::timeout(settings)))
+}
