@@ -9,7 +9,7 @@ mod common;
 
 use std::process::Command;
 
-use common::{Database, Session, TestServer, install};
+use common::{Database, Session, TestServer, install_as};
 use mvrefreshd::scratch::Installation;
 
 /// A program of any installation here that has it.
@@ -81,7 +81,7 @@ async fn the_dictionary_works_on_after_dump_and_restore_into_another_cluster() {
         .await;
     restore(&server, &dumped);
 
-    install(&server, "refresher", &database.schema).await;
+    install_as(&server, "refresher", &database.schema).await;
     let mut alice = Session {
         connection: server.connect_as("alice").await,
     };

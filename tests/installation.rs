@@ -9,7 +9,7 @@ mod common;
 
 use std::borrow::Cow;
 
-use common::{Database, Session, TestServer, install};
+use common::{Database, Session, TestServer, install_as};
 use mvrefreshd::dictionary::installation::{self, CheckRow, InstallError};
 use mvrefreshd::sql::ModuleSchema;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -42,7 +42,7 @@ async fn installing_again_changes_nothing() {
     let objects =
         "SELECT md5(string_agg(concat_ws(' ', oid, xmin, proacl), ',' ORDER BY oid)) FROM pg_proc";
     let before = admin.text(objects).await;
-    let installed = install(&database.server, "postgres", &mvrefresh()).await;
+    let installed = install_as(&database.server, "postgres", &mvrefresh()).await;
     assert_eq!(
         (installed.from, installed.to),
         (installation::known_version(), installation::known_version())
@@ -59,7 +59,7 @@ async fn six_at_once_make_one_installation() {
     for _ in 0..6 {
         let server = server.clone();
         tasks.push(tokio::spawn(async move {
-            install(&server, "postgres", &mvrefresh()).await.from
+            install_as(&server, "postgres", &mvrefresh()).await.from
         }));
     }
     let mut from = Vec::new();
@@ -92,7 +92,7 @@ async fn roles_that_the_installer_may_not_create_are_left_to_an_administrator() 
         .execute(grant.split("as an administrator: ").nth(1).unwrap())
         .await;
 
-    let installed = install(&server, "refresher", &mvrefresh()).await;
+    let installed = install_as(&server, "refresher", &mvrefresh()).await;
     assert_eq!(installed.for_administrator.len(), 3, "{installed:?}");
     let mut refresher = session(&server, "refresher").await;
     let missing = problems(&mut refresher).await;
@@ -104,7 +104,7 @@ async fn roles_that_the_installer_may_not_create_are_left_to_an_administrator() 
         "{missing:?}"
     );
     server.execute(&installed.for_administrator.join("")).await;
-    install(&server, "refresher", &mvrefresh()).await;
+    install_as(&server, "refresher", &mvrefresh()).await;
     assert_eq!(problems(&mut refresher).await, []);
     server
         .create_role("user", "IN ROLE mvrefresh_execute")
@@ -154,7 +154,7 @@ async fn somebody_elses_schema_is_neither_taken_nor_dropped() {
     admin
         .run("DROP SCHEMA mvrefresh CASCADE; CREATE SCHEMA mvrefresh")
         .await;
-    install(&server, "postgres", &mvrefresh()).await;
+    install_as(&server, "postgres", &mvrefresh()).await;
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn another_roles_installation_is_used_but_not_changed() {
         .server
         .execute("GRANT mvrefresh_view TO other")
         .await;
-    let installed = install(&database.server, "other", &mvrefresh()).await;
+    let installed = install_as(&database.server, "other", &mvrefresh()).await;
     assert_eq!(installed.from, installation::known_version());
     let mut connection = database.server.connect_as("other").await;
     let error = installation::uninstall(&mut connection, &mvrefresh())
@@ -311,7 +311,7 @@ async fn uninstalling_leaves_nothing_but_the_views_as_plain_tables() {
     let before = admin.text(catalog).await;
     admin.run("DROP TABLE m1, m2").await;
 
-    install(&server, "postgres", &mvrefresh()).await;
+    install_as(&server, "postgres", &mvrefresh()).await;
     let mut alice = session(&server, "alice").await;
     alice
         .run(
@@ -332,7 +332,7 @@ async fn uninstalling_leaves_nothing_but_the_views_as_plain_tables() {
     assert_eq!(admin.text("SELECT count(*) FROM m2").await, "5");
 
     // a role that something else uses stays, and is named
-    install(&server, "postgres", &mvrefresh()).await;
+    install_as(&server, "postgres", &mvrefresh()).await;
     admin.run("GRANT SELECT ON base TO mvrefresh_view").await;
     let mut connection = server.connect().await;
     let kept = installation::uninstall(&mut connection, &mvrefresh())

@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::{Database, TestServer, covered_majors, install};
+use common::{Database, TestServer, covered_majors, install_as};
 
 #[tokio::test]
 async fn a_view_is_created_refreshed_verified_upgraded_and_dropped() {
@@ -63,7 +63,7 @@ async fn a_view_is_created_refreshed_verified_upgraded_and_dropped() {
                 .await,
             "{recreated,recreated}"
         );
-        install(&database.server, "refresher", &database.schema).await;
+        install_as(&database.server, "refresher", &database.schema).await;
         assert_eq!(
             admin
                 .text("SELECT count(*) FROM mvrefresh.self_check() WHERE status <> 'fine'")

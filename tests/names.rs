@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::{Database, TestServer, install};
+use common::{Database, TestServer, install_as};
 use mvrefreshd::sql::{ModuleSchema, quote_identifier, quote_literal};
 
 /// The last two have 63 bytes.
@@ -119,7 +119,7 @@ async fn every_legal_name_works_for_the_module_schema_and_owners() {
         };
         let schema = ModuleSchema::new(name.clone());
         let owner = format!("{} {number}", name.chars().take(10).collect::<String>());
-        install(&server, "postgres", &schema).await;
+        install_as(&server, "postgres", &schema).await;
         server.create_role(&owner, "").await;
         let quoted_owner = quote_identifier(&owner);
         server
