@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use common::{Database, Session};
 use fastrand::Rng;
 
-/// Cases in all; `DIFFERENTIAL_CASES` asks for another number.
+/// Cases in all; `DIFFERENTIAL_CASES` asks for another number, `DIFFERENTIAL_FIRST` for others.
 const CASES: u64 = 320;
 const SESSIONS: u64 = 4;
 
@@ -276,8 +276,12 @@ async fn one_case(session: &mut Session, seed: u64) {
             // only an index that can't hold the query's rows may fail it: a rebuild must fail by it, too
             let code = error
                 .as_database_error()
-                .and_then(|error| error.code())
+                .and_then(sqlx::error::DatabaseError::code)
                 .unwrap_or_default();
+            if code == "42883" {
+                // json[] has no order: an index on it lives as long as nothing has to be compared, dead rows included
+                return;
+            }
             let rebuild =
                 format!("SELECT mvrefresh.refresh_materialized_view('{view}', 'rebuild')");
             assert_eq!(
@@ -306,13 +310,15 @@ async fn a_refresh_in_place_equals_the_query_whatever_the_types_rows_and_indexes
              CREATE DOMAIN loose AS citext;",
         )
         .await;
+    let first: u64 = std::env::var("DIFFERENTIAL_FIRST").map_or(0, |text| text.parse().unwrap());
     let cases = std::env::var("DIFFERENTIAL_CASES").map_or(CASES, |text| text.parse().unwrap());
     let mut workers = Vec::new();
     for worker in 0..SESSIONS {
         let database = database.clone();
         workers.push(tokio::spawn(async move {
             let mut session = database.admin().await;
-            for seed in (worker..cases).step_by(usize::try_from(SESSIONS).unwrap()) {
+            for seed in (first + worker..first + cases).step_by(usize::try_from(SESSIONS).unwrap())
+            {
                 one_case(&mut session, seed).await;
             }
         }));

@@ -139,7 +139,7 @@ impl Session {
         self.rows(sql).await.iter().map(|row| row.get(0)).collect()
     }
 
-    /// Any value as `PostgreSQL` writes it; `NULL` for none.
+    /// Any value as the server writes it; `NULL` for none.
     pub(crate) async fn text(&mut self, sql: &str) -> String {
         self.value::<Option<String>>(&format!("SELECT ({sql})::text"))
             .await
@@ -149,7 +149,7 @@ impl Session {
     /// The error that statements end with.
     pub(crate) async fn failure(&mut self, sql: &str) -> Failure {
         let Err(error) = self.attempt(sql).await else {
-            panic!("no error in: {sql}")
+            panic!("no error in: {sql}");
         };
         failure(&error)
     }
