@@ -94,7 +94,7 @@ impl Engine {
             FailureClass::ReadOnly => {
                 // a query's function may have said so of its own accord
                 if self.control.is_read_only().await == Some(false) {
-                    self.end_late_noted(assignment, failed).await;
+                    self.end_broken(assignment, failed).await;
                 } else {
                     self.control.give_up_read_only();
                     self.postpone(assignment.unit, TimeDelta::zero());
@@ -123,24 +123,21 @@ impl Engine {
     /// ended its session. Else the refresh is done when the server is back; but one that breaks off again and again
     /// may be what brings the server down, and has to wait longer each time.
     async fn end_broken(&mut self, assignment: &Assignment, failed: Failed) {
-        let unit = assignment.unit;
-        if self.control.is_read_only().await.is_some() {
-            self.end_late_noted(assignment, failed).await;
+        let count = self.broken_off.entry(assignment.unit).or_default();
+        let before = std::mem::replace(count, count.saturating_add(1));
+        if let Some(failed) = self.note_late(assignment, failed).await {
+            self.end_noted(assignment, &failed).await;
             return;
         }
-        debug!(
-            error = failed.message,
-            "a refresh was broken off with its connection"
-        );
-        let count = self.broken_off.entry(unit).or_default();
+        debug!("a refresh was broken off together with the connections");
         let retry = self.workers.retry();
-        let pause = backoff::delay(*count, retry.base, retry.cap, fastrand::f64());
-        *count = count.saturating_add(1);
-        self.postpone(unit, TimeDelta::from_std(pause).unwrap_or(BUSY_PAUSE));
+        let pause = backoff::delay(before, retry.base, retry.cap, fastrand::f64());
+        let pause = TimeDelta::from_std(pause).unwrap_or(BUSY_PAUSE);
+        self.postpone(assignment.unit, pause);
     }
 
-    /// Notes a failure that the worker has not noted, over the loop's own connection.
-    async fn end_late_noted(&mut self, assignment: &Assignment, failed: Failed) {
+    /// Notes a failure that the worker has not noted, over the loop's own connection; `None` if that is or goes away.
+    async fn note_late(&mut self, assignment: &Assignment, failed: Failed) -> Option<Failed> {
         let retry = self.workers.retry();
         let noted = self
             .control
@@ -148,10 +145,8 @@ impl Engine {
                 let (order, members) = (&assignment.order, &assignment.members);
                 refresh::note_failures(connection, schema, order, members, &failed, retry).await
             })
-            .await;
-        let noted = noted.unwrap_or_default();
-        self.end_noted(assignment, &Failed { noted, ..failed })
-            .await;
+            .await?;
+        Some(Failed { noted, ..failed })
     }
 
     fn postpone(&mut self, unit: UnitId, by: TimeDelta) {
@@ -193,7 +188,9 @@ impl Engine {
             self.postpone(assignment.unit, BUSY_PAUSE);
             return;
         }
-        self.broken_off.remove(&assignment.unit);
+        if failed.class != FailureClass::Server {
+            self.broken_off.remove(&assignment.unit);
+        }
         if suspended {
             // What the dictionary says counts: it does not suspend a view whose settings were changed meanwhile.
             let ids: Vec<i32> = failed.noted.iter().map(|(id, _)| *id).collect();

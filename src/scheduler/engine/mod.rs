@@ -121,7 +121,7 @@ struct Engine {
     running: Running,
     /// Due units that have been read again since they became due.
     confirmed: HashSet<UnitId>,
-    /// How often in a row a unit's refreshes were broken off together with the database's connections.
+    /// How often in a row a unit's refreshes were broken off with their connections.
     broken_off: HashMap<UnitId, u32>,
     /// A worker could not connect, and that was said.
     workers_refused: bool,

@@ -51,12 +51,14 @@ impl Work {
         self,
         kept: Option<Session>,
     ) -> (Result<Report, NoReport>, Option<Session>) {
+        let mut broken = None;
         if let Some(session) = kept {
             let begun = Instant::now();
             let (report, session) = self.on(session).await;
             if session.is_some() || begun.elapsed() > BROKEN_BEFORE {
                 return (Ok(report), session);
             }
+            broken = Some(report);
         }
         match open(&self.settings).await {
             Ok(_) if self.is_stopping.load(Ordering::Relaxed) => (Err(NoReport::NotBegun), None),
@@ -64,7 +66,8 @@ impl Work {
                 let (report, session) = self.on(session).await;
                 (Ok(report), session)
             }
-            Err(error) => (Err(NoReport::NotConnected(error)), None),
+            // with no other connection to be had it was the server after all, and perhaps this refresh's doing
+            Err(error) => (broken.ok_or(NoReport::NotConnected(error)), None),
         }
     }
 
