@@ -123,7 +123,8 @@ async fn changes_are_announced_and_found_whenever_they_commit() {
     slow.run("BEGIN; UPDATE mvrefresh.materialized_views SET refresh_rate_in_sec = 7")
         .await;
     let mut daemon = database.admin().await;
-    let (since, _) = schedules::watermark(&mut daemon.connection).await.unwrap();
+    let look = schedules::look(&mut daemon.connection, &database.schema, None).await;
+    let since = look.unwrap().watermark;
     assert_eq!(
         schedules::changed_since(&mut daemon.connection, &database.schema, &since)
             .await
@@ -132,6 +133,8 @@ async fn changes_are_announced_and_found_whenever_they_commit() {
     );
     slow.run("COMMIT").await;
     listener.recv().await.unwrap();
+    let look = schedules::look(&mut daemon.connection, &database.schema, Some(&since)).await;
+    assert!(look.unwrap().has_changes);
     let changed = schedules::changed_since(&mut daemon.connection, &database.schema, &since)
         .await
         .unwrap();
@@ -153,7 +156,8 @@ async fn changes_are_announced_and_found_whenever_they_commit() {
     session
         .run("SET session_replication_role TO replica; UPDATE mvrefresh.materialized_view_settings SET changed_xid = '1000000000'; RESET session_replication_role")
         .await;
-    let (since, _) = schedules::watermark(&mut daemon.connection).await.unwrap();
+    let look = schedules::look(&mut daemon.connection, &database.schema, None).await;
+    let since = look.unwrap().watermark;
     assert_eq!(
         schedules::changed_since(&mut daemon.connection, &database.schema, &since)
             .await
