@@ -188,15 +188,25 @@ async fn fault(
 
 /// Waits until every view has been refreshed as of now or later.
 async fn until_all_refreshed(sql: &mut PgConnection) {
-    execute(sql, "SELECT mvrefresh.request_refresh('asked')").await;
     let now: String = sqlx::query_scalar("SELECT clock_timestamp()::text")
         .fetch_one(&mut *sql)
         .await
         .unwrap();
+    execute(sql, "SELECT mvrefresh.request_refresh('asked')").await;
     let all = format!(
         "SELECT bool_and(last_refresh > '{now}' AND status = 'ok') FROM mvrefresh.materialized_views"
     );
-    until(sql, &all).await;
+    let patience = Duration::from_secs(60);
+    if tokio::time::timeout(patience, until(sql, &all))
+        .await
+        .is_err()
+    {
+        let state = "SELECT row_to_json(m)::text FROM mvrefresh.materialized_views AS m
+            UNION ALL SELECT row_to_json(l)::text FROM pg_locks AS l WHERE locktype = 'advisory'
+            UNION ALL SELECT row_to_json(a)::text FROM pg_stat_activity AS a WHERE a.datname IS NOT NULL";
+        let state: Vec<String> = sqlx::query_scalar(state).fetch_all(sql).await.unwrap();
+        panic!("not all were refreshed: {}", state.join("\n"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
