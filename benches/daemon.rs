@@ -306,7 +306,8 @@ async fn idle(views: u32, memory_reach: &str) {
     server.create_database("observer").await;
     let mut observer = server.connect_to("observer", server.superuser()).await;
     let daemon = daemon(&server, 4).await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // past the first poll, and until what the loading sessions did has been counted
+    tokio::time::sleep(Duration::from_secs(40)).await;
     drop(connection);
 
     let before = (transactions(&mut observer).await, cpu_time(daemon.pid()));
