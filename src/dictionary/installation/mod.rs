@@ -1,100 +1,19 @@
 //! Installing, checking and removing the module schema.
 
+mod error;
+mod removal;
+
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
 use sqlx::{Executor, FromRow};
-use thiserror::Error;
 
 use crate::connect::{describe, sqlstate};
-use crate::sql::{ModuleSchema, composed, quote_identifier};
+use crate::sql::{ModuleSchema, composed};
+
+pub use error::InstallError;
+pub use removal::uninstall;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
-
-/// Why the module schema could not be installed, upgraded or removed.
-#[derive(Debug, Error)]
-pub enum InstallError {
-    /// Made by a newer program.
-    #[error(
-        "the module schema {schema} is at version {installed}, this program knows versions up to {known}: \
-         use a newer mvrefreshd"
-    )]
-    Newer {
-        /// The schema, quoted.
-        schema: String,
-        /// The newest migration in the database.
-        installed: i64,
-        /// The newest migration in this program.
-        known: i64,
-    },
-    /// A migration that was applied is not the one this program has.
-    #[error(
-        "version {version} of the module schema {schema} is not the one this program knows: it was made by a \
-         development version; uninstall it (materialized views stay as tables) and install again"
-    )]
-    Different {
-        /// The schema, quoted.
-        schema: String,
-        /// The migration.
-        version: i64,
-    },
-    /// Older than this program, and not to be upgraded.
-    #[error(
-        "the module schema {schema} is at version {installed} and this program needs {known}: run mvrefreshd install"
-    )]
-    Older {
-        /// The schema, quoted.
-        schema: String,
-        /// The newest migration in the database; 0 if there is none.
-        installed: i64,
-        /// The newest migration in this program.
-        known: i64,
-    },
-    /// There is something else of that name.
-    #[error(
-        "schema {schema} exists and is not a module schema of mvrefreshd: choose another name (database.schema)"
-    )]
-    Foreign {
-        /// The schema, quoted.
-        schema: String,
-    },
-    /// The role may not create it.
-    #[error(
-        "role \"{role}\" may not create schemas in database \"{database}\"; as an administrator: \
-         GRANT CREATE ON DATABASE \"{database}\" TO \"{role}\""
-    )]
-    MayNotCreate {
-        /// The role logged in.
-        role: String,
-        /// The database.
-        database: String,
-    },
-    /// The schema belongs to somebody else.
-    #[error(
-        "the module schema {schema} belongs to \"{owner}\"; install, upgrade and uninstall as that role"
-    )]
-    OtherOwner {
-        /// The schema, quoted.
-        schema: String,
-        /// Its owner.
-        owner: String,
-    },
-    /// A standby, or a read-only phase.
-    #[error(
-        "the database is read-only (a standby, or default_transaction_read_only is on): try again when it is writable"
-    )]
-    ReadOnly,
-    /// A migration failed.
-    #[error("version {version} of the module schema could not be installed: {message}")]
-    Migration {
-        /// The migration.
-        version: i64,
-        /// The server's message.
-        message: String,
-    },
-    /// Anything else the server said.
-    #[error("{}", describe(.0))]
-    Database(#[from] sqlx::Error),
-}
 
 /// What an installation did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -397,52 +316,4 @@ pub async fn self_check(
         "SELECT object_kind, object_name, status, remedy FROM @.self_check() ORDER BY status = 'fine', 1, 2",
     );
     sqlx::query_as(sql).fetch_all(connection).await
-}
-
-/// Removes every trace of the module: schema, triggers, and the roles unless something else uses them. Materialized
-/// views stay as plain tables unless dropped before. Returns the roles that had to stay.
-pub async fn uninstall(
-    connection: &mut PgConnection,
-    schema: &ModuleSchema,
-) -> Result<Vec<String>, InstallError> {
-    lock_out_other_installers(connection, schema).await?;
-    let kept = uninstall_alone(connection, schema).await;
-    let _ = let_other_installers_in(connection, schema).await;
-    kept
-}
-
-async fn uninstall_alone(
-    connection: &mut PgConnection,
-    schema: &ModuleSchema,
-) -> Result<Vec<String>, InstallError> {
-    let before = situation(connection, schema).await?;
-    if !(before.has_migrations && before.is_module) {
-        return Err(InstallError::Foreign {
-            schema: schema.to_string(),
-        });
-    }
-    if let (Some(owner), Some(false)) = (&before.owner, before.is_owner) {
-        return Err(InstallError::OtherOwner {
-            schema: schema.to_string(),
-            owner: owner.clone(),
-        });
-    }
-    let roles: Vec<String> = sqlx::query_scalar(schema.sql(
-        "SELECT r.rolname::text FROM unnest('{usage,view,execute}'::text[]) AS suffix
-         JOIN pg_roles r ON r.rolname = @.module_role(suffix)",
-    ))
-    .fetch_all(&mut *connection)
-    .await?;
-    connection
-        .execute(composed(format!("DROP SCHEMA {schema} CASCADE")))
-        .await?;
-    let mut kept = Vec::new();
-    for role in roles {
-        let sql = format!("DROP ROLE {}", quote_identifier(&role));
-        // used in another database of the cluster, or not ours to drop
-        if connection.execute(composed(sql)).await.is_err() {
-            kept.push(role);
-        }
-    }
-    Ok(kept)
 }
