@@ -16,7 +16,8 @@ COMMENT ON FUNCTION log_table(integer) IS 'The table of a log';
 
 CREATE FUNCTION images_text(p_log materialized_view_logs, p_rows text, p_weight text, p_expression text DEFAULT 'images.*') RETURNS text
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
-    SELECT format('SELECT %1$s FROM (SELECT %2$s) AS fallback, LATERAL (SELECT %3$s FROM %4$s) AS images',
+    SELECT format('SELECT %1$s FROM (SELECT %2$s) AS fallback,
+            LATERAL (SELECT %3$s FROM %4$s) AS images',
         concat_ws(', ', p_weight, CASE WHEN p_expression <> 'images.*' OR cardinality(p_log.logged_columns) > 0 THEN p_expression END),
         -- typed by the log table's own row: names of types in this text would break when a type is renamed
         (SELECT string_agg(format('(NULL::%s).c%s AS %I', log_table(p_log.log_id), attnum, name), ', ' ORDER BY n)
@@ -36,21 +37,36 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
 #variable_conflict use_column
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        INSERT INTO %1$s (%2$s) %3$s;
+        INSERT INTO %1$s (%2$s)
+        %3$s;
     ELSIF TG_OP = 'UPDATE' THEN
         INSERT INTO %1$s (%2$s)
-        SELECT * FROM (%4$s UNION ALL %3$s OFFSET 0) AS changes
-        WHERE (%5$s LIMIT 1) OPERATOR(pg_catalog.*<>) (%6$s LIMIT 1);
-        IF NOT FOUND AND EXISTS (SELECT FROM old_rows) AND (
-            (%7$s) IS DISTINCT FROM (%8$s)
-            OR EXISTS (
-                SELECT FROM (%9$s) AS o (n, image) FULL JOIN (%10$s) AS w (n, image) ON o.n = w.n
-                WHERE (o.image OPERATOR(pg_catalog.*=) w.image) IS NOT TRUE)
-        ) THEN
-            INSERT INTO %1$s (%2$s) %4$s UNION ALL %3$s;
+        SELECT * FROM (
+        %4$s
+        UNION ALL
+        %3$s
+        OFFSET 0) AS changes
+        WHERE (%5$s LIMIT 1)
+            OPERATOR(pg_catalog.*<>) (%6$s LIMIT 1);
+        -- apart, as an expression with a query in it is no longer evaluated at once
+        IF NOT FOUND THEN
+            IF EXISTS (SELECT FROM old_rows) AND (
+                (%7$s)
+                IS DISTINCT FROM (%8$s)
+                OR EXISTS (
+                    SELECT FROM (%9$s) AS o (n, image)
+                    FULL JOIN (%10$s) AS w (n, image) ON o.n = w.n
+                    WHERE (o.image OPERATOR(pg_catalog.*=) w.image) IS NOT TRUE)
+            ) THEN
+                INSERT INTO %1$s (%2$s)
+                %4$s
+                UNION ALL
+                %3$s;
+            END IF;
         END IF;
     ELSIF TG_OP = 'DELETE' THEN
-        INSERT INTO %1$s (%2$s) %4$s;
+        INSERT INTO %1$s (%2$s)
+        %4$s;
     ELSE
         INSERT INTO %1$s (weight) VALUES (0);
     END IF;

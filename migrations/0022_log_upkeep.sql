@@ -1,10 +1,13 @@
 -- Upkeep of logs: whether they can be trusted, repair, pruning, and what is pending in them.
 
 CREATE FUNCTION log_fingerprint(p_log_id integer) RETURNS text
-LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+DECLARE
+    result text;
+BEGIN
     -- Everything on which a log's completeness depends, by catalog row. A row's xmin gives away that it was changed, even if
     -- it was changed back: a trigger disabled and enabled again, a partition detached and attached, a column renamed twice.
-    -- Runs with every refresh, so it goes by index and takes no locks.
+    -- Runs with every refresh: PL/pgSQL, which keeps the plan, and only what goes by index and takes no locks.
     WITH log AS (
         SELECT base_table, logged_attnums, log_table(log_id) AS table_name, to_regclass(log_table(log_id))::oid AS table_oid,
                to_regprocedure(format('%I.%I()', module_schema(), 'capture$' || log_id))::oid AS function_oid
@@ -34,8 +37,10 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
          FROM pg_attribute a WHERE a.attrelid = log.table_oid AND a.attnum > 0),
         (SELECT string_agg(concat_ws(':', i.indexrelid, i.indisvalid), ',' ORDER BY i.indexrelid)
          FROM pg_index i WHERE i.indrelid = log.table_oid)))
-    FROM log
-$$;
+    INTO result
+    FROM log;
+    RETURN result;
+END $$;
 COMMENT ON FUNCTION log_fingerprint(integer) IS 'Changes whenever anything happened by which a log may have missed changes';
 
 CREATE FUNCTION log_table_problem(p_log_id integer) RETURNS text
@@ -103,16 +108,25 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
          JOIN pg_attribute a ON a.attrelid = p_log.base_table AND a.attnum = c.attnum AND a.attname <> c.name LIMIT 1),
         log_table_problem(p_log.log_id),
         trigger_problem(p_log.log_id),
-        format('%s has triggers of this log and is no part of the table', qualified_name(stray_trigger(p_log.log_id)::oid)),
+        qualified_name(stray_trigger(p_log.log_id)) || ' has triggers of this log and should not',
         'its columns, partitions or triggers, or the log, have been changed, and perhaps changed back: changes may have been missed')
 $$;
 COMMENT ON FUNCTION log_problem_in_words(materialized_view_logs) IS 'What is wrong with a log whose fingerprint is not the recorded one';
 
 CREATE FUNCTION log_problem(p_log_id integer) RETURNS text
-LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
-    SELECT CASE WHEN l.fingerprint IS DISTINCT FROM log_fingerprint(l.log_id) THEN log_problem_in_words(l) END
-    FROM materialized_view_logs l WHERE l.log_id = p_log_id
-$$;
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+DECLARE
+    log_row materialized_view_logs;
+BEGIN
+    SELECT * INTO log_row FROM materialized_view_logs WHERE log_id = p_log_id;
+    IF NOT FOUND THEN
+        RETURN 'there is no such log';
+    END IF;
+    IF log_row.fingerprint = log_fingerprint(p_log_id) THEN
+        RETURN NULL;
+    END IF;
+    RETURN log_problem_in_words(log_row);
+END $$;
 COMMENT ON FUNCTION log_problem(integer) IS
     'Why a log may have missed changes, in words; NULL if it can not have. As of the snapshot of the calling statement';
 
