@@ -29,17 +29,25 @@ COMMENT ON FUNCTION images_text(materialized_view_logs, text, text, text) IS 'SE
 
 CREATE FUNCTION capture_body(p_log materialized_view_logs) RETURNS text
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    -- PostgreSQL 15 to 18 fill transition tables wrongly where a MERGE updates a partitioned table: after a row that it inserted,
+    -- the new images of updated rows are that row; rows moved to another partition go to the tables of DELETE and INSERT,
+    -- whose triggers fire only if the MERGE has such actions. Such a MERGE is marked, so that a complete refresh follows.
+    -- A trigger is not told which command fired it: the client's text and the call stack show it, or show that it can't be
+    -- known (EXECUTE, SQL functions, a translated call stack), which is marked as well.
+    --
     -- An UPDATE is logged as a whole unless every logged column is as before. Old and new rows come in the same order: if
     -- the first pair differs, which takes no time to see, all is logged by that one statement. Else sums of hashes are
     -- compared, and if these agree, the pairs byte for byte. Pairs that are all equal prove, whatever their order, that
     -- the old images are the new ones; only then is nothing written.
     SELECT format($text$
 #variable_conflict use_column
+DECLARE
+    call_stack text;
 BEGIN
     IF TG_OP = 'INSERT' THEN
         INSERT INTO %1$s (%2$s)
         %3$s;
-    ELSIF TG_OP = 'UPDATE' THEN
+    ELSIF TG_OP = 'UPDATE' THEN%11$s
         INSERT INTO %1$s (%2$s)
         SELECT * FROM (
         %4$s
@@ -81,7 +89,14 @@ END $text$,
         images_text(p_log, 'old_rows', NULL, hashed.expression),
         images_text(p_log, 'new_rows', NULL, hashed.expression),
         images_text(p_log, 'old_rows', 'row_number() OVER ()', 'ROW(images.*)'),
-        images_text(p_log, 'new_rows', 'row_number() OVER ()', 'ROW(images.*)'))
+        images_text(p_log, 'new_rows', 'row_number() OVER ()', 'ROW(images.*)'),
+        CASE WHEN (SELECT relkind = 'p' FROM pg_class WHERE oid = p_log.base_table) THEN format($text$
+        GET DIAGNOSTICS call_stack = PG_CONTEXT;
+        -- the first line is about this function itself
+        IF concat(current_query(), call_stack) ~* E'merge|execute|\\nSQL function'
+           OR (current_setting('lc_messages') !~* '^(C|POSIX|en)' AND call_stack ~ E'\n') THEN
+            INSERT INTO %s (weight) VALUES (0);
+        END IF;$text$, log_table(p_log.log_id)) END)
     FROM (
         SELECT format('sum(hash_record_extended(ROW(%s), 0))',
                       string_agg(format('images.%I%s', a.attname, CASE WHEN has_hash(a.atttypid) THEN '' ELSE '::text' END), ', ' ORDER BY n)) AS expression

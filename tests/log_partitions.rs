@@ -50,9 +50,8 @@ async fn every_partition_is_logged_and_rows_that_move() {
             "DELETE FROM m WHERE id % 5 = 0",
             "DELETE FROM m_north WHERE id % 7 = 0",
             "COPY m (id, region, v) FROM PROGRAM 'printf \"500\\tnorth\\t1\\n501\\tsouth\\t2\\n\"'",
-            "MERGE INTO m USING (SELECT generate_series(290, 310) AS id) s ON m.id = s.id
-                 WHEN MATCHED AND m.id < 295 THEN DELETE WHEN MATCHED THEN UPDATE SET region = 'north'
-                 WHEN NOT MATCHED THEN INSERT VALUES (s.id, 'south', 0, 0)",
+            "MERGE INTO m USING (SELECT generate_series(295, 320) AS id) s ON m.id = s.id
+                 WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT VALUES (s.id, 'south', 0, 0)",
         ] {
             admin.remember(log).await;
             admin.run(statement).await;
@@ -193,4 +192,43 @@ async fn what_statement_triggers_can_not_watch_is_refused_with_the_reason() {
         .failure("SELECT mvrefresh.create_materialized_view_log('nothing')")
         .await;
     assert_eq!(error.code, "42P01");
+}
+
+/// `PostgreSQL` fills the transition tables wrongly here.
+#[tokio::test]
+async fn a_merge_that_updates_a_partitioned_table_makes_the_next_refresh_complete() {
+    const MERGE: &str = "MERGE INTO m USING (VALUES (900), (10), (901), (12)) s (id) ON m.id = s.id
+        WHEN MATCHED THEN UPDATE SET region = 'south' WHEN NOT MATCHED THEN INSERT VALUES (s.id, 'south', 0, 0)";
+    for major in covered_majors() {
+        let server = TestServer::on_version(major).await.unwrap();
+        let database = Database::installed_on(server).await;
+        let mut admin = database.admin().await;
+        let log = measurements(&mut admin).await;
+        admin
+            .run(&format!(
+                "CREATE FUNCTION by_plpgsql() RETURNS void LANGUAGE plpgsql AS $$ BEGIN {MERGE}; END $$;
+                 CREATE FUNCTION by_dynamic() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'mer' || 'ge {}'; END $$;
+                 CREATE FUNCTION by_sql() RETURNS void LANGUAGE sql AS $$ {MERGE} $$;
+                 CREATE FUNCTION plainly() RETURNS void LANGUAGE plpgsql AS $$ BEGIN INSERT INTO m VALUES (800, 'south'); UPDATE m SET v = v + 1; END $$;
+                 PREPARE prepared AS {MERGE}",
+                MERGE.trim_start_matches("MERGE").replace('\'', "''")
+            ))
+            .await;
+        for statement in [
+            MERGE,
+            "MERGE INTO m USING (SELECT generate_series(1, 10) AS id) s ON m.id = s.id WHEN MATCHED THEN UPDATE SET region = 'north'",
+            "SELECT by_plpgsql()",
+            "SELECT by_dynamic()",
+            "SELECT by_sql()",
+            "EXECUTE prepared",
+        ] {
+            admin.remember(log).await;
+            admin.run(statement).await;
+            assert!(admin.is_marked(log).await, "{statement}");
+        }
+        admin.remember(log).await;
+        admin.run("SELECT plainly()").await;
+        assert!(!admin.is_marked(log).await);
+        admin.assert_log_is_exact(log, "INSERT, then UPDATE").await;
+    }
 }

@@ -15,20 +15,25 @@ const CREATE: &str = "SELECT mvrefresh.create_materialized_view_log('alice.t')";
 async fn a_missing_privilege_is_told_with_the_grant_that_helps() {
     let database = Database::with_ordinary_roles().await;
     let mut alice = database.session("alice").await;
-    let mut mallory = database.session("mallory").await;
+    // nobody whose rights the module has as a member
+    database
+        .server
+        .create_role("carol", "IN ROLE mvrefresh_execute")
+        .await;
+    let mut carol = database.session("carol").await;
     alice
         .run("CREATE TABLE alice.t (a int, secret text) PARTITION BY LIST (a); CREATE TABLE alice.t1 PARTITION OF alice.t FOR VALUES IN (1)")
         .await;
     // the module is a member of alice and needs no grant; take that away
     database
         .server
-        .execute("REVOKE alice FROM refresher; GRANT USAGE ON SCHEMA alice TO mallory")
+        .execute("REVOKE alice FROM refresher; GRANT USAGE ON SCHEMA alice TO carol")
         .await;
     for (session, grants) in [
         (
-            &mut mallory,
+            &mut carol,
             vec![
-                "GRANT SELECT, TRIGGER ON alice.t TO mallory;",
+                "GRANT SELECT, TRIGGER ON alice.t TO carol;",
                 "GRANT USAGE ON SCHEMA alice TO refresher;",
                 "GRANT TRIGGER ON alice.t, alice.t1 TO refresher;",
             ],
@@ -143,7 +148,10 @@ async fn a_log_waits_for_those_who_have_written_and_fails_soon_where_they_stay()
         .await;
     assert_eq!(error.code, "55P03");
     assert!(error.hint.contains("Try again"), "{error:?}");
-    assert_eq!(admin.text("SHOW lock_timeout").await, "0");
+    assert_eq!(
+        admin.text("SELECT current_setting('lock_timeout')").await,
+        "0"
+    );
     assert_eq!(
         admin
             .text("SELECT count(*) FROM mvrefresh.materialized_view_logs")

@@ -35,7 +35,11 @@ fn condition(random: &mut Rng) -> String {
 
 fn row(random: &mut Rng) -> String {
     let (a, b, c, d) = (value(random), value(random), value(random), value(random));
-    format!("({a}, {b}, '[{c}]', {d}, {})", random.u8(0..3))
+    format!(
+        "({a}, {b}, '[{}]', {d}, {})",
+        c.to_lowercase(),
+        random.u8(0..3)
+    )
 }
 
 fn statement(random: &mut Rng) -> String {
@@ -106,16 +110,26 @@ async fn old_contents_and_log_come_to_the_new_contents_after_any_script() {
     for seed in 0..CASES {
         let random = &mut Rng::with_seed(seed);
         let log = random_table(&mut admin, random).await;
+        let is_partitioned: bool = admin
+            .value("SELECT relkind = 'p' FROM pg_class WHERE oid = 't'::regclass")
+            .await;
         for _ in 0..5 {
             let script = script(random);
             admin.remember(log).await;
-            admin.run(&script).await;
+            // one by one, as an application would
+            for statement in script.split("; ") {
+                admin.run(statement).await;
+            }
+            // see log_partitions
+            if is_partitioned && script.contains("MERGE") {
+                continue;
+            }
+            assert!(!admin.is_marked(log).await, "seed {seed}: {script}");
             admin
                 .assert_log_is_exact(log, &format!("seed {seed}: {script}"))
                 .await;
         }
         assert_eq!(admin.log_problem(log).await, "NULL");
-        assert!(!admin.is_marked(log).await);
         admin.run("DROP TABLE t").await;
         assert_eq!(admin.repair_logs().await, ["dropped the log"]);
     }
@@ -133,20 +147,21 @@ async fn what_is_pending_between_two_snapshots_is_their_difference_under_many_wr
         let stop = Arc::clone(&stop);
         writers.push(tokio::spawn(async move {
             let mut random = Rng::with_seed(1000 + seed);
-            let mut committed = 0;
+            let (mut committed, mut previous) = (0, 0);
             while !stop.load(Ordering::Relaxed) {
-                // inserts and own rows, so that writers seldom wait for each other; some stay open for a while
-                let (key, hold) = (random.u32(..), f64::from(random.u8(0..20)) / 1000.0);
+                // their own rows only, so that there are no deadlocks; some stay open for a while
+                let (key, hold) = (random.u32(10..1 << 30), f64::from(random.u8(0..20)) / 1000.0);
                 let end = if random.u8(0..4) == 0 { "ROLLBACK" } else { "COMMIT" };
                 session
                     .run(&format!(
                         "BEGIN; INSERT INTO t SELECT {key}, i % 2, NULL, i % 4 FROM generate_series(1, 5) i; SAVEPOINT s;
                          DELETE FROM t WHERE a = {key} AND d = 1; {} SAVEPOINT s2; UPDATE t SET d = d + 1 WHERE a = {key};
-                         SELECT pg_sleep({hold}); DELETE FROM t WHERE ctid IN (SELECT ctid FROM t WHERE a <> {key} LIMIT 2 FOR UPDATE SKIP LOCKED); {end}",
+                         SELECT pg_sleep({hold}); DELETE FROM t WHERE a = {previous} AND d > 1; {end}",
                         if random.bool() { "ROLLBACK TO s;" } else { "" }
                     ))
                     .await;
                 committed += 1;
+                previous = key;
             }
             committed
         }));
