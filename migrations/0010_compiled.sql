@@ -269,7 +269,7 @@ BEGIN
         SELECT p.oid::regprocedure::text
         FROM pg_proc p
         WHERE p.pronamespace = quote_ident(module_schema())::regnamespace
-          AND p.proname ~ ('^[a-z_]+\$' || OLD.mv_id || '$')
+          AND p.proname ~ ('^[a-z_]+\$' || OLD.mv_id || '$') AND p.proname <> 'capture$' || OLD.mv_id
     LOOP
         EXECUTE 'DROP FUNCTION ' || function_name;
     END LOOP;

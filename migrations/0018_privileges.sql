@@ -40,7 +40,7 @@ RETURN CASE
     -- called inside refresh functions, by owners with their own rights
     WHEN p_function IN ('drop_indexes', 'create_indexes', 'index_hook', 'index_definitions', 'call_hook', 'qualified_name', 'module_schema') THEN 'everybody'
     WHEN p_function IN ('perform_permitted_refresh', 'record_permitted_failure', 'perform_permitted_verify', 'fill_permitted',
-                        'put_back', 'keep_settings') THEN 'execute'
+                        'put_back', 'keep_settings', 'create_permitted_log', 'drop_permitted_log') THEN 'execute'
     -- what runs with the module's rights and asks nobody is for the daemon
     WHEN p_security_definer THEN 'module'
     WHEN p_function IN ('create_module_roles', 'grant_if_exists', 'grant_privileges', 'record_module_objects', 'prune_history') THEN 'module'
@@ -84,14 +84,14 @@ BEGIN
     END LOOP;
     PERFORM grant_if_exists(module_role('view'), format(
         'SELECT ON %1$s.materialized_views, %1$s.materialized_view_settings, %1$s.materialized_view_state, '
-        '%1$s.materialized_view_sources, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects, %1$s._sqlx_migrations', schema_name));
+        '%1$s.materialized_view_sources, %1$s.materialized_view_logs, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects, %1$s._sqlx_migrations', schema_name));
     PERFORM grant_if_exists(module_role('execute'), format(
         'SELECT ON %1$s.materialized_views, %1$s.materialized_view_settings, %1$s.materialized_view_state, '
-        '%1$s.materialized_view_sources, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects, %1$s._sqlx_migrations', schema_name));
+        '%1$s.materialized_view_sources, %1$s.materialized_view_logs, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects, %1$s._sqlx_migrations', schema_name));
     PERFORM grant_if_exists(module_role('execute'), format(
         'DELETE, INSERT (kind, mv_relation, v_relation, mv_schema, mv_name, v_schema, v_name, view_origin, owner, session_settings, %2$s), '
         'UPDATE (requested_at, requested_method, %2$s) ON %1$s.materialized_view_settings', schema_name, user_columns));
     PERFORM grant_if_exists(module_role('execute'), format('UPDATE ON %1$s.materialized_views', schema_name));
-    PERFORM grant_if_exists(module_role('execute'), format('INSERT ON %1$s.refresh_permits', schema_name));
+    PERFORM grant_if_exists(module_role('execute'), format('INSERT ON %1$s.refresh_permits, %1$s.log_permits', schema_name));
 END $$;
 COMMENT ON FUNCTION grant_privileges() IS 'Gives the roles of the module their rights; may be called again at any time';

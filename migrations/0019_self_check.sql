@@ -60,7 +60,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION view_problem(integer) IS 'What keeps a materialized view from being refreshed, as far as the catalog tells';
 
-CREATE FUNCTION self_check() RETURNS TABLE (object_kind text, object_name text, status text, remedy text)
+CREATE FUNCTION check_objects() RETURNS TABLE (object_kind text, object_name text, status text, remedy text)
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     SELECT coalesce(e.object_kind, f.object_kind), coalesce(e.object_name, f.object_name),
            CASE WHEN f.object_name IS NULL THEN 'missing'
@@ -81,4 +81,4 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     SELECT 'materialized view', format('%I.%I', s.mv_schema, s.mv_name), coalesce(p.problem, 'fine'), p.remedy
     FROM materialized_view_settings s LEFT JOIN LATERAL view_problem(s.mv_id) p ON true
 $$;
-COMMENT ON FUNCTION self_check() IS 'Reports every object of the module, and every materialized view, as fine or says what is wrong';
+COMMENT ON FUNCTION check_objects() IS 'The part of the self-check about the objects of the module and the materialized views';

@@ -12,6 +12,7 @@
 
 mod daemon;
 mod database;
+mod logs;
 mod proxy;
 mod server;
 mod watch;
