@@ -3,7 +3,7 @@
 use super::Session;
 
 impl Session {
-    /// Creates the log of a table; its log_id.
+    /// Creates the log of a table; its `log_id`.
     pub(crate) async fn create_log(&mut self, table: &str) -> i32 {
         self.value(&format!(
             "SELECT mvrefresh.create_materialized_view_log($n${table}$n$)"
