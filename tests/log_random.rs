@@ -69,11 +69,12 @@ fn script(random: &mut Rng) -> String {
     let mut script = "BEGIN; ".to_owned();
     for _ in 0..random.u8(1..6) {
         let statement = statement(random);
-        script += &match random.u8(0..6) {
+        let part = match random.u8(0..6) {
             0 => format!("SAVEPOINT s; {statement}; ROLLBACK TO s; "),
             1 => format!("SAVEPOINT s; {statement}; RELEASE s; "),
             _ => format!("{statement}; "),
         };
+        script.push_str(&part);
     }
     script
         + if random.u8(0..6) == 0 {

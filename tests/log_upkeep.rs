@@ -20,70 +20,73 @@ async fn logged_table(session: &mut Session) -> i32 {
 
 const WRITES: &str = "INSERT INTO t (id) VALUES (100); UPDATE t SET id = id + 1000; DELETE FROM t WHERE id = 1100; UPDATE t SET id = id - 1000";
 
+/// What somebody does, and what `log_problem` says of it.
+const DAMAGES: &[(&str, &str)] = &[
+    ("ALTER TABLE t DISABLE TRIGGER USER", "is disabled"),
+    (
+        "ALTER TABLE t DISABLE TRIGGER USER; DELETE FROM t WHERE id < 4; ALTER TABLE t ENABLE TRIGGER USER",
+        "changed back",
+    ),
+    (
+        "BEGIN; ALTER TABLE t DISABLE TRIGGER ALL; DELETE FROM t WHERE id < 4; ALTER TABLE t ENABLE TRIGGER ALL; COMMIT",
+        "changed back",
+    ),
+    (
+        "DROP TRIGGER mvrefresh$1_update ON t",
+        "the trigger for UPDATE has been dropped",
+    ),
+    (
+        "ALTER TRIGGER mvrefresh$1_update ON t RENAME TO other",
+        "the trigger for UPDATE has been dropped",
+    ),
+    (
+        "DROP TRIGGER mvrefresh$1_guard ON t; ALTER TABLE t DROP a",
+        "column \"a\" has been dropped",
+    ),
+    (
+        "ALTER TABLE t DROP a CASCADE",
+        "column \"a\" has been dropped",
+    ),
+    (
+        "ALTER TABLE t DROP id CASCADE; ALTER TABLE t ADD id int",
+        "column \"id\" has been dropped",
+    ),
+    (
+        "ALTER TABLE t RENAME a TO z",
+        "column \"a\" has been renamed to \"z\"",
+    ),
+    (
+        "ALTER TABLE t RENAME a TO z; ALTER TABLE t RENAME b TO a; ALTER TABLE t RENAME z TO b",
+        "has been renamed",
+    ),
+    (
+        "ALTER TABLE t RENAME a TO z; UPDATE t SET z = 'q'; ALTER TABLE t RENAME z TO a",
+        "changed back",
+    ),
+    (
+        "CREATE OR REPLACE FUNCTION mvrefresh.capture$1() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "changed",
+    ),
+    (
+        "DROP FUNCTION mvrefresh.capture$1() CASCADE",
+        "has been dropped",
+    ),
+    (
+        "DROP TABLE mvrefresh.log$1 CASCADE",
+        "log table has been dropped",
+    ),
+    (
+        "ALTER TABLE mvrefresh.log$1 DROP c2 CASCADE",
+        "columns of its log table",
+    ),
+    ("TRUNCATE mvrefresh.log$1", "changed"),
+    ("ALTER TABLE mvrefresh.log$1 SET UNLOGGED", "unlogged"),
+    ("DROP INDEX mvrefresh.log$1_xid", "index"),
+];
+
 #[tokio::test]
 async fn whatever_happened_to_table_or_log_is_noticed_and_repaired_and_no_writer_fails() {
-    for (damage, words) in [
-        ("ALTER TABLE t DISABLE TRIGGER USER", "is disabled"),
-        (
-            "ALTER TABLE t DISABLE TRIGGER USER; DELETE FROM t WHERE id < 4; ALTER TABLE t ENABLE TRIGGER USER",
-            "changed back",
-        ),
-        (
-            "BEGIN; ALTER TABLE t DISABLE TRIGGER ALL; DELETE FROM t WHERE id < 4; ALTER TABLE t ENABLE TRIGGER ALL; COMMIT",
-            "changed back",
-        ),
-        (
-            "DROP TRIGGER mvrefresh$1_update ON t",
-            "the trigger for UPDATE has been dropped",
-        ),
-        (
-            "ALTER TRIGGER mvrefresh$1_update ON t RENAME TO other",
-            "the trigger for UPDATE has been dropped",
-        ),
-        (
-            "DROP TRIGGER mvrefresh$1_guard ON t; ALTER TABLE t DROP a",
-            "column \"a\" has been dropped",
-        ),
-        (
-            "ALTER TABLE t DROP a CASCADE",
-            "column \"a\" has been dropped",
-        ),
-        (
-            "ALTER TABLE t DROP id CASCADE; ALTER TABLE t ADD id int",
-            "column \"id\" has been dropped",
-        ),
-        (
-            "ALTER TABLE t RENAME a TO z",
-            "column \"a\" has been renamed to \"z\"",
-        ),
-        (
-            "ALTER TABLE t RENAME a TO z; ALTER TABLE t RENAME b TO a; ALTER TABLE t RENAME z TO b",
-            "has been renamed",
-        ),
-        (
-            "ALTER TABLE t RENAME a TO z; UPDATE t SET z = 'q'; ALTER TABLE t RENAME z TO a",
-            "changed back",
-        ),
-        (
-            "CREATE OR REPLACE FUNCTION mvrefresh.capture$1() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
-            "changed",
-        ),
-        (
-            "DROP FUNCTION mvrefresh.capture$1() CASCADE",
-            "has been dropped",
-        ),
-        (
-            "DROP TABLE mvrefresh.log$1 CASCADE",
-            "log table has been dropped",
-        ),
-        (
-            "ALTER TABLE mvrefresh.log$1 DROP c2 CASCADE",
-            "columns of its log table",
-        ),
-        ("TRUNCATE mvrefresh.log$1", "changed"),
-        ("ALTER TABLE mvrefresh.log$1 SET UNLOGGED", "unlogged"),
-        ("DROP INDEX mvrefresh.log$1_xid", "index"),
-    ] {
+    for (damage, words) in DAMAGES {
         let database = Database::installed().await;
         let mut admin = database.admin().await;
         let log = logged_table(&mut admin).await;
