@@ -10,6 +10,36 @@ pub fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// An identifier that may stand in SQL, in double quotes only where it needs them: for text that people read.
+#[must_use]
+pub fn identifier(name: &str) -> String {
+    let is_plain = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    if is_plain && KEYWORDS.binary_search(&name).is_err() {
+        name.to_owned()
+    } else {
+        quote_identifier(name)
+    }
+}
+
+/// The words of `PostgreSQL` 15 to 18 that are not "unreserved", except those that are names of types.
+const KEYWORDS: &[&str] = &[
+    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization", "between", "binary",
+    "both", "case", "cast", "char", "character", "check", "coalesce", "collate", "collation", "column", "concurrently",
+    "constraint", "create", "cross", "current_catalog", "current_date", "current_role", "current_schema", "current_time",
+    "current_timestamp", "current_user", "default", "deferrable", "desc", "distinct", "do", "else", "end", "except", "exists",
+    "extract", "false", "fetch", "for", "foreign", "freeze", "from", "full", "grant", "greatest", "group", "grouping", "having",
+    "ilike", "in", "initially", "inner", "inout", "intersect", "into", "is", "isnull", "join", "json", "json_array",
+    "json_arrayagg", "json_exists", "json_object", "json_objectagg", "json_query", "json_scalar", "json_serialize",
+    "json_table", "json_value", "lateral", "leading", "least", "left", "like", "limit", "localtime", "localtimestamp",
+    "merge_action", "national", "natural", "nchar", "none", "normalize", "not", "notnull", "null", "nullif", "offset", "on",
+    "only", "or", "order", "out", "outer", "overlaps", "overlay", "placing", "position", "precision", "primary", "references",
+    "returning", "right", "row", "select", "session_user", "setof", "similar", "some", "substring", "symmetric",
+    "system_user", "table", "tablesample", "then", "to", "trailing", "treat", "trim", "true", "union", "unique", "user",
+    "using", "values", "variadic", "verbose", "when", "where", "window", "with", "xmlattributes", "xmlconcat", "xmlelement",
+    "xmlexists", "xmlforest", "xmlnamespaces", "xmlparse", "xmlpi", "xmlroot", "xmlserialize", "xmltable",
+];
+
 /// A string literal, with or without backslashes, whatever `standard_conforming_strings` says.
 #[must_use]
 pub fn quote_literal(text: &str) -> String {
