@@ -134,7 +134,7 @@ fn project(input: Operator, outputs: &Outputs) -> Operator {
 // groups as they are.
 fn add_dependent_columns<'a>(computed: impl Iterator<Item = &'a Expression>, keys: &mut Vec<Expression>) {
     for expression in computed {
-        expression.rewritten(&mut |part| {
+        let _ = expression.rewritten(&mut |part| {
             if keys.contains(part) {
                 return Some(part.clone());
             }
