@@ -51,7 +51,7 @@ pub(super) fn apply(outputs: &[Expression], columns: &[String], names: &Names, t
         (
             "doomed_rows AS MATERIALIZED",
             format!(
-                "    -- as many stored rows as each negative weight says, found by hash and equal byte for byte\n    SELECT candidate.row_address\n    FROM (\n        SELECT stored.ctid AS row_address, -change.{weight} AS surplus,\n               row_number() OVER (PARTITION BY change.{number}) AS occurrence\n        FROM numbered_changes AS change\n        JOIN ONLY {mv} AS stored ON {stored_hash} = change.{hashes} AND ROW({stored}) *= ROW({changed})\n        WHERE change.{weight} < 0\n    ) AS candidate\n    WHERE candidate.occurrence <= candidate.surplus",
+                "    -- as many stored rows as each negative weight says, found by hash and equal byte for byte\n    SELECT candidate.row_address\n    FROM (\n        SELECT stored.ctid AS row_address, -change.{weight} AS surplus,\n               row_number() OVER (PARTITION BY change.{number}) AS occurrence\n        FROM numbered_changes AS change\n        JOIN ONLY {mv} AS stored ON {stored_hash} = change.{hashes} AND ROW({stored})::record *= ROW({changed})::record\n        WHERE change.{weight} < 0\n    ) AS candidate\n    WHERE candidate.occurrence <= candidate.surplus",
                 number = names.number,
                 hashes = names.hash,
                 stored_hash = hash("stored."),

@@ -142,7 +142,8 @@ impl Session {
 
     async fn refresh(&mut self, refresh: &FastRefresh, watermark: &str) -> Result<String, String> {
         raw(&mut self.main, "SET search_path = pg_catalog, pg_temp").await?;
-        let statement = refresh.statement.replace("$1", &format!("'{watermark}'::pg_snapshot"));
+        let literal = format!("'{watermark}'::pg_snapshot)");
+        let statement = refresh.statement.replace("$1)", &literal);
         writeln!(self.script, "{statement};").unwrap();
         let row = sqlx::raw_sql(AssertSqlSafe(statement)).fetch_one(&mut self.main).await;
         let row = row.map_err(|error| self.failed(&error.to_string()))?;

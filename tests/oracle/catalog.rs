@@ -45,7 +45,7 @@ pub(crate) async fn server_facts(connection: &mut PgConnection) -> (Catalog, Has
         let fact = OperatorFact { result: types[&oid(&row, "result")].clone(), is_immutable: row.get("is_immutable") };
         catalog.operators.insert(key, fact);
     }
-    let sql = "SELECT n.nspname::text AS schema, p.proname::text AS name, p.proargtypes::oid[]::int8[] AS arguments,
+    let sql = "SELECT n.nspname::text AS schema, p.proname::text AS name, ARRAY(SELECT unnest(p.proargtypes)::int8) AS arguments,
                       p.prorettype::int8 AS result, p.provolatile = 'i' AS is_immutable, p.prokind::text AS kind, p.proretset
                FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace";
     for row in rows(connection, sql).await {
