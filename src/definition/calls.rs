@@ -11,38 +11,63 @@ use crate::sql::identifier;
 
 impl Reader<'_> {
     /// `left operator right`, an operator of `pg_catalog`.
-    pub(super) fn compared(&self, symbol: &str, left: Expression, right: Expression) -> Result<Expression, Refusal> {
+    pub(super) fn compared(
+        &self,
+        symbol: &str,
+        left: Expression,
+        right: Expression,
+    ) -> Result<Expression, Refusal> {
         self.applied("pg_catalog", symbol, Some(left), right)
     }
 
     /// An operator with its operands.
-    pub(super) fn applied(&self, schema: &str, symbol: &str, left: Option<Expression>, right: Expression) -> Result<Expression, Refusal> {
+    pub(super) fn applied(
+        &self,
+        schema: &str,
+        symbol: &str,
+        left: Option<Expression>,
+        right: Expression,
+    ) -> Result<Expression, Refusal> {
         let fact = self.find_operator(schema, symbol, left.as_ref(), &right)?;
+        let from_parts = {
+            let parts: Vec<&Expression> = left.iter().chain([&right]).collect();
+            (merged_collation(&parts), scale_of(symbol, &parts))
+        };
         let mut value = Expression::new(
             Kind::Operator {
-                left: left.clone().map(Box::new),
+                left: left.map(Box::new),
                 operator: operator_text(schema, symbol),
-                right: Box::new(right.clone()),
+                right: Box::new(right),
             },
             fact.result.clone(),
         );
-        let parts: Vec<&Expression> = left.iter().chain([&right]).collect();
+        let (collation, scale) = from_parts;
         if value.data_type.is_collatable() {
-            value.collation = merged_collation(&parts);
+            value.collation = collation;
         }
         if schema == "pg_catalog" && value.data_type.is("numeric") {
-            value.scale = scale_of(symbol, &parts);
+            value.scale = scale;
         }
         Ok(value)
     }
 
     /// `left operator ANY (array)` or ALL.
-    pub(super) fn quantified(&self, word: &'static str, schema: &str, symbol: &str, left: Expression, array: Expression) -> Result<Expression, Refusal> {
+    pub(super) fn quantified(
+        &self,
+        word: &'static str,
+        schema: &str,
+        symbol: &str,
+        left: Expression,
+        array: Expression,
+    ) -> Result<Expression, Refusal> {
         let element = array
             .data_type
             .element()
             .ok_or_else(|| Refusal::unknown(format!("{word} of something that is no array")))?;
-        let of_elements = Expression { data_type: element, ..array.clone() };
+        let of_elements = Expression {
+            data_type: element,
+            ..array.clone()
+        };
         let fact = self.find_operator(schema, symbol, Some(&left), &of_elements)?;
         if !fact.result.is("bool") {
             return Err(Refusal::unknown(format!("{word} with operator {symbol}")));
@@ -56,32 +81,75 @@ impl Reader<'_> {
     }
 
     /// Refuses unless an immutable operator of `pg_catalog` applies.
-    pub(super) fn require_operator(&self, symbol: &str, left: &Expression, right: &Expression) -> Result<(), Refusal> {
-        self.find_operator("pg_catalog", symbol, Some(left), right).map(|_| ())
+    pub(super) fn require_operator(
+        &self,
+        symbol: &str,
+        left: &Expression,
+        right: &Expression,
+    ) -> Result<(), Refusal> {
+        self.find_operator("pg_catalog", symbol, Some(left), right)
+            .map(|_| ())
     }
 
-    fn find_operator(&self, schema: &str, symbol: &str, left: Option<&Expression>, right: &Expression) -> Result<&OperatorFact, Refusal> {
+    fn find_operator(
+        &self,
+        schema: &str,
+        symbol: &str,
+        left: Option<&Expression>,
+        right: &Expression,
+    ) -> Result<&OperatorFact, Refusal> {
         let left_type = left.map(operand_type);
         let right_type = operand_type(right);
         let shown = || match &left_type {
             Some(left_type) => format!("{left_type} {symbol} {right_type}"),
             None => format!("{symbol} {right_type}"),
         };
-        match self.catalog.operator(schema, symbol, left_type.as_ref(), &right_type) {
+        match self
+            .catalog
+            .operator(schema, symbol, left_type.as_ref(), &right_type)
+        {
             Some(fact) if fact.is_immutable => Ok(fact),
-            Some(_) => Err(Refusal::new(shown(), "the operator is not immutable: its result may change without any row changing")),
+            Some(_) => Err(Refusal::new(
+                shown(),
+                "the operator is not immutable: its result may change without any row changing",
+            )),
             None => Err(Refusal::unknown(shown())),
         }
     }
 
     /// A function of one row.
-    pub(super) fn call(&self, call: &FuncCall, place: &mut Place<'_>) -> Result<Expression, Refusal> {
-        let FuncCall { funcname, args, agg_order, agg_filter, over, agg_within_group, agg_star, agg_distinct, func_variadic, funcformat: _, location: _ } = call;
+    pub(super) fn call(
+        &self,
+        call: &FuncCall,
+        place: &mut Place<'_>,
+    ) -> Result<Expression, Refusal> {
+        let FuncCall {
+            funcname,
+            args,
+            agg_order,
+            agg_filter,
+            over,
+            agg_within_group,
+            agg_star,
+            agg_distinct,
+            func_variadic,
+            funcformat: _,
+            location: _,
+        } = call;
         let (schema, name) = qualified(funcname)?;
         if over.is_some() {
-            return Err(Refusal::new(format!("{name}() OVER"), "this version does not know window functions"));
+            return Err(Refusal::new(
+                format!("{name}() OVER"),
+                "this version does not know window functions",
+            ));
         }
-        if !agg_order.is_empty() || agg_filter.is_some() || *agg_within_group || *agg_star || *agg_distinct || *func_variadic {
+        if !agg_order.is_empty()
+            || agg_filter.is_some()
+            || *agg_within_group
+            || *agg_star
+            || *agg_distinct
+            || *func_variadic
+        {
             return Err(Refusal::unknown(format!("{name}(…) in this form")));
         }
         let mut arguments = Vec::new();
@@ -91,23 +159,46 @@ impl Reader<'_> {
         let types = arguments
             .iter()
             // the field of EXTRACT is the one argument that is printed without its type
-            .map(|argument| if argument.data_type.is("unknown") { TypeName::built_in("text") } else { argument.data_type.clone() })
+            .map(|argument| {
+                if argument.data_type.is("unknown") {
+                    TypeName::built_in("text")
+                } else {
+                    argument.data_type.clone()
+                }
+            })
             .collect();
-        let fact = self.catalog.functions.get(&(schema.clone(), name.clone(), types));
+        let fact = self
+            .catalog
+            .functions
+            .get(&(schema.clone(), name.clone(), types));
         let reason = match fact {
             None => "this version does not know it",
             Some(fact) if fact.kind == FunctionKind::SetReturning => "it gives a set of rows",
             Some(fact) if fact.kind != FunctionKind::Plain => "it is no plain function",
-            Some(fact) if !fact.is_immutable => "it is not immutable: its result may change without any row changing",
+            Some(fact) if !fact.is_immutable => {
+                "it is not immutable: its result may change without any row changing"
+            }
             Some(fact) => {
                 let parts: Vec<&Expression> = arguments.iter().collect();
                 let mut value = Expression::new(Kind::Literal(String::new()), fact.result.clone());
                 if value.data_type.is_collatable() {
                     // of a function without strings among its arguments it is the default one
-                    let collatable: Vec<&Expression> = parts.iter().copied().filter(|part| part.data_type.is_collatable()).collect();
-                    value.collation = if collatable.is_empty() { Some(DEFAULT_COLLATION.to_owned()) } else { merged_collation(&collatable) };
+                    let collatable: Vec<&Expression> = parts
+                        .iter()
+                        .copied()
+                        .filter(|part| part.data_type.is_collatable())
+                        .collect();
+                    value.collation = if collatable.is_empty() {
+                        Some(DEFAULT_COLLATION.to_owned())
+                    } else {
+                        merged_collation(&collatable)
+                    };
                 }
-                let name = if schema == "pg_catalog" { identifier(&name) } else { format!("{}.{}", identifier(&schema), identifier(&name)) };
+                let name = if schema == "pg_catalog" {
+                    identifier(&name)
+                } else {
+                    format!("{}.{}", identifier(&schema), identifier(&name))
+                };
                 value.kind = Kind::Call { name, arguments };
                 return Ok(value);
             }
@@ -116,8 +207,16 @@ impl Reader<'_> {
     }
 
     /// A cast, or a constant with its type.
-    pub(super) fn cast(&self, cast: &TypeCast, place: &mut Place<'_>) -> Result<Expression, Refusal> {
-        let TypeCast { arg, type_name, location: _ } = cast;
+    pub(super) fn cast(
+        &self,
+        cast: &TypeCast,
+        place: &mut Place<'_>,
+    ) -> Result<Expression, Refusal> {
+        let TypeCast {
+            arg,
+            type_name,
+            location: _,
+        } = cast;
         let operand = self.read(required(arg.as_deref())?, place)?;
         let Some(type_name) = type_name else {
             return Err(Refusal::unknown("a cast without a type"));
@@ -125,15 +224,28 @@ impl Reader<'_> {
         let (target, modifiers) = data_type(type_name)?;
         let text = type_text(&target, &modifiers)?;
         self.require_cast(&operand, &target)?;
-        let mut value = Expression::new(Kind::Cast { operand: Box::new(operand.clone()), target: text }, target);
+        let mut value = Expression::new(
+            Kind::Cast {
+                operand: Box::new(operand.clone()),
+                target: text,
+            },
+            target,
+        );
         value.is_nullable = operand.is_nullable;
         if value.data_type.is_collatable() {
-            value.collation = operand.collation.clone().or_else(|| Some(DEFAULT_COLLATION.to_owned()));
+            value.collation = operand
+                .collation
+                .clone()
+                .or_else(|| Some(DEFAULT_COLLATION.to_owned()));
             if operand.data_type.is_collatable() && operand.collation.is_none() {
                 value.collation = None;
             }
         }
-        value.scale = match (&modifiers[..], &operand.kind, operand.data_type.built_in_name()) {
+        value.scale = match (
+            &modifiers[..],
+            &operand.kind,
+            operand.data_type.built_in_name(),
+        ) {
             ([_], ..) if value.data_type.is("numeric") => Some(0),
             ([_, scale], ..) if value.data_type.is("numeric") => Some((*scale).max(0)),
             _ if !value.data_type.is("numeric") => None,
@@ -151,13 +263,21 @@ impl Reader<'_> {
         if is_plain_literal {
             // what reg… names mean depends on the catalog, what money means on the locale
             let element = target.element().unwrap_or_else(|| target.clone());
-            let is_stable = element.built_in_name().is_none_or(|name| name.starts_with("reg") || name == "money");
+            let is_stable = element
+                .built_in_name()
+                .is_none_or(|name| name.starts_with("reg") || name == "money");
             if is_stable && !self.catalog.enumerations.contains(&element) {
                 return Err(Refusal::unknown(format!("a constant of type {target}")));
             }
             return Ok(());
         }
-        let allowed = |from: &TypeName, to: &TypeName| from == to || self.catalog.immutable_casts.contains(&(from.clone(), to.clone()));
+        let allowed = |from: &TypeName, to: &TypeName| {
+            from == to
+                || self
+                    .catalog
+                    .immutable_casts
+                    .contains(&(from.clone(), to.clone()))
+        };
         let is_allowed = match (from.element(), target.element()) {
             (Some(from), Some(to)) => allowed(&from, &to),
             _ => allowed(from, target),
@@ -176,8 +296,20 @@ fn type_text(target: &TypeName, modifiers: &[i32]) -> Result<String, Refusal> {
     if modifiers.is_empty() {
         return Ok(target.to_string());
     }
-    let with_modifier = ["numeric", "varchar", "bpchar", "timestamp", "timestamptz", "time", "bit", "varbit"];
-    if !target.built_in_name().is_some_and(|name| with_modifier.contains(&name)) {
+    let with_modifier = [
+        "numeric",
+        "varchar",
+        "bpchar",
+        "timestamp",
+        "timestamptz",
+        "time",
+        "bit",
+        "varbit",
+    ];
+    if !target
+        .built_in_name()
+        .is_some_and(|name| with_modifier.contains(&name))
+    {
         return Err(Refusal::unknown(format!("the modifier of type {target}")));
     }
     let listed: Vec<String> = modifiers.iter().map(ToString::to_string).collect();

@@ -124,11 +124,16 @@ impl Expression {
     pub fn children(&self) -> Vec<&Self> {
         match &self.kind {
             Kind::Column(_) | Kind::Aggregate(_) | Kind::Literal(_) => Vec::new(),
-            Kind::Operator { left, right, .. } => left.iter().chain([right]).map(|e| &**e).collect(),
-            Kind::Call { arguments: all, .. } | Kind::Logical { operands: all, .. } | Kind::Array(all) => {
-                all.iter().collect()
+            Kind::Operator { left, right, .. } => {
+                left.iter().chain([right]).map(|e| &**e).collect()
             }
-            Kind::Cast { operand, .. } | Kind::Not(operand) | Kind::Test { operand, .. } | Kind::Collate(operand, _) => {
+            Kind::Call { arguments: all, .. }
+            | Kind::Logical { operands: all, .. }
+            | Kind::Array(all) => all.iter().collect(),
+            Kind::Cast { operand, .. }
+            | Kind::Not(operand)
+            | Kind::Test { operand, .. }
+            | Kind::Collate(operand, _) => {
                 vec![operand]
             }
             Kind::Case {
@@ -176,13 +181,20 @@ impl Expression {
         match &mut copy.kind {
             Kind::Column(_) | Kind::Aggregate(_) | Kind::Literal(_) => {}
             Kind::Operator { left, right, .. } => {
-                left.iter_mut().for_each(|e| renew(e));
+                if let Some(left) = left {
+                    renew(left);
+                }
                 renew(right);
             }
-            Kind::Call { arguments: all, .. } | Kind::Logical { operands: all, .. } | Kind::Array(all) => {
+            Kind::Call { arguments: all, .. }
+            | Kind::Logical { operands: all, .. }
+            | Kind::Array(all) => {
                 all.iter_mut().for_each(renew);
             }
-            Kind::Cast { operand, .. } | Kind::Not(operand) | Kind::Test { operand, .. } | Kind::Collate(operand, _) => {
+            Kind::Cast { operand, .. }
+            | Kind::Not(operand)
+            | Kind::Test { operand, .. }
+            | Kind::Collate(operand, _) => {
                 renew(operand);
             }
             Kind::Case {
@@ -190,12 +202,16 @@ impl Expression {
                 branches,
                 otherwise,
             } => {
-                subject.iter_mut().for_each(|e| renew(e));
+                if let Some(subject) = subject {
+                    renew(subject);
+                }
                 for (when, then) in branches {
                     renew(when);
                     renew(then);
                 }
-                otherwise.iter_mut().for_each(|e| renew(e));
+                if let Some(otherwise) = otherwise {
+                    renew(otherwise);
+                }
             }
             Kind::Quantified { left, array, .. } => {
                 renew(left);

@@ -7,7 +7,9 @@ use super::{Refusal, TypeName};
 
 /// What a node is, which must be there.
 pub(super) fn content(node: &Node) -> Result<&NodeEnum, Refusal> {
-    node.node.as_ref().ok_or_else(|| Refusal::unknown("an empty part of the query"))
+    node.node
+        .as_ref()
+        .ok_or_else(|| Refusal::unknown("an empty part of the query"))
 }
 
 /// What an optional node is, which must be there.
@@ -39,7 +41,10 @@ pub(super) fn qualified(nodes: &[Node]) -> Result<(String, String), Refusal> {
 
 /// The name of an alias, and the names it gives to columns.
 pub(super) fn alias(alias: &Alias) -> Result<(&str, Vec<&str>), Refusal> {
-    let Alias { aliasname, colnames } = alias;
+    let Alias {
+        aliasname,
+        colnames,
+    } = alias;
     Ok((aliasname, names(colnames)?))
 }
 
@@ -68,9 +73,13 @@ pub(super) fn data_type(node: &TypeNode) -> Result<(TypeName, Vec<i32>), Refusal
         .map(|modifier| match content(modifier)? {
             NodeEnum::AConst(constant) => match &constant.val {
                 Some(a_const::Val::Ival(number)) => Ok(number.ival),
-                _ => Err(Refusal::unknown(format!("this modifier of type {data_type}"))),
+                _ => Err(Refusal::unknown(format!(
+                    "this modifier of type {data_type}"
+                ))),
             },
-            _ => Err(Refusal::unknown(format!("this modifier of type {data_type}"))),
+            _ => Err(Refusal::unknown(format!(
+                "this modifier of type {data_type}"
+            ))),
         })
         .collect::<Result<_, _>>()?;
     Ok((data_type, modifiers))
@@ -88,12 +97,16 @@ pub(super) fn kind_of(node: &NodeEnum) -> String {
         NodeEnum::GroupingFunc(_) => "GROUPING()".to_owned(),
         NodeEnum::RowExpr(_) => "ROW(…)".to_owned(),
         NodeEnum::AIndirection(_) => "a field or an element of a value".to_owned(),
-        NodeEnum::SqlvalueFunction(_) => "CURRENT_TIMESTAMP, CURRENT_USER and their like".to_owned(),
+        NodeEnum::SqlvalueFunction(_) => {
+            "CURRENT_TIMESTAMP, CURRENT_USER and their like".to_owned()
+        }
         NodeEnum::ParamRef(_) => "a parameter".to_owned(),
         NodeEnum::AStar(_) => "a whole row".to_owned(),
         other => {
             let debug = format!("{other:?}");
-            let end = debug.find(|c: char| !c.is_alphanumeric()).unwrap_or(debug.len());
+            let end = debug
+                .find(|c: char| !c.is_alphanumeric())
+                .unwrap_or(debug.len());
             format!("a {} node", &debug[..end])
         }
     }

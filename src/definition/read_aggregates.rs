@@ -11,11 +11,9 @@ impl Reader<'_> {
     /// Whether a function call is that of an aggregate.
     pub(super) fn is_aggregate(&self, call: &FuncCall) -> Result<bool, Refusal> {
         let (schema, name) = qualified(&call.funcname)?;
-        let declared = self
-            .catalog
-            .functions
-            .iter()
-            .any(|((s, n, _), fact)| *s == schema && *n == name && fact.kind == FunctionKind::Aggregate);
+        let declared = self.catalog.functions.iter().any(|((s, n, _), fact)| {
+            *s == schema && *n == name && fact.kind == FunctionKind::Aggregate
+        });
         Ok(declared || (schema == "pg_catalog" && AggregateFunction::named(&name).is_some()))
     }
 
@@ -59,7 +57,10 @@ impl Reader<'_> {
             ([argument], false) => Some(self.expression(argument, scope)?),
             _ => return refuse("this version does not know this form of an aggregate"),
         };
-        let filter = agg_filter.as_ref().map(|filter| self.expression(filter, scope)).transpose()?;
+        let filter = agg_filter
+            .as_ref()
+            .map(|filter| self.expression(filter, scope))
+            .transpose()?;
         let result = self.aggregate_result(function, &name, argument.as_ref())?;
         let noted = AggregateCall {
             function,
@@ -67,10 +68,13 @@ impl Reader<'_> {
             filter,
             result: result.clone(),
         };
-        let position = aggregates.iter().position(|other| *other == noted).unwrap_or_else(|| {
-            aggregates.push(noted);
-            aggregates.len() - 1
-        });
+        let position = aggregates
+            .iter()
+            .position(|other| *other == noted)
+            .unwrap_or_else(|| {
+                aggregates.push(noted);
+                aggregates.len() - 1
+            });
         let mut value = Expression::new(Kind::Aggregate(position), result);
         match (function, argument) {
             (AggregateFunction::Count, _) => value.is_nullable = false,
@@ -96,9 +100,14 @@ impl Reader<'_> {
         let of_type = argument.data_type.built_in_name().unwrap_or("");
         let inexact = |kind: &str| {
             let reason = if matches!(of_type, "float4" | "float8") {
-                format!("{kind} of floating-point numbers depends on the order of the rows; cast to numeric")
+                format!(
+                    "{kind} of floating-point numbers depends on the order of the rows; cast to numeric"
+                )
             } else {
-                format!("{kind} is maintained for integers and numeric, not for {}", argument.data_type)
+                format!(
+                    "{kind} is maintained for integers and numeric, not for {}",
+                    argument.data_type
+                )
             };
             Err(Refusal::new(format!("{name}(…)"), reason))
         };
@@ -113,10 +122,23 @@ impl Reader<'_> {
                 "int2" | "int4" | "int8" | "numeric" => Ok(TypeName::built_in("numeric")),
                 _ => inexact("avg"),
             },
-            AggregateFunction::BoolAnd | AggregateFunction::BoolOr => Ok(TypeName::built_in("bool")),
+            AggregateFunction::BoolAnd | AggregateFunction::BoolOr => {
+                Ok(TypeName::built_in("bool"))
+            }
             AggregateFunction::Min | AggregateFunction::Max => {
                 // merging compares with < and sorts; bool and uuid have no min or max of their own in every version
-                let sorted = ["int2", "int4", "int8", "oid", "text", "date", "time", "timestamp", "timestamptz", "numeric"];
+                let sorted = [
+                    "int2",
+                    "int4",
+                    "int8",
+                    "oid",
+                    "text",
+                    "date",
+                    "time",
+                    "timestamp",
+                    "timestamptz",
+                    "numeric",
+                ];
                 if !sorted.contains(&of_type) {
                     return Err(Refusal::new(
                         format!("{name}(…)"),

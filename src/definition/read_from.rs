@@ -13,13 +13,15 @@ pub(super) type Source = (Operator, Scope);
 
 impl Reader<'_> {
     /// The cross join of everything that FROM lists.
-    pub(super) fn from_clause(&self, items: &[Node]) -> Result<Source, Refusal> {
-        let mut sources = items.iter().map(|item| self.from_item(item));
-        let first = sources.next().ok_or_else(|| Refusal::new("SELECT without FROM", "there is no base table"))??;
+    pub(super) fn cross_join_of(&self, items: &[Node]) -> Result<Source, Refusal> {
+        let mut sources = items.iter().map(|item| self.source(item));
+        let first = sources
+            .next()
+            .ok_or_else(|| Refusal::new("SELECT without FROM", "there is no base table"))??;
         sources.try_fold(first, |left, right| Ok(cross(left, right?)))
     }
 
-    fn from_item(&self, item: &Node) -> Result<Source, Refusal> {
+    fn source(&self, item: &Node) -> Result<Source, Refusal> {
         match content(item)? {
             NodeEnum::RangeVar(table) => self.named_relation(table),
             NodeEnum::RangeSubselect(subquery) => self.subquery(subquery),
@@ -40,7 +42,10 @@ impl Reader<'_> {
             location: _,
         } = table;
         if !catalogname.is_empty() || schemaname.is_empty() {
-            return Err(Refusal::new(format!("{relname} in FROM"), "it is no relation of a named schema"));
+            return Err(Refusal::new(
+                format!("{relname} in FROM"),
+                "it is no relation of a named schema",
+            ));
         }
         let relation = self
             .catalog
@@ -62,7 +67,9 @@ impl Reader<'_> {
                 }
                 root
             }
-            RelationKind::Other(kind) => return refuse(&format!("changes of a {kind} are not logged")),
+            RelationKind::Other(kind) => {
+                return refuse(&format!("changes of a {kind} are not logged"));
+            }
         };
         let columns = relation_columns(relation);
         Ok((operator, named(relname, given.as_ref(), columns)?))
@@ -111,8 +118,8 @@ impl Reader<'_> {
         if *is_natural || alias.is_some() || join_using_alias.is_some() {
             return Err(Refusal::unknown("a join with an alias"));
         }
-        let left = self.from_item(required(larg.as_deref())?)?;
-        let right = self.from_item(required(rarg.as_deref())?)?;
+        let left = self.source(required(larg.as_deref())?)?;
+        let right = self.source(required(rarg.as_deref())?)?;
         let width = left.0.width();
         let mut condition = Vec::new();
         let mut merged = Vec::new();
@@ -150,7 +157,11 @@ fn cross(left: Source, right: Source) -> Source {
     (Operator::Join(vec![left.0, right.0]), scope)
 }
 
-fn named(own: &str, given: Option<&Alias>, mut columns: Vec<(String, Expression)>) -> Result<Scope, Refusal> {
+fn named(
+    own: &str,
+    given: Option<&Alias>,
+    mut columns: Vec<(String, Expression)>,
+) -> Result<Scope, Refusal> {
     let (name, renamed) = match given {
         Some(given) => alias(given)?,
         None => (own, Vec::new()),

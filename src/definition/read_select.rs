@@ -30,7 +30,8 @@ impl<'a> Reader<'a> {
 
     /// Reads the text of a view.
     pub(super) fn view(&self, text: &str) -> Result<Query, Refusal> {
-        let parsed = pg_query::parse(text, 0).map_err(|error| Refusal::new("the query", format!("it can't be parsed: {error}")))?;
+        let parsed = pg_query::parse(text, 0)
+            .map_err(|error| Refusal::new("the query", format!("it can't be parsed: {error}")))?;
         let [statement] = &parsed.protobuf.stmts[..] else {
             return Err(Refusal::unknown("more than one statement"));
         };
@@ -47,7 +48,10 @@ impl<'a> Reader<'a> {
     /// Reads a SELECT or a set operation.
     pub(super) fn select(&self, select: &SelectStmt) -> Result<(Operator, Outputs), Refusal> {
         if self.depth.get() >= DEEPEST {
-            return Err(Refusal::new("subqueries", "they lie too deep in one another"));
+            return Err(Refusal::new(
+                "subqueries",
+                "they lie too deep in one another",
+            ));
         }
         self.depth.set(self.depth.get() + 1);
         let read = self.select_at_depth(select);
@@ -81,23 +85,64 @@ impl<'a> Reader<'a> {
         } = select;
         let refused = [
             (into_clause.is_some(), "INTO", "a view can't have it"),
-            (limit_offset.is_some(), "OFFSET", "the rows left out depend on all others"),
-            (limit_count.is_some(), "LIMIT", "the rows cut off depend on all others"),
-            (!matches!(LimitOption::try_from(*limit_option), Ok(LimitOption::Default)), "LIMIT", "the rows cut off depend on all others"),
-            (!window_clause.is_empty(), "WINDOW", "this version does not know it"),
-            (!values_lists.is_empty(), "VALUES", "this version does not know it"),
-            (!locking_clause.is_empty(), "FOR UPDATE", "this version does not know it"),
-            (with_clause.is_some(), "WITH", "this version does not know it"),
-            (*group_distinct, "GROUP BY DISTINCT", "this version does not know it"),
+            (
+                limit_offset.is_some(),
+                "OFFSET",
+                "the rows left out depend on all others",
+            ),
+            (
+                limit_count.is_some(),
+                "LIMIT",
+                "the rows cut off depend on all others",
+            ),
+            (
+                !matches!(
+                    LimitOption::try_from(*limit_option),
+                    Ok(LimitOption::Default)
+                ),
+                "LIMIT",
+                "the rows cut off depend on all others",
+            ),
+            (
+                !window_clause.is_empty(),
+                "WINDOW",
+                "this version does not know it",
+            ),
+            (
+                !values_lists.is_empty(),
+                "VALUES",
+                "this version does not know it",
+            ),
+            (
+                !locking_clause.is_empty(),
+                "FOR UPDATE",
+                "this version does not know it",
+            ),
+            (
+                with_clause.is_some(),
+                "WITH",
+                "this version does not know it",
+            ),
+            (
+                *group_distinct,
+                "GROUP BY DISTINCT",
+                "this version does not know it",
+            ),
         ];
         if let Some((_, clause, reason)) = refused.into_iter().find(|(is_there, ..)| *is_there) {
             return Err(Refusal::new(clause, reason));
         }
         match SetOperation::try_from(*op) {
             Ok(SetOperation::SetopNone) => {
-                let (input, scope) = self.from_clause(from_clause)?;
+                let (input, scope) = self.cross_join_of(from_clause)?;
                 let input = self.filtered(input, where_clause.as_deref(), &scope)?;
-                let (root, outputs) = self.targets(input, &scope, target_list, group_clause, having_clause.as_deref())?;
+                let (root, outputs) = self.targets(
+                    input,
+                    &scope,
+                    target_list,
+                    group_clause,
+                    having_clause.as_deref(),
+                )?;
                 self.distinct(root, outputs, distinct_clause)
             }
             Ok(SetOperation::SetopUnion) => {
@@ -112,7 +157,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn filtered(&self, input: Operator, condition: Option<&Node>, scope: &super::scope::Scope) -> Result<Operator, Refusal> {
+    fn filtered(
+        &self,
+        input: Operator,
+        condition: Option<&Node>,
+        scope: &super::scope::Scope,
+    ) -> Result<Operator, Refusal> {
         Ok(match condition {
             None => input,
             Some(condition) => Operator::Filter {
@@ -122,14 +172,22 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn union(&self, left: &SelectStmt, right: &SelectStmt, all: bool) -> Result<(Operator, Outputs), Refusal> {
+    fn union(
+        &self,
+        left: &SelectStmt,
+        right: &SelectStmt,
+        all: bool,
+    ) -> Result<(Operator, Outputs), Refusal> {
         let (left, mut outputs) = self.select(left)?;
         let (right, others) = self.select(right)?;
         for ((name, output), (_, other)) in outputs.iter_mut().zip(&others) {
             if output.data_type != other.data_type || output.collation != other.collation {
                 return Err(Refusal::new(
                     "UNION",
-                    format!("column {name} is {} in one query and {} in the other; cast one of them", output.data_type, other.data_type),
+                    format!(
+                        "column {name} is {} in one query and {} in the other; cast one of them",
+                        output.data_type, other.data_type
+                    ),
                 ));
             }
             output.is_nullable |= other.is_nullable;
@@ -138,10 +196,19 @@ impl<'a> Reader<'a> {
             }
         }
         let root = Operator::UnionAll(vec![left, right]);
-        if all { Ok((root, outputs)) } else { self.distinct_rows(root, outputs, "UNION") }
+        if all {
+            Ok((root, outputs))
+        } else {
+            self.distinct_rows(root, outputs, "UNION")
+        }
     }
 
-    fn distinct(&self, root: Operator, outputs: Outputs, clause: &[Node]) -> Result<(Operator, Outputs), Refusal> {
+    fn distinct(
+        &self,
+        root: Operator,
+        outputs: Outputs,
+        clause: &[Node],
+    ) -> Result<(Operator, Outputs), Refusal> {
         match clause {
             [] => Ok((root, outputs)),
             // plain DISTINCT is a list of one empty node
@@ -151,7 +218,12 @@ impl<'a> Reader<'a> {
     }
 
     // DISTINCT is GROUP BY every column.
-    fn distinct_rows(&self, root: Operator, outputs: Outputs, clause: &str) -> Result<(Operator, Outputs), Refusal> {
+    fn distinct_rows(
+        &self,
+        root: Operator,
+        outputs: Outputs,
+        clause: &str,
+    ) -> Result<(Operator, Outputs), Refusal> {
         let mut keys = Vec::new();
         for (position, (name, output)) in outputs.iter().enumerate() {
             self.require_identity(output, &format!("{clause} over column {name}"))?;

@@ -65,7 +65,10 @@ fn only_one<'a>(
             format!("column {shown}"),
             "it is no plain column of what FROM lists (a whole row, a system column, or one of an outer query)",
         )),
-        (Some(_), Some(_)) => Err(Refusal::new(format!("column {shown}"), "several columns have this name")),
+        (Some(_), Some(_)) => Err(Refusal::new(
+            format!("column {shown}"),
+            "several columns have this name",
+        )),
     }
 }
 

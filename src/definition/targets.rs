@@ -40,7 +40,10 @@ impl Reader<'_> {
             self.require_identity(key, "GROUP BY")?;
         }
         let over_groups = |expression: &Expression| over_groups(expression, &keys);
-        outputs = outputs.iter().map(|(name, output)| (name.clone(), over_groups(output))).collect();
+        outputs = outputs
+            .iter()
+            .map(|(name, output)| (name.clone(), over_groups(output)))
+            .collect();
         let having = having.as_ref().map(over_groups);
         let mut root = Operator::Aggregate {
             input: Box::new(input),
@@ -56,7 +59,12 @@ impl Reader<'_> {
         Ok((project(root, &outputs), outputs))
     }
 
-    fn target(&self, target: &Node, scope: &Scope, aggregates: &mut Vec<AggregateCall>) -> Result<(String, Expression), Refusal> {
+    fn target(
+        &self,
+        target: &Node,
+        scope: &Scope,
+        aggregates: &mut Vec<AggregateCall>,
+    ) -> Result<(String, Expression), Refusal> {
         let NodeEnum::ResTarget(target) = content(target)? else {
             return Err(Refusal::unknown("this in the select list"));
         };
@@ -72,15 +80,21 @@ impl Reader<'_> {
         let value = required(val.as_deref())?;
         // pg_get_viewdef leaves the name out where the expression is a column of that name
         let name = match content(value)? {
-            NodeEnum::ColumnRef(column) if name.is_empty() => {
-                super::nodes::names(&column.fields)?.last().map_or("", |name| name).to_owned()
-            }
+            NodeEnum::ColumnRef(column) if name.is_empty() => super::nodes::names(&column.fields)?
+                .last()
+                .map_or("", |name| name)
+                .to_owned(),
             _ => name.clone(),
         };
         Ok((name, self.grouped_expression(value, scope, aggregates)?))
     }
 
-    fn group_key(&self, group: &Node, scope: &Scope, outputs: &Outputs) -> Result<Expression, Refusal> {
+    fn group_key(
+        &self,
+        group: &Node,
+        scope: &Scope,
+        outputs: &Outputs,
+    ) -> Result<Expression, Refusal> {
         match content(group)? {
             // a bare number is a position in the select list
             NodeEnum::AConst(AConst {
@@ -98,7 +112,11 @@ impl Reader<'_> {
 
     /// Refuses an expression whose equal values may be different bytes: which of them stands for a group would depend on
     /// the order in which rows are read.
-    pub(super) fn require_identity(&self, expression: &Expression, clause: &str) -> Result<(), Refusal> {
+    pub(super) fn require_identity(
+        &self,
+        expression: &Expression,
+        clause: &str,
+    ) -> Result<(), Refusal> {
         let refuse = |reason: String| Err(Refusal::new(clause, reason));
         if expression.data_type.is("numeric") {
             return match expression.scale {
@@ -109,11 +127,16 @@ impl Reader<'_> {
             };
         }
         if !self.catalog.equality_is_identity(&expression.data_type) {
-            return refuse(format!("values of type {} may be equal and not the same", expression.data_type));
+            return refuse(format!(
+                "values of type {} may be equal and not the same",
+                expression.data_type
+            ));
         }
         match &expression.collation {
             Some(collation) if self.catalog.nondeterministic_collations.contains(collation) => {
-                refuse(format!("strings may be equal and not the same under collation {collation}"))
+                refuse(format!(
+                    "strings may be equal and not the same under collation {collation}"
+                ))
             }
             None if expression.data_type.is_collatable() => {
                 refuse("the collation can't be told; add COLLATE".to_owned())
@@ -132,7 +155,10 @@ fn project(input: Operator, outputs: &Outputs) -> Operator {
 
 // PostgreSQL accepts columns outside GROUP BY only if they depend on a primary key in it. As further keys they leave the
 // groups as they are.
-fn add_dependent_columns<'a>(computed: impl Iterator<Item = &'a Expression>, keys: &mut Vec<Expression>) {
+fn add_dependent_columns<'a>(
+    computed: impl Iterator<Item = &'a Expression>,
+    keys: &mut Vec<Expression>,
+) {
     for expression in computed {
         let _ = expression.rewritten(&mut |part| {
             if keys.contains(part) {

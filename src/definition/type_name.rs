@@ -62,8 +62,21 @@ impl TypeName {
     #[must_use]
     pub fn equality_is_identity(&self) -> bool {
         const IDENTICAL: &[&str] = &[
-            "bool", "int2", "int4", "int8", "oid", "text", "varchar", "name", "char", "uuid", "date", "time",
-            "timestamp", "timestamptz", "bytea",
+            "bool",
+            "int2",
+            "int4",
+            "int8",
+            "oid",
+            "text",
+            "varchar",
+            "name",
+            "char",
+            "uuid",
+            "date",
+            "time",
+            "timestamp",
+            "timestamptz",
+            "bytea",
         ];
         self.built_in_name()
             .is_some_and(|name| IDENTICAL.contains(&name))

@@ -7,14 +7,22 @@ use crate::definition::{Expression, Refusal};
 /// The difference by rows, equal ones added up: what the statement's parts after it read.
 ///
 /// Rows are equal if they are the same bytes; of those that are, any one stands for all.
-pub(super) fn net_rows(outputs: &[Expression], columns: &[String], names: &Names, from: &str) -> Result<String, Refusal> {
+pub(super) fn net_rows(
+    outputs: &[Expression],
+    columns: &[String],
+    names: &Names,
+    from: &str,
+) -> Result<String, Refusal> {
     let mut keys = Vec::new();
     let mut values = Vec::new();
     for (output, column) in outputs.iter().zip(columns) {
         keys.extend(identity(output, column).ok_or_else(|| {
             Refusal::new(
                 format!("column {column}"),
-                format!("values of type {} can't be told apart byte for byte", output.data_type),
+                format!(
+                    "values of type {} can't be told apart byte for byte",
+                    output.data_type
+                ),
             )
         })?);
         values.push(if is_identical_if_equal(output) {
@@ -32,8 +40,19 @@ pub(super) fn net_rows(outputs: &[Expression], columns: &[String], names: &Names
 }
 
 /// The parts of the statement that delete and insert.
-pub(super) fn apply(outputs: &[Expression], columns: &[String], names: &Names, target: &Target) -> Vec<(&'static str, String)> {
-    let list = |prefix: &str| columns.iter().map(|column| format!("{prefix}{column}")).collect::<Vec<_>>().join(", ");
+pub(super) fn apply(
+    outputs: &[Expression],
+    columns: &[String],
+    names: &Names,
+    target: &Target,
+) -> Vec<(&'static str, String)> {
+    let list = |prefix: &str| {
+        columns
+            .iter()
+            .map(|column| format!("{prefix}{column}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     let hash = |prefix: &str| row_hash(outputs, columns, prefix);
     let mv = target.view_text();
     let weight = &names.weight;
@@ -61,7 +80,9 @@ pub(super) fn apply(outputs: &[Expression], columns: &[String], names: &Names, t
         ),
         (
             "deleted_rows AS",
-            format!("    DELETE FROM ONLY {mv} AS stored USING doomed_rows\n    WHERE stored.ctid = doomed_rows.row_address\n    RETURNING 1"),
+            format!(
+                "    DELETE FROM ONLY {mv} AS stored USING doomed_rows\n    WHERE stored.ctid = doomed_rows.row_address\n    RETURNING 1"
+            ),
         ),
         (
             "inserted_rows AS",
@@ -76,6 +97,10 @@ pub(super) fn apply(outputs: &[Expression], columns: &[String], names: &Names, t
 
 /// The hash by which stored rows are found; the index of the materialized view is on exactly this.
 pub(super) fn row_hash(outputs: &[Expression], columns: &[String], prefix: &str) -> String {
-    let fields: Vec<String> = outputs.iter().zip(columns).map(|(output, column)| hashed(output, &format!("{prefix}{column}"))).collect();
+    let fields: Vec<String> = outputs
+        .iter()
+        .zip(columns)
+        .map(|(output, column)| hashed(output, &format!("{prefix}{column}")))
+        .collect();
     format!("hash_record_extended(ROW({}), 0)", fields.join(", "))
 }

@@ -29,7 +29,10 @@ impl Block {
     /// Other outputs, computed from the ones it has.
     pub(super) fn computing(&self, outputs: &[Expression]) -> Self {
         Self {
-            outputs: outputs.iter().map(|output| substituted(output, &self.outputs)).collect(),
+            outputs: outputs
+                .iter()
+                .map(|output| substituted(output, &self.outputs))
+                .collect(),
             ..self.clone()
         }
     }
@@ -51,23 +54,39 @@ pub(super) fn flatten(operator: &Operator) -> Result<Vec<Block>, Refusal> {
         Operator::Filter { input, condition } => {
             let mut blocks = flatten(input)?;
             for block in &mut blocks {
-                block.conditions.push(substituted(condition, &block.outputs));
+                block
+                    .conditions
+                    .push(substituted(condition, &block.outputs));
             }
             blocks
         }
-        Operator::Project { input, outputs } => flatten(input)?.iter().map(|block| block.computing(outputs)).collect(),
-        Operator::UnionAll(inputs) => inputs.iter().map(flatten).collect::<Result<Vec<_>, _>>()?.concat(),
+        Operator::Project { input, outputs } => flatten(input)?
+            .iter()
+            .map(|block| block.computing(outputs))
+            .collect(),
+        Operator::UnionAll(inputs) => inputs
+            .iter()
+            .map(flatten)
+            .collect::<Result<Vec<_>, _>>()?
+            .concat(),
         // (A + B) × C = A × C + B × C
         Operator::Join(inputs) => {
             let mut inputs = inputs.iter().map(flatten);
             let first = inputs.next().unwrap_or_else(|| Ok(Vec::new()))?;
             inputs.try_fold(first, |left, right| {
                 let right = right?;
-                Ok::<_, Refusal>(left.iter().flat_map(|a| right.iter().map(|b| product(a, b))).collect())
+                Ok::<_, Refusal>(
+                    left.iter()
+                        .flat_map(|a| right.iter().map(|b| product(a, b)))
+                        .collect(),
+                )
             })?
         }
         Operator::Aggregate { .. } => {
-            return Err(Refusal::new("an aggregate or DISTINCT in a subquery", "this version does not know it"));
+            return Err(Refusal::new(
+                "an aggregate or DISTINCT in a subquery",
+                "this version does not know it",
+            ));
         }
     })
 }
@@ -85,7 +104,11 @@ fn scan(relation: &Relation) -> Block {
             is_nullable: !column.is_not_null,
         })
         .collect();
-    Block { scans: vec![relation.clone()], conditions: Vec::new(), outputs }
+    Block {
+        scans: vec![relation.clone()],
+        conditions: Vec::new(),
+        outputs,
+    }
 }
 
 fn product(left: &Block, right: &Block) -> Block {

@@ -25,7 +25,8 @@ pub(super) fn identity(expression: &Expression, text: &str) -> Option<Vec<String
 pub(super) fn is_identical_if_equal(expression: &Expression) -> bool {
     let data_type = &expression.data_type;
     if data_type.is_collatable() && !data_type.is("name") {
-        return !data_type.is("bpchar") && expression.collation.as_deref() == Some(DEFAULT_COLLATION);
+        return !data_type.is("bpchar")
+            && expression.collation.as_deref() == Some(DEFAULT_COLLATION);
     }
     data_type.equality_is_identity() || (data_type.is("numeric") && expression.scale.is_some())
 }
@@ -33,5 +34,9 @@ pub(super) fn is_identical_if_equal(expression: &Expression) -> bool {
 /// A value as it is hashed: types without a hash of their own as text.
 pub(super) fn hashed(expression: &Expression, text: &str) -> String {
     let has_hash = !matches!(expression.data_type.built_in_name(), Some("json" | "xml"));
-    if has_hash { text.to_owned() } else { format!("{text}::text") }
+    if has_hash {
+        text.to_owned()
+    } else {
+        format!("{text}::text")
+    }
 }

@@ -21,7 +21,10 @@ pub(super) struct ChangedTable {
 }
 
 /// Every base table of the blocks, by oid.
-pub(super) fn changed_tables(blocks: &[Block], target: &Target) -> Result<BTreeMap<u32, ChangedTable>, Refusal> {
+pub(super) fn changed_tables(
+    blocks: &[Block],
+    target: &Target,
+) -> Result<BTreeMap<u32, ChangedTable>, Refusal> {
     let mut tables: BTreeMap<u32, ChangedTable> = BTreeMap::new();
     for block in blocks {
         for relation in &block.scans {
@@ -29,19 +32,34 @@ pub(super) fn changed_tables(blocks: &[Block], target: &Target) -> Result<BTreeM
                 continue;
             }
             let wanted = format!("{}_changes", relation.name);
-            let taken = tables.values().filter(|table| table.changes.starts_with(&wanted)).count();
+            let taken = tables
+                .values()
+                .filter(|table| table.changes.starts_with(&wanted))
+                .count();
             let log_id = target.logs.get(&relation.oid).ok_or_else(|| {
-                Refusal::new(format!("{}.{}", relation.schema, relation.name), "it has no materialized view log")
+                Refusal::new(
+                    format!("{}.{}", relation.schema, relation.name),
+                    "it has no materialized view log",
+                )
             })?;
             let table = ChangedTable {
                 relation: relation.clone(),
                 columns: BTreeSet::new(),
-                changes: if taken == 0 { wanted } else { format!("{wanted}_{}", taken + 1) },
+                changes: if taken == 0 {
+                    wanted
+                } else {
+                    format!("{wanted}_{}", taken + 1)
+                },
                 log: target.in_module(&format!("log${log_id}")),
             };
             tables.insert(relation.oid, table);
         }
-        for position in block.outputs.iter().chain(&block.conditions).flat_map(Expression::columns) {
+        for position in block
+            .outputs
+            .iter()
+            .chain(&block.conditions)
+            .flat_map(Expression::columns)
+        {
             let (scan, column) = block.origin(position);
             if let Some(table) = tables.get_mut(&block.scans[scan].oid) {
                 table.columns.insert(column);
@@ -70,14 +88,29 @@ pub(super) fn changes_of(table: &ChangedTable, weight: &str) -> String {
                 scale: column.scale(),
                 is_nullable: true,
             };
-            (expression, format!("c{}", column.attnum), identifier(&column.name))
+            (
+                expression,
+                format!("c{}", column.attnum),
+                identifier(&column.name),
+            )
         })
         .collect();
     // where a type can't be compared byte for byte, images that cancel stay in: they add up to nothing later
-    let is_comparable = columns.iter().all(|(column, _, _)| is_identical_if_equal(column));
-    let keys: Option<Vec<Vec<String>>> = columns.iter().map(|(column, text, _)| identity(column, text)).collect();
-    let outputs = columns.iter().map(|(_, text, name)| format!("{text} AS {name}, ")).collect::<String>();
-    let comment = format!("-- net change of {}.{} since the watermark", table.relation.schema, table.relation.name);
+    let is_comparable = columns
+        .iter()
+        .all(|(column, _, _)| is_identical_if_equal(column));
+    let keys: Option<Vec<Vec<String>>> = columns
+        .iter()
+        .map(|(column, text, _)| identity(column, text))
+        .collect();
+    let outputs = columns
+        .iter()
+        .map(|(_, text, name)| format!("{text} AS {name}, "))
+        .collect::<String>();
+    let comment = format!(
+        "-- net change of {}.{} since the watermark",
+        table.relation.schema, table.relation.name
+    );
     let comment = comment.replace(['\n', '\r'], " ");
     match keys {
         Some(keys) if is_comparable && !keys.is_empty() => format!(

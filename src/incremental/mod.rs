@@ -4,6 +4,12 @@
 //! difference of that sum is again a sum of joins, some of their tables replaced by their changes ([`terms`]). It is applied
 //! to the rows of the materialized view ([`bag`]), for a grouping by way of a state table ([`groups`]).
 
+#![expect(
+    clippy::format_collect,
+    clippy::format_push_string,
+    reason = "a view is compiled once; that its text can be read here counts more than an allocation"
+)]
+
 mod bag;
 mod blocks;
 mod groups;

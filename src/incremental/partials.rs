@@ -60,29 +60,54 @@ impl Partials {
         };
         let not_null = || filtered_condition(test(argument, "IS NOT NULL"), call.filter.as_ref());
         match call.function {
-            AggregateFunction::Count => Told::Count(self.note("count", PartialKind::Count, not_null())),
+            AggregateFunction::Count => {
+                Told::Count(self.note("count", PartialKind::Count, not_null()))
+            }
             AggregateFunction::Sum | AggregateFunction::Avg => {
                 let count = self.note("count", PartialKind::Count, not_null());
-                let sum = self.note("sum", PartialKind::Sum, filtered_value(argument, call.filter.as_ref()));
-                if call.function == AggregateFunction::Sum { Told::Sum(count, sum) } else { Told::Avg(count, sum) }
+                let sum = self.note(
+                    "sum",
+                    PartialKind::Sum,
+                    filtered_value(argument, call.filter.as_ref()),
+                );
+                if call.function == AggregateFunction::Sum {
+                    Told::Sum(count, sum)
+                } else {
+                    Told::Avg(count, sum)
+                }
             }
-            AggregateFunction::Min => Told::Extremum(self.note("min", PartialKind::Min, filtered_value(argument, call.filter.as_ref()))),
-            AggregateFunction::Max => Told::Extremum(self.note("max", PartialKind::Max, filtered_value(argument, call.filter.as_ref()))),
+            AggregateFunction::Min => Told::Extremum(self.note(
+                "min",
+                PartialKind::Min,
+                filtered_value(argument, call.filter.as_ref()),
+            )),
+            AggregateFunction::Max => Told::Extremum(self.note(
+                "max",
+                PartialKind::Max,
+                filtered_value(argument, call.filter.as_ref()),
+            )),
             AggregateFunction::BoolAnd | AggregateFunction::BoolOr => {
                 let of = |word| filtered_condition(test(argument, word), call.filter.as_ref());
                 let is_true = self.note("count", PartialKind::Count, of("IS TRUE"));
                 let is_false = self.note("count", PartialKind::Count, of("IS FALSE"));
-                if call.function == AggregateFunction::BoolAnd { Told::BoolAnd(is_true, is_false) } else { Told::BoolOr(is_true, is_false) }
+                if call.function == AggregateFunction::BoolAnd {
+                    Told::BoolAnd(is_true, is_false)
+                } else {
+                    Told::BoolOr(is_true, is_false)
+                }
             }
         }
     }
 
     fn note(&mut self, word: &str, kind: PartialKind, over: Expression) -> usize {
-        self.all.iter().position(|partial| partial.kind == kind && partial.over == over).unwrap_or_else(|| {
-            let name = format!("{word}_{}", self.all.len() + 1);
-            self.all.push(Partial { name, kind, over });
-            self.all.len() - 1
-        })
+        self.all
+            .iter()
+            .position(|partial| partial.kind == kind && partial.over == over)
+            .unwrap_or_else(|| {
+                let name = format!("{word}_{}", self.all.len() + 1);
+                self.all.push(Partial { name, kind, over });
+                self.all.len() - 1
+            })
     }
 }
 
@@ -91,7 +116,11 @@ impl Partial {
     pub(super) fn data_type(&self) -> TypeName {
         match self.kind {
             PartialKind::Count => TypeName::built_in("int8"),
-            PartialKind::Sum if self.over.data_type.is("int2") || self.over.data_type.is("int4") => TypeName::built_in("int8"),
+            PartialKind::Sum
+                if self.over.data_type.is("int2") || self.over.data_type.is("int4") =>
+            {
+                TypeName::built_in("int8")
+            }
             PartialKind::Sum => TypeName::built_in("numeric"),
             PartialKind::Min | PartialKind::Max => self.over.data_type.clone(),
         }
@@ -130,30 +159,50 @@ impl Told {
         match *self {
             Self::Rows => rows.to_owned(),
             Self::Count(count) => partial(count),
-            Self::Sum(count, sum) => format!("CASE WHEN {} > 0 THEN {} END", partial(count), partial(sum)),
+            Self::Sum(count, sum) => {
+                format!("CASE WHEN {} > 0 THEN {} END", partial(count), partial(sum))
+            }
             // exactly what the server does: numeric.c, int8_avg and numeric_avg
             Self::Avg(count, sum) => {
-                format!("CASE WHEN {0} > 0 THEN {1}::numeric / {0}::numeric END", partial(count), partial(sum))
+                format!(
+                    "CASE WHEN {0} > 0 THEN {1}::numeric / {0}::numeric END",
+                    partial(count),
+                    partial(sum)
+                )
             }
             Self::Extremum(value) => partial(value),
             Self::BoolAnd(is_true, is_false) => {
-                format!("CASE WHEN {} > 0 THEN false WHEN {} > 0 THEN true END", partial(is_false), partial(is_true))
+                format!(
+                    "CASE WHEN {} > 0 THEN false WHEN {} > 0 THEN true END",
+                    partial(is_false),
+                    partial(is_true)
+                )
             }
             Self::BoolOr(is_true, is_false) => {
-                format!("CASE WHEN {} > 0 THEN true WHEN {} > 0 THEN false END", partial(is_true), partial(is_false))
+                format!(
+                    "CASE WHEN {} > 0 THEN true WHEN {} > 0 THEN false END",
+                    partial(is_true),
+                    partial(is_false)
+                )
             }
         }
     }
 }
 
 fn test(operand: &Expression, test: &'static str) -> Expression {
-    Expression::boolean(Kind::Test { operand: Box::new(operand.clone()), test })
+    Expression::boolean(Kind::Test {
+        operand: Box::new(operand.clone()),
+        test,
+    })
 }
 
 fn filtered_condition(condition: Expression, filter: Option<&Expression>) -> Expression {
     match filter {
         None => condition,
-        Some(filter) => Expression::boolean(Kind::Logical { word: "AND", operands: vec![filter.clone(), condition] }),
+        Some(filter) => Expression::boolean(Kind::Logical {
+            word: "AND",
+            operands: vec![filter.clone(), condition],
+        }),
     }
 }
 
@@ -161,7 +210,11 @@ fn filtered_value(value: &Expression, filter: Option<&Expression>) -> Expression
     match filter {
         None => value.clone(),
         Some(filter) => Expression {
-            kind: Kind::Case { subject: None, branches: vec![(filter.clone(), value.clone())], otherwise: None },
+            kind: Kind::Case {
+                subject: None,
+                branches: vec![(filter.clone(), value.clone())],
+                otherwise: None,
+            },
             is_nullable: true,
             ..value.clone()
         },

@@ -105,7 +105,11 @@ impl Names {
 /// Compiles the fast refresh of a query, or says why there is none.
 pub fn compile(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
     let shape = Shape::of(&query.root)?;
-    let tables = changed_tables(&shape.blocks, target)?;
+    let tables = match &shape.grouping {
+        None => changed_tables(&shape.blocks, target)?,
+        // of what is grouped, only what goes into keys and aggregates
+        Some(grouping) => changed_tables(&groups::inputs(grouping, &shape.blocks).0, target)?,
+    };
     if query.columns.is_empty() {
         return Err(Refusal::new("SELECT", "there are no columns"));
     }
@@ -114,16 +118,28 @@ pub fn compile(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
         .iter()
         .map(String::as_str)
         .chain(tables.values().flat_map(|table| {
-            let columns = table.relation.columns.iter().map(|column| column.name.as_str());
+            let columns = table
+                .relation
+                .columns
+                .iter()
+                .map(|column| column.name.as_str());
             columns.chain([table.relation.name.as_str()])
         }))
         .collect();
     let names = Names::outside(&taken);
     let columns: Vec<String> = query.columns.iter().map(|name| identifier(name)).collect();
-    let writer = Writer { tables: &tables, weight: &names.weight };
+    let writer = Writer {
+        tables: &tables,
+        weight: &names.weight,
+    };
     let mut parts: Vec<(String, String)> = tables
         .values()
-        .map(|table| (format!("{} AS MATERIALIZED", identifier(&table.changes)), changes_of(table, &names.weight)))
+        .map(|table| {
+            (
+                format!("{} AS MATERIALIZED", identifier(&table.changes)),
+                changes_of(table, &names.weight),
+            )
+        })
         .collect();
     let mut missing = format!(
         "(SELECT coalesce(sum(-{weight}), 0) FROM numbered_changes WHERE {weight} < 0) - (SELECT count(*) FROM deleted_rows)",
@@ -139,23 +155,53 @@ pub fn compile(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
         state = Some(grouped.state_table());
     } else {
         outputs = as_columns(&common_outputs(&shape.blocks));
-        parts.push(("row_changes AS".to_owned(), format!("    -- difference of the query's rows\n{}", writer.difference(&shape.blocks, &columns))));
+        parts.push((
+            "row_changes AS".to_owned(),
+            format!(
+                "    -- difference of the query's rows\n{}",
+                writer.difference(&shape.blocks, &columns)
+            ),
+        ));
     }
-    parts.push(("net_rows AS".to_owned(), bag::net_rows(&outputs, &columns, &names, "row_changes")?));
-    parts.extend(bag::apply(&outputs, &columns, &names, target).into_iter().map(|(head, body)| (head.to_owned(), body)));
+    parts.push((
+        "net_rows AS".to_owned(),
+        bag::net_rows(&outputs, &columns, &names, "row_changes")?,
+    ));
+    parts.extend(
+        bag::apply(&outputs, &columns, &names, target)
+            .into_iter()
+            .map(|(head, body)| (head.to_owned(), body)),
+    );
     Ok(FastRefresh {
         statement: statement(&parts, &tables, &missing),
         state,
-        row_index: format!("CREATE INDEX ON {} (({}));", target.view_text(), bag::row_hash(&outputs, &columns, "")),
+        row_index: format!(
+            "CREATE INDEX ON {} (({}));",
+            target.view_text(),
+            bag::row_hash(&outputs, &columns, "")
+        ),
         plan: plan(&shape, &tables),
     })
 }
 
-fn statement(parts: &[(String, String)], tables: &BTreeMap<u32, ChangedTable>, missing: &str) -> String {
-    let written: Vec<String> = parts.iter().map(|(head, body)| format!("{head} (\n{body}\n)")).collect();
+fn statement(
+    parts: &[(String, String)],
+    tables: &BTreeMap<u32, ChangedTable>,
+    missing: &str,
+) -> String {
+    let written: Vec<String> = parts
+        .iter()
+        .map(|(head, body)| format!("{head} (\n{body}\n)"))
+        .collect();
     let markers: Vec<String> = tables
         .values()
-        .map(|table| format!("EXISTS (SELECT FROM {} WHERE {} AND weight = 0)", table.log, pending()))
+        .map(|table| {
+            format!(
+                "EXISTS (SELECT FROM {} WHERE {} AND weight = 0)",
+                table.log,
+                pending()
+            )
+        })
         .collect();
     format!(
         "WITH {}\nSELECT pg_current_snapshot() AS snapshot,\n       (SELECT count(*) FROM inserted_rows) AS rows_inserted,\n       0::int8 AS rows_updated,\n       (SELECT count(*) FROM deleted_rows) AS rows_deleted,\n       -- rows that should have been there\n       ({missing})::int8 AS rows_missing,\n       -- a log that says: something happened that is not in it\n       {} AS must_complete",
@@ -183,13 +229,23 @@ pub(super) struct Grouping {
 impl Shape {
     fn of(operator: &Operator) -> Result<Self, Refusal> {
         if !operator.is_aggregated() {
-            return Ok(Self { grouping: None, blocks: flatten(operator)? });
+            return Ok(Self {
+                grouping: None,
+                blocks: flatten(operator)?,
+            });
         }
         match operator {
-            Operator::Aggregate { input, keys, aggregates } => {
+            Operator::Aggregate {
+                input,
+                keys,
+                aggregates,
+            } => {
                 let blocks = flatten(input)?;
                 let results = aggregates.iter().enumerate().map(|(position, aggregate)| {
-                    Expression::new(crate::definition::Kind::Column(keys.len() + position), aggregate.result.clone())
+                    Expression::new(
+                        crate::definition::Kind::Column(keys.len() + position),
+                        aggregate.result.clone(),
+                    )
                 });
                 Ok(Self {
                     grouping: Some(Grouping {
@@ -204,20 +260,26 @@ impl Shape {
             Operator::Project { input, outputs } => {
                 let mut shape = Self::of(input)?;
                 if let Some(grouping) = &mut shape.grouping {
-                    grouping.outputs = outputs.iter().map(|output| substituted(output, &grouping.outputs)).collect();
+                    grouping.outputs = outputs
+                        .iter()
+                        .map(|output| substituted(output, &grouping.outputs))
+                        .collect();
                 }
                 Ok(shape)
             }
             Operator::Filter { input, condition } => {
                 let mut shape = Self::of(input)?;
                 if let Some(grouping) = &mut shape.grouping {
-                    grouping.conditions.push(substituted(condition, &grouping.outputs));
+                    grouping
+                        .conditions
+                        .push(substituted(condition, &grouping.outputs));
                 }
                 Ok(shape)
             }
-            Operator::Scan(_) | Operator::Join(_) | Operator::UnionAll(_) => {
-                Err(Refusal::new("an aggregate or DISTINCT in a subquery", "this version does not know it"))
-            }
+            Operator::Scan(_) | Operator::Join(_) | Operator::UnionAll(_) => Err(Refusal::new(
+                "an aggregate or DISTINCT in a subquery",
+                "this version does not know it",
+            )),
         }
     }
 }
@@ -228,7 +290,10 @@ pub(super) fn common_outputs(blocks: &[Block]) -> Vec<Expression> {
         return Vec::new();
     };
     let mut outputs = first.outputs.clone();
-    for (output, other) in others.iter().flat_map(|block| block.outputs.iter().enumerate()).map(|(n, other)| (n, other)) {
+    for (output, other) in others
+        .iter()
+        .flat_map(|block| block.outputs.iter().enumerate())
+    {
         let output = &mut outputs[output];
         if output.scale != other.scale {
             output.scale = None;
@@ -242,23 +307,47 @@ pub(super) fn common_outputs(blocks: &[Block]) -> Vec<Expression> {
 }
 
 fn plan(shape: &Shape, tables: &BTreeMap<u32, ChangedTable>) -> Plan {
-    let largest = shape.blocks.iter().map(|block| block.scans.len()).max().unwrap_or(0);
-    let strategy = if largest > 1 { "its changes are joined with the other tables as they are now" } else { "its changes are taken as they are" };
-    let tables = tables.values().map(|table| (qualified(&table.relation), strategy.to_owned())).collect();
+    let largest = shape
+        .blocks
+        .iter()
+        .map(|block| block.scans.len())
+        .max()
+        .unwrap_or(0);
+    let strategy = if largest > 1 {
+        "its changes are joined with the other tables as they are now"
+    } else {
+        "its changes are taken as they are"
+    };
+    let tables = tables
+        .values()
+        .map(|table| (qualified(&table.relation), strategy.to_owned()))
+        .collect();
     let mut clauses = Vec::new();
     for block in &shape.blocks {
         for condition in &block.conditions {
             let column = |position| {
                 let (scan, column) = block.origin(position);
-                format!("{}.{}", block.scans[scan].name, block.scans[scan].columns[column].name)
+                format!(
+                    "{}.{}",
+                    block.scans[scan].name, block.scans[scan].columns[column].name
+                )
             };
-            clauses.push((sql(condition, &column), "linear: applied to changes as to rows".to_owned()));
+            clauses.push((
+                sql(condition, &column),
+                "linear: applied to changes as to rows".to_owned(),
+            ));
         }
     }
     if let Some(grouping) = &shape.grouping {
-        clauses.push(("GROUP BY or DISTINCT".to_owned(), "counts and sums per group, kept in a state table".to_owned()));
+        clauses.push((
+            "GROUP BY or DISTINCT".to_owned(),
+            "counts and sums per group, kept in a state table".to_owned(),
+        ));
         for aggregate in &grouping.aggregates {
-            clauses.push((format!("{:?}", aggregate.function).to_lowercase(), groups::how(aggregate).to_owned()));
+            clauses.push((
+                format!("{:?}", aggregate.function).to_lowercase(),
+                groups::how(aggregate).to_owned(),
+            ));
         }
     }
     Plan { tables, clauses }

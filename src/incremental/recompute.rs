@@ -4,40 +4,71 @@ use super::blocks::Block;
 use super::groups::Grouped;
 use super::partials::PartialKind;
 use super::print::sql;
-use super::terms::Writer;
+use super::terms::{Conditions, Writer};
 
 /// The groups of the query as it is now, with more in FROM and WHERE of every block: keys, number of rows, partial values.
 pub(super) fn groups_now(
     grouped: &Grouped<'_>,
     names: &[String],
     more: &[String],
-    conditions: &dyn Fn(&Block, &dyn Fn(usize) -> String) -> Vec<String>,
+    conditions: Conditions<'_>,
 ) -> String {
-    let blocks: Vec<String> = grouped.inputs.iter().map(|block| rows_now(block, names, more, conditions)).collect();
-    let partials: String = grouped.partials.iter().map(|partial| format!(", {} AS {}", partial.computed(&partial.name), partial.name)).collect();
+    let blocks: Vec<String> = grouped
+        .inputs
+        .iter()
+        .map(|block| rows_now(block, names, more, conditions))
+        .collect();
+    let partials: String = grouped
+        .partials
+        .iter()
+        .map(|partial| format!(", {} AS {}", partial.computed(&partial.name), partial.name))
+        .collect();
     let keys = grouped.key_list("");
-    let group_by = if grouped.keys.is_empty() { String::new() } else { format!("\nGROUP BY {}", keys.trim_end_matches(", ")) };
-    format!("SELECT {keys}count(*) AS row_count{partials}\nFROM (\n{}\n) AS input_rows{group_by}", blocks.join("\n    UNION ALL\n"))
+    let group_by = if grouped.keys.is_empty() {
+        String::new()
+    } else {
+        format!("\nGROUP BY {}", keys.trim_end_matches(", "))
+    };
+    format!(
+        "SELECT {keys}count(*) AS row_count{partials}\nFROM (\n{}\n) AS input_rows{group_by}",
+        blocks.join("\n    UNION ALL\n")
+    )
 }
 
-fn rows_now(block: &Block, names: &[String], more: &[String], conditions: &dyn Fn(&Block, &dyn Fn(usize) -> String) -> Vec<String>) -> String {
+fn rows_now(
+    block: &Block,
+    names: &[String],
+    more: &[String],
+    conditions: Conditions<'_>,
+) -> String {
     Writer::now(block, names, more, conditions)
 }
 
 /// The stale groups as they are now.
 pub(super) fn recomputed_groups(grouped: &Grouped<'_>, names: &[String]) -> String {
     let stale_groups = &grouped.names.stale_groups;
-    let stale = format!("(SELECT {} FROM merged_groups WHERE {}) AS {stale_groups}", select_list(grouped), grouped.names.stale);
+    let stale = format!(
+        "(SELECT {} FROM merged_groups WHERE {}) AS {stale_groups}",
+        select_list(grouped),
+        grouped.names.stale
+    );
     let matched = |block: &Block, column: &dyn Fn(usize) -> String| {
         let keys = grouped.keys.iter().zip(&block.outputs);
         keys.map(|((name, _), output)| {
-            let operator = if output.is_nullable { "IS NOT DISTINCT FROM" } else { "=" };
+            let operator = if output.is_nullable {
+                "IS NOT DISTINCT FROM"
+            } else {
+                "="
+            };
             format!("{} {operator} {stale_groups}.{name}", sql(output, column))
         })
         .collect()
     };
     let text = groups_now(grouped, names, &[stale], &matched);
-    format!("    -- stale groups, from the base tables\n{}", super::print::indented(&text, 1))
+    format!(
+        "    -- stale groups, from the base tables\n{}",
+        super::print::indented(&text, 1)
+    )
 }
 
 fn select_list(grouped: &Grouped<'_>) -> String {
@@ -47,13 +78,19 @@ fn select_list(grouped: &Grouped<'_>) -> String {
 /// All changed groups, stale ones as recomputed.
 pub(super) fn new_groups(grouped: &Grouped<'_>) -> String {
     let (stale, address) = (&grouped.names.stale, &grouped.names.address);
-    let merged: String = grouped.partials.iter().map(|partial| format!(", {}", partial.name)).collect();
+    let merged: String = grouped
+        .partials
+        .iter()
+        .map(|partial| format!(", {}", partial.name))
+        .collect();
     let recomputed: String = grouped
         .partials
         .iter()
         .map(|partial| match partial.kind {
             // no row of a group left: nothing was recomputed for it
-            PartialKind::Count | PartialKind::Sum => format!(", coalesce(recomputed.{}, 0)", partial.name),
+            PartialKind::Count | PartialKind::Sum => {
+                format!(", coalesce(recomputed.{}, 0)", partial.name)
+            }
             PartialKind::Min | PartialKind::Max => format!(", recomputed.{}", partial.name),
         })
         .collect();

@@ -27,8 +27,17 @@ pub(super) fn terms(scans: usize) -> Vec<(Vec<State>, i32)> {
         // the join of the changes of T with the new states of the others, since old = new − Δ
         return (1..1_u32 << scans)
             .map(|set| {
-                let states = (0..scans).map(|scan| if set >> scan & 1 == 1 { State::Change } else { State::New });
-                (states.collect(), if set.count_ones() % 2 == 1 { 1 } else { -1 })
+                let states = (0..scans).map(|scan| {
+                    if set >> scan & 1 == 1 {
+                        State::Change
+                    } else {
+                        State::New
+                    }
+                });
+                (
+                    states.collect(),
+                    if set.count_ones() % 2 == 1 { 1 } else { -1 },
+                )
             })
             .collect();
     }
@@ -44,6 +53,9 @@ pub(super) fn terms(scans: usize) -> Vec<(Vec<State>, i32)> {
         })
         .collect()
 }
+
+/// Further conditions on a block, whose columns are printed by the function given.
+pub(super) type Conditions<'a> = &'a dyn Fn(&Block, &dyn Fn(usize) -> String) -> Vec<String>;
 
 /// How a block is written in a statement.
 #[derive(Debug)]
@@ -77,13 +89,25 @@ impl Writer<'_> {
             }
             if *state == State::Change && block.scans.len() > 1 {
                 // asked once before anything else is read
-                conditions.push(format!("EXISTS (SELECT FROM {})", identifier(&table.changes)));
+                conditions.push(format!(
+                    "EXISTS (SELECT FROM {})",
+                    identifier(&table.changes)
+                ));
             }
         }
         let column = column_printer(block, &aliases);
-        conditions.extend(block.conditions.iter().map(|condition| sql(condition, &column)));
+        conditions.extend(
+            block
+                .conditions
+                .iter()
+                .map(|condition| sql(condition, &column)),
+        );
         let product = factors.join(" * ");
-        let weight = if sign < 0 { format!("-({product})") } else { product };
+        let weight = if sign < 0 {
+            format!("-({product})")
+        } else {
+            product
+        };
         format!(
             "    SELECT {}{weight} AS {}\n    FROM {}{}",
             outputs(block, names, &column),
@@ -104,38 +128,75 @@ impl Writer<'_> {
                 let columns: String = table
                     .columns
                     .iter()
-                    .map(|position| format!("{}, ", identifier(&table.relation.columns[*position].name)))
+                    .map(|position| {
+                        format!("{}, ", identifier(&table.relation.columns[*position].name))
+                    })
                     .collect();
-                format!("(SELECT {columns}1 AS {0} FROM {stored} UNION ALL SELECT {columns}-{0} FROM {changes})", self.weight)
+                format!(
+                    "(SELECT {columns}1 AS {0} FROM {stored} UNION ALL SELECT {columns}-{0} FROM {changes})",
+                    self.weight
+                )
             }
         }
     }
 
     /// The rows of a block as they are now, with further items of FROM and conditions.
-    pub(super) fn now(block: &Block, names: &[String], more: &[String], more_conditions: &dyn Fn(&Block, &dyn Fn(usize) -> String) -> Vec<String>) -> String {
+    pub(super) fn now(
+        block: &Block,
+        names: &[String],
+        more: &[String],
+        more_conditions: Conditions<'_>,
+    ) -> String {
         let aliases = aliases(&block.scans);
         let column = column_printer(block, &aliases);
-        let mut from: Vec<String> = block.scans.iter().zip(&aliases).map(|(relation, alias)| format!("{} AS {alias}", qualified(relation))).collect();
+        let mut from: Vec<String> = block
+            .scans
+            .iter()
+            .zip(&aliases)
+            .map(|(relation, alias)| format!("{} AS {alias}", qualified(relation)))
+            .collect();
         from.extend_from_slice(more);
-        let mut conditions: Vec<String> = block.conditions.iter().map(|condition| sql(condition, &column)).collect();
+        let mut conditions: Vec<String> = block
+            .conditions
+            .iter()
+            .map(|condition| sql(condition, &column))
+            .collect();
         conditions.extend(more_conditions(block, &column));
         let listed = outputs(block, names, &column);
-        format!("    SELECT {}\n    FROM {}{}", listed.trim_end_matches(", "), from.join(", "), where_clause(&conditions))
+        format!(
+            "    SELECT {}\n    FROM {}{}",
+            listed.trim_end_matches(", "),
+            from.join(", "),
+            where_clause(&conditions)
+        )
     }
 }
 
 fn outputs(block: &Block, names: &[String], column: &dyn Fn(usize) -> String) -> String {
-    block.outputs.iter().zip(names).map(|(output, name)| format!("{} AS {name}, ", sql(output, column))).collect()
+    block
+        .outputs
+        .iter()
+        .zip(names)
+        .map(|(output, name)| format!("{} AS {name}, ", sql(output, column)))
+        .collect()
 }
 
 fn where_clause(conditions: &[String]) -> String {
-    if conditions.is_empty() { String::new() } else { format!("\n    WHERE {}", conditions.join(" AND ")) }
+    if conditions.is_empty() {
+        String::new()
+    } else {
+        format!("\n    WHERE {}", conditions.join(" AND "))
+    }
 }
 
 fn column_printer<'a>(block: &'a Block, aliases: &'a [String]) -> impl Fn(usize) -> String + 'a {
     move |position| {
         let (scan, column) = block.origin(position);
-        format!("{}.{}", aliases[scan], identifier(&block.scans[scan].columns[column].name))
+        format!(
+            "{}.{}",
+            aliases[scan],
+            identifier(&block.scans[scan].columns[column].name)
+        )
     }
 }
 
@@ -143,8 +204,14 @@ fn column_printer<'a>(block: &'a Block, aliases: &'a [String]) -> impl Fn(usize)
 fn aliases(scans: &[Relation]) -> Vec<String> {
     let mut taken: Vec<String> = Vec::new();
     for scan in scans {
-        let name = (1..)
-            .map(|number| if number == 1 { scan.name.clone() } else { format!("{}_{number}", scan.name) })
+        let name = (1..=scans.len())
+            .map(|number| {
+                if number == 1 {
+                    scan.name.clone()
+                } else {
+                    format!("{}_{number}", scan.name)
+                }
+            })
             .find(|name| !taken.contains(name))
             .unwrap_or_default();
         taken.push(name);
@@ -154,10 +221,18 @@ fn aliases(scans: &[Relation]) -> Vec<String> {
 
 /// A relation's name with its schema.
 pub(super) fn qualified(relation: &Relation) -> String {
-    format!("{}.{}", identifier(&relation.schema), identifier(&relation.name))
+    format!(
+        "{}.{}",
+        identifier(&relation.schema),
+        identifier(&relation.name)
+    )
 }
 
 /// The columns that outputs give, for whoever reads them by name.
 pub(super) fn as_columns(outputs: &[Expression]) -> Vec<Expression> {
-    outputs.iter().enumerate().map(|(position, output)| output.as_column(position)).collect()
+    outputs
+        .iter()
+        .enumerate()
+        .map(|(position, output)| output.as_column(position))
+        .collect()
 }

@@ -18,7 +18,10 @@ const TYPES: &str = "
     WHERE t.typcategory = 'A' AND t.typelem <> 0";
 
 async fn rows(connection: &mut PgConnection, sql: &str) -> Vec<PgRow> {
-    sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_all(connection).await.unwrap_or_else(|error| panic!("{sql}\n{error}"))
+    sqlx::query(AssertSqlSafe(sql.to_owned()))
+        .fetch_all(connection)
+        .await
+        .unwrap_or_else(|error| panic!("{sql}\n{error}"))
 }
 
 fn oid(row: &PgRow, column: &str) -> i64 {
@@ -26,12 +29,23 @@ fn oid(row: &PgRow, column: &str) -> i64 {
 }
 
 /// Functions, operators, casts and types; no relations.
-pub(crate) async fn server_facts(connection: &mut PgConnection) -> (Catalog, HashMap<i64, TypeName>) {
+pub(crate) async fn server_facts(
+    connection: &mut PgConnection,
+) -> (Catalog, HashMap<i64, TypeName>) {
     let mut catalog = Catalog::default();
     let mut types = HashMap::new();
-    for row in rows(connection, &format!("SELECT oid::int8, schema, name, is_array, is_enum FROM ({TYPES}) AS t")).await {
+    for row in rows(
+        connection,
+        &format!("SELECT oid::int8, schema, name, is_array, is_enum FROM ({TYPES}) AS t"),
+    )
+    .await
+    {
         let plain = TypeName::new(row.get::<String, _>("schema"), row.get::<String, _>("name"));
-        let data_type = if row.get("is_array") { plain.array() } else { plain };
+        let data_type = if row.get("is_array") {
+            plain.array()
+        } else {
+            plain
+        };
         if row.get("is_enum") {
             catalog.enumerations.insert(data_type.clone());
         }
@@ -41,8 +55,16 @@ pub(crate) async fn server_facts(connection: &mut PgConnection) -> (Catalog, Has
                       o.oprresult::int8 AS result, p.provolatile = 'i' AS is_immutable
                FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace JOIN pg_proc p ON p.oid = o.oprcode";
     for row in rows(connection, sql).await {
-        let key = (row.get("schema"), row.get("name"), types.get(&oid(&row, "l")).cloned(), types[&oid(&row, "r")].clone());
-        let fact = OperatorFact { result: types[&oid(&row, "result")].clone(), is_immutable: row.get("is_immutable") };
+        let key = (
+            row.get("schema"),
+            row.get("name"),
+            types.get(&oid(&row, "l")).cloned(),
+            types[&oid(&row, "r")].clone(),
+        );
+        let fact = OperatorFact {
+            result: types[&oid(&row, "result")].clone(),
+            is_immutable: row.get("is_immutable"),
+        };
         catalog.operators.insert(key, fact);
     }
     let sql = "SELECT n.nspname::text AS schema, p.proname::text AS name, ARRAY(SELECT unnest(p.proargtypes)::int8) AS arguments,
@@ -56,9 +78,18 @@ pub(crate) async fn server_facts(connection: &mut PgConnection) -> (Catalog, Has
             (_, true) => FunctionKind::SetReturning,
             _ => FunctionKind::Plain,
         };
-        let fact = FunctionFact { result: types[&oid(&row, "result")].clone(), is_immutable: row.get("is_immutable"), kind };
-        let arguments = arguments.iter().map(|argument| types[argument].clone()).collect();
-        catalog.functions.insert((row.get("schema"), row.get("name"), arguments), fact);
+        let fact = FunctionFact {
+            result: types[&oid(&row, "result")].clone(),
+            is_immutable: row.get("is_immutable"),
+            kind,
+        };
+        let arguments = arguments
+            .iter()
+            .map(|argument| types[argument].clone())
+            .collect();
+        catalog
+            .functions
+            .insert((row.get("schema"), row.get("name"), arguments), fact);
     }
     let sql = "SELECT castsource::int8 AS source, casttarget::int8 AS target
                FROM pg_cast c LEFT JOIN pg_proc p ON p.oid = c.castfunc
@@ -70,14 +101,21 @@ pub(crate) async fn server_facts(connection: &mut PgConnection) -> (Catalog, Has
                  AND t.typcategory <> 'A'";
     let mut casts = HashSet::new();
     for row in rows(connection, sql).await {
-        casts.insert((types[&oid(&row, "source")].clone(), types[&oid(&row, "target")].clone()));
+        casts.insert((
+            types[&oid(&row, "source")].clone(),
+            types[&oid(&row, "target")].clone(),
+        ));
     }
     catalog.immutable_casts = casts;
     (catalog, types)
 }
 
 /// The relations of a schema.
-pub(crate) async fn relations(connection: &mut PgConnection, schema: &str, types: &HashMap<i64, TypeName>) -> Vec<Relation> {
+pub(crate) async fn relations(
+    connection: &mut PgConnection,
+    schema: &str,
+    types: &HashMap<i64, TypeName>,
+) -> Vec<Relation> {
     let sql = format!(
         "SELECT c.oid::int8, c.relname::text AS name, c.relkind::text AS kind,
                 CASE WHEN c.relkind = 'v' THEN pg_get_viewdef(c.oid) END AS definition
