@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes sure that everything is here to build and to run `make demo` and `make test`: Rust, a C compiler, a PostgreSQL
-# server. Installs what it can on Debian and Ubuntu; says exactly what to do where it can't. Quick when all is present.
+# Makes sure that everything is here to build and to run `make demo` and `make test`: Rust, a C compiler,
+# libclang, a PostgreSQL server. Installs what it can on Debian and Ubuntu; says exactly what to do where it can't. Quick when all is present.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -33,6 +33,18 @@ check_rust() {
 # --- What the system is to provide
 
 has_compiler() { command -v cc >/dev/null; }
+
+# The parser of PostgreSQL, which is built from C, has its Rust declarations made by libclang.
+has_libclang() {
+    for library in "${LIBCLANG_PATH:-/nowhere}"/libclang*.so* "${LIBCLANG_PATH:-/nowhere}"/libclang*.dylib \
+        /usr/lib/llvm-*/lib/libclang.so* /usr/lib/llvm-*/lib/libclang-[0-9]*.so* /usr/lib/*/libclang.so* /usr/lib/*/libclang-[0-9]*.so* \
+        /usr/lib/libclang.so* /usr/lib64/libclang.so* /usr/lib64/llvm*/lib/libclang.so* /usr/lib/llvm*/lib/libclang.so* \
+        /opt/homebrew/opt/llvm/lib/libclang.dylib /usr/local/opt/llvm/lib/libclang.dylib \
+        /Library/Developer/CommandLineTools/usr/lib/libclang.dylib /Applications/Xcode.app/Contents/Developer/Toolchains/*/usr/lib/libclang.dylib; do
+        [ ! -e "$library" ] || return 0
+    done
+    return 1
+}
 
 major_of() { "$1/postgres" --version 2>/dev/null | sed -n 's/^postgres (PostgreSQL) \([0-9]*\).*/\1/p'; }
 
@@ -104,11 +116,11 @@ ask an administrator to run: sudo $command"
 
 say_what_to_install() {
     case "$(uname -s) $(. /etc/os-release 2>/dev/null && echo "${ID:-} ${ID_LIKE:-}")" in
-    Darwin*) how='xcode-select --install; brew install postgresql@18' ;;
-    *fedora* | *rhel*) how='sudo dnf install gcc postgresql-server postgresql-contrib' ;;
-    *alpine*) how='sudo apk add build-base postgresql postgresql-client' ;;
-    *arch*) how='sudo pacman -S base-devel postgresql' ;;
-    *suse*) how='sudo zypper install gcc postgresql-server postgresql-contrib' ;;
+    Darwin*) how='xcode-select --install; brew install llvm postgresql@18' ;;
+    *fedora* | *rhel*) how='sudo dnf install gcc clang-devel postgresql-server postgresql-contrib' ;;
+    *alpine*) how='sudo apk add build-base clang-dev postgresql postgresql-client' ;;
+    *arch*) how='sudo pacman -S base-devel clang postgresql' ;;
+    *suse*) how='sudo zypper install gcc clang-devel postgresql-server postgresql-contrib' ;;
     *) how='' ;;
     esac
     if [ -n "$how" ]; then how="run: $how"; else how="install them with your system's package manager"; fi
@@ -118,6 +130,7 @@ say_what_to_install() {
 check_rust
 missing=
 if ! has_compiler; then missing="$missing gcc libc6-dev"; fi
+if ! has_libclang; then missing="$missing libclang-dev"; fi
 if ! has_server; then
     [ -z "${SCRATCH_PG_BIN:-}" ] ||
         complain "SCRATCH_PG_BIN is $SCRATCH_PG_BIN, where there is no PostgreSQL server ($oldest or newer): correct or unset it"
@@ -128,9 +141,10 @@ fi
 if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; then
     # shellcheck disable=SC2086 # words on purpose
     install_by_apt $missing
-    has_compiler && has_server || complain 'something is still missing after the installation; see above'
+    has_compiler && has_libclang && has_server || complain 'something is still missing after the installation; see above'
 else
     has_compiler || needs='a C compiler'
+    has_libclang || needs="${needs:+$needs, }libclang"
     has_server || needs="${needs:+$needs, }a PostgreSQL server ($oldest or newer)"
     say_what_to_install "$needs"
 fi

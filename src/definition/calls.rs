@@ -1,0 +1,337 @@
+//! Operators, functions and casts: each must be found in the catalog and be immutable.
+
+use pg_query::protobuf::{FuncCall, TypeCast};
+
+use super::constants::digits_after_point;
+use super::nodes::{data_type, qualified, required};
+use super::read_expression::{DEFAULT_COLLATION, Place, merged_collation, operand_type};
+use super::read_select::Reader;
+use super::{Expression, FunctionKind, Kind, OperatorFact, Refusal, TypeName};
+use crate::sql::identifier;
+
+impl Reader<'_> {
+    /// `left operator right`, an operator of `pg_catalog`.
+    pub(super) fn compared(
+        &self,
+        symbol: &str,
+        left: Expression,
+        right: Expression,
+    ) -> Result<Expression, Refusal> {
+        self.applied("pg_catalog", symbol, Some(left), right)
+    }
+
+    /// An operator with its operands.
+    pub(super) fn applied(
+        &self,
+        schema: &str,
+        symbol: &str,
+        left: Option<Expression>,
+        right: Expression,
+    ) -> Result<Expression, Refusal> {
+        let fact = self.find_operator(schema, symbol, left.as_ref(), &right)?;
+        let from_parts = {
+            let parts: Vec<&Expression> = left.iter().chain([&right]).collect();
+            (merged_collation(&parts), scale_of(symbol, &parts))
+        };
+        let mut value = Expression::new(
+            Kind::Operator {
+                left: left.map(Box::new),
+                operator: operator_text(schema, symbol),
+                right: Box::new(right),
+            },
+            fact.result.clone(),
+        );
+        let (collation, scale) = from_parts;
+        if value.data_type.is_collatable() {
+            value.collation = collation;
+        }
+        if schema == "pg_catalog" && value.data_type.is("numeric") {
+            value.scale = scale;
+        }
+        Ok(value)
+    }
+
+    /// `left operator ANY (array)` or ALL.
+    pub(super) fn quantified(
+        &self,
+        word: &'static str,
+        schema: &str,
+        symbol: &str,
+        left: Expression,
+        array: Expression,
+    ) -> Result<Expression, Refusal> {
+        let element = array
+            .data_type
+            .element()
+            .ok_or_else(|| Refusal::unknown(format!("{word} of something that is no array")))?;
+        let of_elements = Expression {
+            data_type: element,
+            ..array.clone()
+        };
+        let fact = self.find_operator(schema, symbol, Some(&left), &of_elements)?;
+        if !fact.result.is("bool") {
+            return Err(Refusal::unknown(format!("{word} with operator {symbol}")));
+        }
+        Ok(Expression::boolean(Kind::Quantified {
+            left: Box::new(left),
+            operator: operator_text(schema, symbol),
+            word,
+            array: Box::new(array),
+        }))
+    }
+
+    /// Refuses unless an immutable operator of `pg_catalog` applies.
+    pub(super) fn require_operator(
+        &self,
+        symbol: &str,
+        left: &Expression,
+        right: &Expression,
+    ) -> Result<(), Refusal> {
+        self.find_operator("pg_catalog", symbol, Some(left), right)
+            .map(|_| ())
+    }
+
+    fn find_operator(
+        &self,
+        schema: &str,
+        symbol: &str,
+        left: Option<&Expression>,
+        right: &Expression,
+    ) -> Result<&OperatorFact, Refusal> {
+        let left_type = left.map(operand_type);
+        let right_type = operand_type(right);
+        let shown = || match &left_type {
+            Some(left_type) => format!("{left_type} {symbol} {right_type}"),
+            None => format!("{symbol} {right_type}"),
+        };
+        match self
+            .catalog
+            .operator(schema, symbol, left_type.as_ref(), &right_type)
+        {
+            Some(fact) if fact.is_immutable => Ok(fact),
+            Some(_) => Err(Refusal::new(
+                shown(),
+                "the operator is not immutable: its result may change without any row changing",
+            )),
+            None => Err(Refusal::unknown(shown())),
+        }
+    }
+
+    /// A function of one row.
+    pub(super) fn call(
+        &self,
+        call: &FuncCall,
+        place: &mut Place<'_>,
+    ) -> Result<Expression, Refusal> {
+        let FuncCall {
+            funcname,
+            args,
+            agg_order,
+            agg_filter,
+            over,
+            agg_within_group,
+            agg_star,
+            agg_distinct,
+            func_variadic,
+            funcformat: _,
+            location: _,
+        } = call;
+        let (schema, name) = qualified(funcname)?;
+        if over.is_some() {
+            return Err(Refusal::new(
+                format!("{name}() OVER"),
+                "this version does not know window functions",
+            ));
+        }
+        if !agg_order.is_empty()
+            || agg_filter.is_some()
+            || *agg_within_group
+            || *agg_star
+            || *agg_distinct
+            || *func_variadic
+        {
+            return Err(Refusal::unknown(format!("{name}(…) in this form")));
+        }
+        let mut arguments = Vec::new();
+        for argument in args {
+            arguments.push(self.read(argument, place)?);
+        }
+        let types = arguments
+            .iter()
+            // the field of EXTRACT is the one argument that is printed without its type
+            .map(|argument| {
+                if argument.data_type.is("unknown") {
+                    TypeName::built_in("text")
+                } else {
+                    argument.data_type.clone()
+                }
+            })
+            .collect();
+        let fact = self
+            .catalog
+            .functions
+            .get(&(schema.clone(), name.clone(), types));
+        let reason = match fact {
+            None => "this version does not know it",
+            Some(fact) if fact.kind == FunctionKind::SetReturning => "it gives a set of rows",
+            Some(fact) if fact.kind != FunctionKind::Plain => "it is no plain function",
+            Some(fact) if !fact.is_immutable => {
+                "it is not immutable: its result may change without any row changing"
+            }
+            Some(fact) => {
+                let parts: Vec<&Expression> = arguments.iter().collect();
+                let mut value = Expression::new(Kind::Literal(String::new()), fact.result.clone());
+                if value.data_type.is_collatable() {
+                    // of a function without strings among its arguments it is the default one
+                    let collatable: Vec<&Expression> = parts
+                        .iter()
+                        .copied()
+                        .filter(|part| part.data_type.is_collatable())
+                        .collect();
+                    value.collation = if collatable.is_empty() {
+                        Some(DEFAULT_COLLATION.to_owned())
+                    } else {
+                        merged_collation(&collatable)
+                    };
+                }
+                let name = if schema == "pg_catalog" {
+                    identifier(&name)
+                } else {
+                    format!("{}.{}", identifier(&schema), identifier(&name))
+                };
+                value.kind = Kind::Call { name, arguments };
+                return Ok(value);
+            }
+        };
+        Err(Refusal::new(format!("{name}(…)"), reason))
+    }
+
+    /// A cast, or a constant with its type.
+    pub(super) fn cast(
+        &self,
+        cast: &TypeCast,
+        place: &mut Place<'_>,
+    ) -> Result<Expression, Refusal> {
+        let TypeCast {
+            arg,
+            type_name,
+            location: _,
+        } = cast;
+        let operand = self.read(required(arg.as_deref())?, place)?;
+        let Some(type_name) = type_name else {
+            return Err(Refusal::unknown("a cast without a type"));
+        };
+        let (target, modifiers) = data_type(type_name)?;
+        let text = type_text(&target, &modifiers)?;
+        self.require_cast(&operand, &target)?;
+        let mut value = Expression::new(
+            Kind::Cast {
+                operand: Box::new(operand.clone()),
+                target: text,
+            },
+            target,
+        );
+        value.is_nullable = operand.is_nullable;
+        if value.data_type.is_collatable() {
+            value.collation = operand
+                .collation
+                .clone()
+                .or_else(|| Some(DEFAULT_COLLATION.to_owned()));
+            if operand.data_type.is_collatable() && operand.collation.is_none() {
+                value.collation = None;
+            }
+        }
+        value.scale = match (
+            &modifiers[..],
+            &operand.kind,
+            operand.data_type.built_in_name(),
+        ) {
+            ([_], ..) if value.data_type.is("numeric") => Some(0),
+            ([_, scale], ..) if value.data_type.is("numeric") => Some((*scale).max(0)),
+            _ if !value.data_type.is("numeric") => None,
+            ([], Kind::Literal(text), Some("unknown")) => digits_after_point(text),
+            ([], _, Some("int2" | "int4" | "int8")) => Some(0),
+            ([], _, Some("numeric")) => operand.scale,
+            _ => None,
+        };
+        Ok(value)
+    }
+
+    fn require_cast(&self, operand: &Expression, target: &TypeName) -> Result<(), Refusal> {
+        let from = &operand.data_type;
+        let is_plain_literal = matches!(operand.kind, Kind::Literal(_)) && from.is("unknown");
+        if is_plain_literal {
+            // what reg… names mean depends on the catalog, what money means on the locale
+            let element = target.element().unwrap_or_else(|| target.clone());
+            let is_stable = element
+                .built_in_name()
+                .is_none_or(|name| name.starts_with("reg") || name == "money");
+            if is_stable && !self.catalog.enumerations.contains(&element) {
+                return Err(Refusal::unknown(format!("a constant of type {target}")));
+            }
+            return Ok(());
+        }
+        let allowed = |from: &TypeName, to: &TypeName| {
+            from == to
+                || self
+                    .catalog
+                    .immutable_casts
+                    .contains(&(from.clone(), to.clone()))
+        };
+        let is_allowed = match (from.element(), target.element()) {
+            (Some(from), Some(to)) => allowed(&from, &to),
+            _ => allowed(from, target),
+        };
+        if is_allowed {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            format!("cast from {from} to {target}"),
+            "it depends on settings, or this version does not know it",
+        ))
+    }
+}
+
+fn type_text(target: &TypeName, modifiers: &[i32]) -> Result<String, Refusal> {
+    if modifiers.is_empty() {
+        return Ok(target.to_string());
+    }
+    let with_modifier = [
+        "numeric",
+        "varchar",
+        "bpchar",
+        "timestamp",
+        "timestamptz",
+        "time",
+        "bit",
+        "varbit",
+    ];
+    if !target
+        .built_in_name()
+        .is_some_and(|name| with_modifier.contains(&name))
+    {
+        return Err(Refusal::unknown(format!("the modifier of type {target}")));
+    }
+    let listed: Vec<String> = modifiers.iter().map(ToString::to_string).collect();
+    Ok(format!("{target}({})", listed.join(", ")))
+}
+
+fn operator_text(schema: &str, symbol: &str) -> String {
+    if schema == "pg_catalog" {
+        symbol.to_owned()
+    } else {
+        format!("OPERATOR({}.{symbol})", identifier(schema))
+    }
+}
+
+// Digits after the point: those of the longer operand for a sum, all together for a product (numeric.c).
+fn scale_of(symbol: &str, parts: &[&Expression]) -> Option<i32> {
+    let scales: Option<Vec<i32>> = parts.iter().map(|part| part.scale).collect();
+    let scales = scales?;
+    match symbol {
+        "+" | "-" => scales.into_iter().max(),
+        // a product is cut off beyond what numeric can show
+        "*" => Some(scales.into_iter().sum()).filter(|scale| *scale < 1000),
+        _ => None,
+    }
+}

@@ -1,0 +1,169 @@
+//! What the reader has to know of the database, as plain data.
+
+use std::collections::{HashMap, HashSet};
+
+use super::TypeName;
+
+/// The facts of the catalog on which reading a defining view depends.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    /// Every relation that the query reads, through views of any depth.
+    pub relations: Vec<Relation>,
+    /// Functions by schema, name and argument types.
+    pub functions: HashMap<(String, String, Vec<TypeName>), FunctionFact>,
+    /// Operators by schema, name, left (none for prefix operators) and right type.
+    pub operators: HashMap<(String, String, Option<TypeName>, TypeName), OperatorFact>,
+    /// Casts that need no more than their value: binary coercible ones, and those by an immutable function.
+    pub immutable_casts: HashSet<(TypeName, TypeName)>,
+    /// Enumerations: their equality is that of `anyenum`.
+    pub enumerations: HashSet<TypeName>,
+    /// The collations (quoted, with their schema) under which different strings may be equal.
+    pub nondeterministic_collations: HashSet<String>,
+}
+
+impl Catalog {
+    /// A relation by its schema and name.
+    #[must_use]
+    pub fn relation(&self, schema: &str, name: &str) -> Option<&Relation> {
+        self.relations
+            .iter()
+            .find(|relation| relation.schema == schema && relation.name == name)
+    }
+
+    /// The operator that applies to exactly these types.
+    #[must_use]
+    pub fn operator(
+        &self,
+        schema: &str,
+        name: &str,
+        left: Option<&TypeName>,
+        right: &TypeName,
+    ) -> Option<&OperatorFact> {
+        let find = |left: Option<&TypeName>, right: &TypeName| {
+            self.operators.get(&(
+                schema.to_owned(),
+                name.to_owned(),
+                left.cloned(),
+                right.clone(),
+            ))
+        };
+        find(left, right).or_else(|| {
+            let any = TypeName::built_in("anyenum");
+            (left == Some(right) && self.enumerations.contains(right))
+                .then(|| find(Some(&any), &any))
+                .flatten()
+        })
+    }
+
+    /// Whether equal values of a type are the same bytes, given that collations are deterministic.
+    #[must_use]
+    pub fn equality_is_identity(&self, data_type: &TypeName) -> bool {
+        data_type.equality_is_identity() || self.enumerations.contains(data_type)
+    }
+}
+
+/// A relation that a query reads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Relation {
+    /// Its oid.
+    pub oid: u32,
+    /// The schema it is in.
+    pub schema: String,
+    /// Its name there.
+    pub name: String,
+    /// What it is.
+    pub kind: RelationKind,
+    /// Its columns in their order, without dropped ones.
+    pub columns: Vec<Column>,
+    /// Its unique keys that are checked at once and have neither condition nor expression.
+    pub unique_keys: Vec<UniqueKey>,
+    /// Whether other tables inherit from it (partitions don't count).
+    pub has_children: bool,
+    /// Whether row security hides rows of it from the owner of the materialized view.
+    pub has_row_security: bool,
+}
+
+/// What a relation is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RelationKind {
+    /// An ordinary table, also one that is a materialized view of ours.
+    Table,
+    /// A partitioned table.
+    Partitioned,
+    /// A view, with its text as [`super::read`] takes it.
+    View(String),
+    /// Anything else, named as in a sentence: `foreign table`.
+    Other(String),
+}
+
+/// A column of a relation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its `pg_attribute.attnum`.
+    pub attnum: i16,
+    /// Its type.
+    pub data_type: TypeName,
+    /// Its `atttypmod`, -1 if there is none.
+    pub type_modifier: i32,
+    /// Whether it is declared NOT NULL.
+    pub is_not_null: bool,
+    /// Its collation, quoted and with its schema, if its type has any.
+    pub collation: Option<String>,
+}
+
+impl Column {
+    /// The number of digits after the point that every value has, of a `numeric(p, s)`.
+    #[must_use]
+    pub fn scale(&self) -> Option<i32> {
+        (self.data_type.is("numeric") && self.type_modifier >= 4)
+            .then(|| numeric_scale(self.type_modifier))
+    }
+}
+
+/// The scale in a type modifier of `numeric`; a negative one leaves no digits after the point.
+fn numeric_scale(type_modifier: i32) -> i32 {
+    // eleven bits, signed: make_numeric_typmod() in PostgreSQL's numeric.c
+    ((((type_modifier - 4) & 0x7ff) ^ 1024) - 1024).max(0)
+}
+
+/// Columns whose values together occur at most once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UniqueKey {
+    /// The `attnum`s of its columns.
+    pub columns: Vec<i16>,
+}
+
+/// What is known of a function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionFact {
+    /// What it returns.
+    pub result: TypeName,
+    /// Whether it is declared IMMUTABLE.
+    pub is_immutable: bool,
+    /// What it is called as.
+    pub kind: FunctionKind,
+}
+
+/// How a function is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FunctionKind {
+    /// For one row, giving one value.
+    Plain,
+    /// An aggregate.
+    Aggregate,
+    /// A window function.
+    Window,
+    /// Giving a set.
+    SetReturning,
+}
+
+/// What is known of an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperatorFact {
+    /// What it returns.
+    pub result: TypeName,
+    /// Whether its function is declared IMMUTABLE.
+    pub is_immutable: bool,
+}

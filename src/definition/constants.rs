@@ -1,0 +1,60 @@
+//! Constants.
+
+use pg_query::protobuf::{AConst, a_const};
+
+use super::read_expression::DEFAULT_COLLATION;
+use super::{Expression, Kind, Refusal, TypeName};
+use crate::sql::quote_literal;
+
+/// A bare constant.
+pub(super) fn literal(constant: &AConst) -> Result<Expression, Refusal> {
+    let AConst {
+        isnull,
+        location: _,
+        val,
+    } = constant;
+    let known = |text: String, name: &str| {
+        let mut value = Expression::new(Kind::Literal(text), TypeName::built_in(name));
+        value.is_nullable = false;
+        value
+    };
+    Ok(match val {
+        None if *isnull => Expression::new(
+            Kind::Literal("NULL".to_owned()),
+            TypeName::built_in("unknown"),
+        ),
+        Some(a_const::Val::Ival(number)) => known(number.ival.to_string(), "int4"),
+        Some(a_const::Val::Boolval(value)) => known(
+            if value.boolval { "true" } else { "false" }.to_owned(),
+            "bool",
+        ),
+        Some(a_const::Val::Fval(number)) if number.fval.parse::<i64>().is_ok() => {
+            known(number.fval.clone(), "int8")
+        }
+        Some(a_const::Val::Fval(number)) => {
+            let mut value = known(number.fval.clone(), "numeric");
+            value.scale = digits_after_point(&number.fval);
+            value
+        }
+        Some(a_const::Val::Sval(text)) => {
+            let mut value = known(quote_literal(&text.sval), "unknown");
+            value.collation = Some(DEFAULT_COLLATION.to_owned());
+            value
+        }
+        _ => return Err(Refusal::unknown("this constant")),
+    })
+}
+
+/// The scale of a numeric constant, if it is plain digits.
+pub(super) fn digits_after_point(text: &str) -> Option<i32> {
+    let digits = text.trim_matches('\'').trim_start_matches('-');
+    if digits.is_empty()
+        || !digits
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.')
+    {
+        return None;
+    }
+    let after = digits.split_once('.').map_or("", |(_, after)| after);
+    i32::try_from(after.len()).ok()
+}

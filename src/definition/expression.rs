@@ -1,0 +1,223 @@
+//! Scalar expressions: only what is deterministic gets this far.
+
+use super::TypeName;
+
+/// An expression and what is known of its values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expression {
+    /// What it is.
+    pub kind: Kind,
+    /// The type of its values.
+    pub data_type: TypeName,
+    /// The collation its values are compared by (quoted, with its schema), if there is one and it is known.
+    pub collation: Option<String>,
+    /// The number of digits after the point that every value has, where that is certain.
+    pub scale: Option<i32>,
+    /// Whether it may be NULL.
+    pub is_nullable: bool,
+}
+
+/// The forms of an expression.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    /// A column of the input, by position.
+    Column(usize),
+    /// An aggregate, by position; only while a grouped SELECT is being read.
+    Aggregate(usize),
+    /// A constant as SQL text.
+    Literal(String),
+    /// A binary or (without left side) prefix operator, by its text.
+    Operator {
+        /// The left side.
+        left: Option<Box<Expression>>,
+        /// The operator as written.
+        operator: String,
+        /// The right side.
+        right: Box<Expression>,
+    },
+    /// A function, or anything written like one, by its text.
+    Call {
+        /// Its name as written.
+        name: String,
+        /// Its arguments.
+        arguments: Vec<Expression>,
+    },
+    /// A cast to a type with its modifier, as written.
+    Cast {
+        /// What is cast.
+        operand: Box<Expression>,
+        /// The type's text.
+        target: String,
+    },
+    /// AND or OR.
+    Logical {
+        /// The word.
+        word: &'static str,
+        /// What it connects, at least two.
+        operands: Vec<Expression>,
+    },
+    /// NOT.
+    Not(Box<Expression>),
+    /// A test such as IS NULL.
+    Test {
+        /// What is tested.
+        operand: Box<Expression>,
+        /// The test as written.
+        test: &'static str,
+    },
+    /// CASE.
+    Case {
+        /// What the branches compare with, if anything.
+        subject: Option<Box<Expression>>,
+        /// Conditions and results.
+        branches: Vec<(Expression, Expression)>,
+        /// ELSE.
+        otherwise: Option<Box<Expression>>,
+    },
+    /// `left operator ANY (array)` or ALL.
+    Quantified {
+        /// The left side.
+        left: Box<Expression>,
+        /// The operator as written.
+        operator: String,
+        /// ANY or ALL.
+        word: &'static str,
+        /// The right side, an array.
+        array: Box<Expression>,
+    },
+    /// ARRAY[…].
+    Array(Vec<Expression>),
+    /// COLLATE.
+    Collate(Box<Expression>, String),
+}
+
+impl Expression {
+    /// An expression of a type, of which nothing else is known.
+    #[must_use]
+    pub fn new(kind: Kind, data_type: TypeName) -> Self {
+        Self {
+            kind,
+            data_type,
+            collation: None,
+            scale: None,
+            is_nullable: true,
+        }
+    }
+
+    /// A boolean.
+    #[must_use]
+    pub fn boolean(kind: Kind) -> Self {
+        Self::new(kind, TypeName::built_in("bool"))
+    }
+
+    /// This expression's column, standing at another position.
+    #[must_use]
+    pub fn as_column(&self, position: usize) -> Self {
+        Self {
+            kind: Kind::Column(position),
+            ..self.clone()
+        }
+    }
+
+    /// What it directly consists of.
+    #[must_use]
+    pub fn children(&self) -> Vec<&Self> {
+        match &self.kind {
+            Kind::Column(_) | Kind::Aggregate(_) | Kind::Literal(_) => Vec::new(),
+            Kind::Operator { left, right, .. } => {
+                left.iter().chain([right]).map(|e| &**e).collect()
+            }
+            Kind::Call { arguments: all, .. }
+            | Kind::Logical { operands: all, .. }
+            | Kind::Array(all) => all.iter().collect(),
+            Kind::Cast { operand, .. }
+            | Kind::Not(operand)
+            | Kind::Test { operand, .. }
+            | Kind::Collate(operand, _) => {
+                vec![operand]
+            }
+            Kind::Case {
+                subject,
+                branches,
+                otherwise,
+            } => subject
+                .iter()
+                .map(|e| &**e)
+                .chain(branches.iter().flat_map(|(when, then)| [when, then]))
+                .chain(otherwise.iter().map(|e| &**e))
+                .collect(),
+            Kind::Quantified { left, array, .. } => vec![left, array],
+        }
+    }
+
+    /// Whether a test holds for this or anything it consists of.
+    pub fn any(&self, test: &mut impl FnMut(&Self) -> bool) -> bool {
+        test(self) || self.children().into_iter().any(|child| child.any(test))
+    }
+
+    /// The positions of the columns it reads, ascending.
+    #[must_use]
+    pub fn columns(&self) -> Vec<usize> {
+        let mut found = Vec::new();
+        self.any(&mut |part| {
+            if let Kind::Column(position) = part.kind {
+                found.push(position);
+            }
+            false
+        });
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// The same with parts exchanged: `exchange` is asked for every part, outermost first.
+    #[must_use]
+    pub fn rewritten(&self, exchange: &mut impl FnMut(&Self) -> Option<Self>) -> Self {
+        if let Some(other) = exchange(self) {
+            return other;
+        }
+        let mut copy = self.clone();
+        let mut renew = |part: &mut Self| *part = part.rewritten(exchange);
+        match &mut copy.kind {
+            Kind::Column(_) | Kind::Aggregate(_) | Kind::Literal(_) => {}
+            Kind::Operator { left, right, .. } => {
+                if let Some(left) = left {
+                    renew(left);
+                }
+                renew(right);
+            }
+            Kind::Call { arguments: all, .. }
+            | Kind::Logical { operands: all, .. }
+            | Kind::Array(all) => {
+                all.iter_mut().for_each(renew);
+            }
+            Kind::Cast { operand, .. }
+            | Kind::Not(operand)
+            | Kind::Test { operand, .. }
+            | Kind::Collate(operand, _) => {
+                renew(operand);
+            }
+            Kind::Case {
+                subject,
+                branches,
+                otherwise,
+            } => {
+                if let Some(subject) = subject {
+                    renew(subject);
+                }
+                for (when, then) in branches {
+                    renew(when);
+                    renew(then);
+                }
+                if let Some(otherwise) = otherwise {
+                    renew(otherwise);
+                }
+            }
+            Kind::Quantified { left, array, .. } => {
+                renew(left);
+                renew(array);
+            }
+        }
+        copy
+    }
+}

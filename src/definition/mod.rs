@@ -1,0 +1,49 @@
+//! From the text of a defining view to a tree of relational operators. Knows no database: what it needs of the catalog
+//! comes in as a [`Catalog`].
+//!
+//! Fail closed: the reader takes apart the parse tree field by field and refuses whatever it does not know, so that a
+//! query is either understood entirely or refreshed completely, with the reason in a [`Refusal`].
+
+mod aggregates;
+mod calls;
+mod catalog;
+mod constants;
+mod expression;
+mod nodes;
+mod operators;
+mod read_aggregates;
+mod read_expression;
+mod read_from;
+mod read_select;
+mod refusal;
+mod scope;
+mod targets;
+mod type_name;
+
+pub use aggregates::{AggregateCall, AggregateFunction};
+pub use catalog::{
+    Catalog, Column, FunctionFact, FunctionKind, OperatorFact, Relation, RelationKind, UniqueKey,
+};
+pub use expression::{Expression, Kind};
+pub use operators::Operator;
+pub use refusal::Refusal;
+pub use type_name::TypeName;
+
+use read_select::Reader;
+
+/// What a defining view computes: an operator tree and the names of its columns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Query {
+    /// The root of the tree; its columns are the columns of the view, in their order.
+    pub root: Operator,
+    /// The names of those columns.
+    pub columns: Vec<String>,
+}
+
+/// Reads the text that `pg_get_viewdef` prints with `search_path = pg_catalog`.
+///
+/// Other text is not safe to give here: the reader relies on every implicit cast being spelled out and on every name
+/// outside `pg_catalog` being qualified.
+pub fn read(definition: &str, catalog: &Catalog) -> Result<Query, Refusal> {
+    Reader::new(catalog).view(definition)
+}

@@ -1,0 +1,153 @@
+//! Aggregates in the select list and in HAVING.
+
+use pg_query::protobuf::FuncCall;
+
+use super::nodes::qualified;
+use super::read_select::Reader;
+use super::scope::Scope;
+use super::{AggregateCall, AggregateFunction, Expression, FunctionKind, Kind, Refusal, TypeName};
+
+impl Reader<'_> {
+    /// Whether a function call is that of an aggregate.
+    pub(super) fn is_aggregate(&self, call: &FuncCall) -> Result<bool, Refusal> {
+        let (schema, name) = qualified(&call.funcname)?;
+        let declared = self.catalog.functions.iter().any(|((s, n, _), fact)| {
+            *s == schema && *n == name && fact.kind == FunctionKind::Aggregate
+        });
+        Ok(declared || (schema == "pg_catalog" && AggregateFunction::named(&name).is_some()))
+    }
+
+    /// Reads an aggregate; notes it once however often it is written.
+    pub(super) fn aggregate(
+        &self,
+        call: &FuncCall,
+        scope: &Scope,
+        aggregates: &mut Vec<AggregateCall>,
+    ) -> Result<Expression, Refusal> {
+        let FuncCall {
+            funcname,
+            args,
+            agg_order,
+            agg_filter,
+            over,
+            agg_within_group,
+            agg_star,
+            agg_distinct,
+            func_variadic,
+            funcformat: _,
+            location: _,
+        } = call;
+        let (schema, name) = qualified(funcname)?;
+        let refuse = |reason: &str| Err(Refusal::new(format!("{name}(…)"), reason));
+        if over.is_some() {
+            return refuse("this version does not know window functions");
+        }
+        if *agg_distinct {
+            return refuse("this version does not know DISTINCT in an aggregate");
+        }
+        if !agg_order.is_empty() || *agg_within_group || *func_variadic {
+            return refuse("this version does not know this form of an aggregate");
+        }
+        let function = match AggregateFunction::named(&name) {
+            Some(function) if schema == "pg_catalog" => function,
+            _ => return refuse("this version does not know how to maintain this aggregate"),
+        };
+        let argument = match (&args[..], agg_star) {
+            ([], true) if function == AggregateFunction::Count => None,
+            ([argument], false) => Some(self.expression(argument, scope)?),
+            _ => return refuse("this version does not know this form of an aggregate"),
+        };
+        let filter = agg_filter
+            .as_ref()
+            .map(|filter| self.expression(filter, scope))
+            .transpose()?;
+        let result = self.aggregate_result(function, &name, argument.as_ref())?;
+        let noted = AggregateCall {
+            function,
+            argument: argument.clone(),
+            filter,
+            result: result.clone(),
+        };
+        let position = aggregates
+            .iter()
+            .position(|other| *other == noted)
+            .unwrap_or_else(|| {
+                aggregates.push(noted);
+                aggregates.len() - 1
+            });
+        let mut value = Expression::new(Kind::Aggregate(position), result);
+        match (function, argument) {
+            (AggregateFunction::Count, _) => value.is_nullable = false,
+            (AggregateFunction::Min | AggregateFunction::Max, Some(argument)) => {
+                value.collation = argument.collation;
+                value.scale = argument.scale;
+            }
+            (AggregateFunction::Sum, Some(argument)) => value.scale = argument.scale,
+            _ => {}
+        }
+        Ok(value)
+    }
+
+    fn aggregate_result(
+        &self,
+        function: AggregateFunction,
+        name: &str,
+        argument: Option<&Expression>,
+    ) -> Result<TypeName, Refusal> {
+        let Some(argument) = argument else {
+            return Ok(TypeName::built_in("int8"));
+        };
+        let of_type = argument.data_type.built_in_name().unwrap_or("");
+        let inexact = |kind: &str| {
+            let reason = if matches!(of_type, "float4" | "float8") {
+                format!(
+                    "{kind} of floating-point numbers depends on the order of the rows; cast to numeric"
+                )
+            } else {
+                format!(
+                    "{kind} is maintained for integers and numeric, not for {}",
+                    argument.data_type
+                )
+            };
+            Err(Refusal::new(format!("{name}(…)"), reason))
+        };
+        match function {
+            AggregateFunction::Count => Ok(TypeName::built_in("int8")),
+            AggregateFunction::Sum => match of_type {
+                "int2" | "int4" => Ok(TypeName::built_in("int8")),
+                "int8" | "numeric" => Ok(TypeName::built_in("numeric")),
+                _ => inexact("sum"),
+            },
+            AggregateFunction::Avg => match of_type {
+                "int2" | "int4" | "int8" | "numeric" => Ok(TypeName::built_in("numeric")),
+                _ => inexact("avg"),
+            },
+            AggregateFunction::BoolAnd | AggregateFunction::BoolOr => {
+                Ok(TypeName::built_in("bool"))
+            }
+            AggregateFunction::Min | AggregateFunction::Max => {
+                // merging compares with < and sorts; bool and uuid have no min or max of their own in every version
+                let sorted = [
+                    "int2",
+                    "int4",
+                    "int8",
+                    "oid",
+                    "text",
+                    "date",
+                    "time",
+                    "timestamp",
+                    "timestamptz",
+                    "numeric",
+                ];
+                if !sorted.contains(&of_type) {
+                    return Err(Refusal::new(
+                        format!("{name}(…)"),
+                        format!("{name} is not maintained for {}", argument.data_type),
+                    ));
+                }
+                self.require_identity(argument, &format!("{name}(…)"))?;
+                Ok(argument.data_type.clone())
+            }
+        }
+    }
+}

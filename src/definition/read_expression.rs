@@ -1,0 +1,436 @@
+//! Scalar expressions. Every implicit cast is spelled out in what `pg_get_viewdef` prints, so an operator or function is
+//! found by the exact types of its arguments or it is refused.
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{
+    AArrayExpr, AExpr, AExprKind, BoolExpr, BoolExprType, BoolTestType, BooleanTest, CaseExpr,
+    CaseWhen, CoalesceExpr, CollateClause, ColumnRef, MinMaxExpr, MinMaxOp, Node, NullTest,
+    NullTestType,
+};
+
+use super::nodes::{content, kind_of, names, required};
+use super::read_select::Reader;
+use super::scope::Scope;
+use super::{AggregateCall, Expression, Kind, Refusal, TypeName};
+
+/// Where an expression stands: what it may name, and where it notes aggregates if it may have any.
+pub(super) struct Place<'a> {
+    pub(super) scope: &'a Scope,
+    pub(super) aggregates: Option<&'a mut Vec<AggregateCall>>,
+}
+
+impl Reader<'_> {
+    /// An expression without aggregates.
+    pub(super) fn expression(&self, node: &Node, scope: &Scope) -> Result<Expression, Refusal> {
+        self.read(
+            node,
+            &mut Place {
+                scope,
+                aggregates: None,
+            },
+        )
+    }
+
+    /// An expression that may have aggregates.
+    pub(super) fn grouped_expression(
+        &self,
+        node: &Node,
+        scope: &Scope,
+        aggregates: &mut Vec<AggregateCall>,
+    ) -> Result<Expression, Refusal> {
+        self.read(
+            node,
+            &mut Place {
+                scope,
+                aggregates: Some(aggregates),
+            },
+        )
+    }
+
+    pub(super) fn read(&self, node: &Node, place: &mut Place<'_>) -> Result<Expression, Refusal> {
+        match content(node)? {
+            NodeEnum::ColumnRef(column) => column_named(column, place.scope),
+            NodeEnum::AConst(constant) => super::constants::literal(constant),
+            NodeEnum::TypeCast(cast) => self.cast(cast, place),
+            NodeEnum::AExpr(expression) => self.operator(expression, place),
+            NodeEnum::BoolExpr(expression) => self.logical(expression, place),
+            NodeEnum::NullTest(test) => self.null_test(test, place),
+            NodeEnum::BooleanTest(test) => self.boolean_test(test, place),
+            NodeEnum::CaseExpr(case) => self.case(case, place),
+            NodeEnum::CoalesceExpr(call) => {
+                let CoalesceExpr {
+                    xpr: _,
+                    coalescetype: _,
+                    coalescecollid: _,
+                    args,
+                    location: _,
+                } = &**call;
+                self.choice("COALESCE", args, place)
+            }
+            NodeEnum::MinMaxExpr(call) => {
+                let MinMaxExpr {
+                    xpr: _,
+                    minmaxtype: _,
+                    minmaxcollid: _,
+                    inputcollid: _,
+                    op,
+                    args,
+                    location: _,
+                } = &**call;
+                match MinMaxOp::try_from(*op) {
+                    Ok(MinMaxOp::IsGreatest) => self.choice("GREATEST", args, place),
+                    Ok(MinMaxOp::IsLeast) => self.choice("LEAST", args, place),
+                    _ => Err(Refusal::unknown("this form of GREATEST or LEAST")),
+                }
+            }
+            NodeEnum::FuncCall(call) => {
+                if self.is_aggregate(call)? {
+                    let Some(aggregates) = place.aggregates.as_deref_mut() else {
+                        return Err(Refusal::unknown(
+                            "an aggregate outside the select list and HAVING",
+                        ));
+                    };
+                    return self.aggregate(call, place.scope, aggregates);
+                }
+                self.call(call, place)
+            }
+            NodeEnum::AArrayExpr(array) => self.array(array, place),
+            NodeEnum::CollateClause(clause) => self.collate(clause, place),
+            other => Err(Refusal::unknown(kind_of(other))),
+        }
+    }
+
+    fn all(&self, nodes: &[Node], place: &mut Place<'_>) -> Result<Vec<Expression>, Refusal> {
+        nodes.iter().map(|node| self.read(node, place)).collect()
+    }
+
+    fn operator(&self, expression: &AExpr, place: &mut Place<'_>) -> Result<Expression, Refusal> {
+        let AExpr {
+            kind,
+            name,
+            lexpr,
+            rexpr,
+            rexpr_list_start: _,
+            rexpr_list_end: _,
+            location: _,
+        } = expression;
+        let (schema, symbol) = super::nodes::qualified(name)?;
+        let right = self.read(required(rexpr.as_deref())?, place)?;
+        let left = lexpr
+            .as_ref()
+            .map(|left| self.read(left, place))
+            .transpose()?;
+        let kind = AExprKind::try_from(*kind).map_err(|_| Refusal::unknown("this operator"))?;
+        match (kind, left) {
+            (AExprKind::AexprOp, left) => self.applied(&schema, &symbol, left, right),
+            (AExprKind::AexprDistinct, Some(left)) => {
+                self.require_operator("=", &left, &right)?;
+                Ok(never_null(infix("IS DISTINCT FROM", left, right)))
+            }
+            (AExprKind::AexprNotDistinct, Some(left)) => {
+                self.require_operator("=", &left, &right)?;
+                Ok(never_null(infix("IS NOT DISTINCT FROM", left, right)))
+            }
+            (AExprKind::AexprNullif, Some(left)) => {
+                self.require_operator("=", &left, &right)?;
+                let mut value = left.clone();
+                value.is_nullable = true;
+                value.kind = Kind::Call {
+                    name: "NULLIF".to_owned(),
+                    arguments: vec![left, right],
+                };
+                Ok(value)
+            }
+            (AExprKind::AexprOpAny, Some(left)) => {
+                self.quantified("ANY", &schema, &symbol, left, right)
+            }
+            (AExprKind::AexprOpAll, Some(left)) => {
+                self.quantified("ALL", &schema, &symbol, left, right)
+            }
+            _ => Err(Refusal::unknown(format!(
+                "the operator {symbol} in this form"
+            ))),
+        }
+    }
+
+    fn logical(&self, expression: &BoolExpr, place: &mut Place<'_>) -> Result<Expression, Refusal> {
+        let BoolExpr {
+            xpr: _,
+            boolop,
+            args,
+            location: _,
+        } = expression;
+        let mut operands = self.all(args, place)?;
+        for operand in &operands {
+            require_boolean(operand)?;
+        }
+        let kind = match (BoolExprType::try_from(*boolop), operands.len()) {
+            (Ok(BoolExprType::AndExpr), 2..) => Kind::Logical {
+                word: "AND",
+                operands,
+            },
+            (Ok(BoolExprType::OrExpr), 2..) => Kind::Logical {
+                word: "OR",
+                operands,
+            },
+            (Ok(BoolExprType::NotExpr), 1) => Kind::Not(Box::new(operands.swap_remove(0))),
+            _ => return Err(Refusal::unknown("this logical operator")),
+        };
+        Ok(Expression::boolean(kind))
+    }
+
+    fn null_test(&self, test: &NullTest, place: &mut Place<'_>) -> Result<Expression, Refusal> {
+        let NullTest {
+            xpr: _,
+            arg,
+            nulltesttype,
+            argisrow,
+            location: _,
+        } = test;
+        let operand = Box::new(self.read(required(arg.as_deref())?, place)?);
+        let test = match NullTestType::try_from(*nulltesttype) {
+            Ok(NullTestType::IsNull) if !argisrow => "IS NULL",
+            Ok(NullTestType::IsNotNull) if !argisrow => "IS NOT NULL",
+            _ => return Err(Refusal::unknown("this test for NULL")),
+        };
+        Ok(never_null(Expression::boolean(Kind::Test {
+            operand,
+            test,
+        })))
+    }
+
+    fn boolean_test(
+        &self,
+        test: &BooleanTest,
+        place: &mut Place<'_>,
+    ) -> Result<Expression, Refusal> {
+        let BooleanTest {
+            xpr: _,
+            arg,
+            booltesttype,
+            location: _,
+        } = test;
+        let operand = self.read(required(arg.as_deref())?, place)?;
+        require_boolean(&operand)?;
+        let test = match BoolTestType::try_from(*booltesttype) {
+            Ok(BoolTestType::IsTrue) => "IS TRUE",
+            Ok(BoolTestType::IsNotTrue) => "IS NOT TRUE",
+            Ok(BoolTestType::IsFalse) => "IS FALSE",
+            Ok(BoolTestType::IsNotFalse) => "IS NOT FALSE",
+            Ok(BoolTestType::IsUnknown) => "IS UNKNOWN",
+            Ok(BoolTestType::IsNotUnknown) => "IS NOT UNKNOWN",
+            _ => return Err(Refusal::unknown("this test of a boolean")),
+        };
+        let operand = Box::new(operand);
+        Ok(never_null(Expression::boolean(Kind::Test {
+            operand,
+            test,
+        })))
+    }
+
+    fn case(&self, case: &CaseExpr, place: &mut Place<'_>) -> Result<Expression, Refusal> {
+        let CaseExpr {
+            xpr: _,
+            casetype: _,
+            casecollid: _,
+            arg,
+            args,
+            defresult,
+            location: _,
+        } = case;
+        let subject = arg
+            .as_ref()
+            .map(|subject| self.read(subject, place))
+            .transpose()?;
+        let mut branches = Vec::new();
+        for branch in args {
+            let NodeEnum::CaseWhen(branch) = content(branch)? else {
+                return Err(Refusal::unknown("this in CASE"));
+            };
+            let CaseWhen {
+                xpr: _,
+                expr,
+                result,
+                location: _,
+            } = &**branch;
+            let when = self.read(required(expr.as_deref())?, place)?;
+            match &subject {
+                Some(subject) => self.require_operator("=", subject, &when)?,
+                None => require_boolean(&when)?,
+            }
+            branches.push((when, self.read(required(result.as_deref())?, place)?));
+        }
+        let otherwise = defresult
+            .as_ref()
+            .map(|value| self.read(value, place))
+            .transpose()?;
+        let results: Vec<&Expression> = branches
+            .iter()
+            .map(|(_, then)| then)
+            .chain(&otherwise)
+            .collect();
+        let mut value = common(&results, "CASE")?;
+        value.kind = Kind::Case {
+            subject: subject.map(Box::new),
+            branches,
+            otherwise: otherwise.map(Box::new),
+        };
+        Ok(value)
+    }
+
+    fn choice(
+        &self,
+        name: &str,
+        nodes: &[Node],
+        place: &mut Place<'_>,
+    ) -> Result<Expression, Refusal> {
+        let arguments = self.all(nodes, place)?;
+        let mut value = common(&arguments.iter().collect::<Vec<_>>(), name)?;
+        if name != "COALESCE" {
+            self.require_operator("<", &value, &value)?;
+        }
+        value.kind = Kind::Call {
+            name: name.to_owned(),
+            arguments,
+        };
+        Ok(value)
+    }
+
+    fn array(&self, array: &AArrayExpr, place: &mut Place<'_>) -> Result<Expression, Refusal> {
+        let AArrayExpr {
+            elements,
+            list_start: _,
+            list_end: _,
+            location: _,
+        } = array;
+        let elements = self.all(elements, place)?;
+        let element = common(&elements.iter().collect::<Vec<_>>(), "ARRAY")?;
+        if element.data_type.element().is_some() {
+            return Err(Refusal::unknown("an array of arrays"));
+        }
+        Ok(Expression {
+            scale: None,
+            data_type: element.data_type.clone().array(),
+            kind: Kind::Array(elements),
+            ..element
+        })
+    }
+
+    fn collate(
+        &self,
+        clause: &CollateClause,
+        place: &mut Place<'_>,
+    ) -> Result<Expression, Refusal> {
+        let CollateClause {
+            arg,
+            collname,
+            location: _,
+        } = clause;
+        let operand = self.read(required(arg.as_deref())?, place)?;
+        let (schema, name) = super::nodes::qualified(collname)?;
+        let collation = format!(
+            "{}.{}",
+            crate::sql::quote_identifier(&schema),
+            crate::sql::quote_identifier(&name)
+        );
+        Ok(Expression {
+            collation: Some(collation.clone()),
+            kind: Kind::Collate(Box::new(operand.clone()), collation),
+            ..operand
+        })
+    }
+}
+
+fn column_named(column: &ColumnRef, scope: &Scope) -> Result<Expression, Refusal> {
+    let ColumnRef {
+        fields,
+        location: _,
+    } = column;
+    if let Some(other @ NodeEnum::AStar(_)) = fields.last().and_then(|field| field.node.as_ref()) {
+        return Err(Refusal::unknown(kind_of(other)));
+    }
+    match names(fields)?[..] {
+        [name] => scope.unqualified(name).cloned(),
+        [alias, name] => scope.qualified(alias, name).cloned(),
+        // schema.table.column stands where an item of FROM has no alias
+        [_, ..] | [] => Err(Refusal::unknown("a column named like this")),
+    }
+}
+
+/// What is common to expressions of which one is the value; its kind is to be replaced.
+fn common(choices: &[&Expression], clause: &str) -> Result<Expression, Refusal> {
+    let (first, rest) = choices
+        .split_first()
+        .ok_or_else(|| Refusal::unknown(format!("an empty {clause}")))?;
+    let mut value = (*first).clone();
+    for other in rest {
+        if other.data_type != value.data_type {
+            return Err(Refusal::new(
+                clause,
+                format!(
+                    "it mixes {} and {}; cast one of them",
+                    value.data_type, other.data_type
+                ),
+            ));
+        }
+        if other.scale != value.scale {
+            value.scale = None;
+        }
+    }
+    value.collation = merged_collation(choices);
+    value.is_nullable = true;
+    Ok(value)
+}
+
+/// The collation of something made of parts: the only one, or the only one that is not the default.
+pub(super) fn merged_collation(parts: &[&Expression]) -> Option<String> {
+    let mut special = None;
+    for part in parts {
+        if let Some(collation) = &part.collation {
+            match &special {
+                None => special = Some(collation),
+                Some(other) if *other == collation || collation == DEFAULT_COLLATION => {}
+                Some(other) if *other == DEFAULT_COLLATION => special = Some(collation),
+                Some(_) => return None,
+            }
+        } else if part.data_type.is_collatable() {
+            return None;
+        }
+    }
+    special.cloned()
+}
+
+/// The collation of a database, as the catalog names it.
+pub(super) const DEFAULT_COLLATION: &str = "\"pg_catalog\".\"default\"";
+
+fn require_boolean(expression: &Expression) -> Result<(), Refusal> {
+    if expression.data_type.is("bool") {
+        return Ok(());
+    }
+    Err(Refusal::unknown(format!(
+        "a condition of type {}",
+        expression.data_type
+    )))
+}
+
+fn infix(words: &str, left: Expression, right: Expression) -> Expression {
+    Expression::boolean(Kind::Operator {
+        left: Some(Box::new(left)),
+        operator: words.to_owned(),
+        right: Box::new(right),
+    })
+}
+
+fn never_null(mut expression: Expression) -> Expression {
+    expression.is_nullable = false;
+    expression
+}
+
+/// A type by which an operator may be looked up: varchar has no operators of its own, and those of text apply as they are.
+pub(super) fn operand_type(expression: &Expression) -> TypeName {
+    if expression.data_type.is("varchar") {
+        TypeName::built_in("text")
+    } else {
+        expression.data_type.clone()
+    }
+}

@@ -1,0 +1,81 @@
+//! Which column a name means.
+
+use super::{Expression, Refusal};
+
+/// One item of FROM, or several joined with USING.
+#[derive(Debug, Clone)]
+pub(super) struct Item {
+    /// The name that qualifies its columns.
+    pub(super) alias: String,
+    /// Its columns with their names, as columns of the whole join.
+    pub(super) columns: Vec<(String, Expression)>,
+}
+
+/// The columns that expressions may name.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Scope {
+    /// What FROM lists.
+    pub(super) items: Vec<Item>,
+    /// What can be named without qualification; columns merged by USING once.
+    pub(super) unqualified: Vec<(String, Expression)>,
+}
+
+impl Scope {
+    /// The column of an item.
+    pub(super) fn qualified(&self, alias: &str, column: &str) -> Result<&Expression, Refusal> {
+        let columns = self
+            .items
+            .iter()
+            .filter(|item| item.alias == alias)
+            .flat_map(|item| &item.columns);
+        only_one(columns, column, &format!("{alias}.{column}"))
+    }
+
+    /// The column of this name in any item.
+    pub(super) fn unqualified(&self, column: &str) -> Result<&Expression, Refusal> {
+        only_one(self.unqualified.iter(), column, column)
+    }
+
+    /// This scope and another one, whose columns come after this one's `width` columns.
+    pub(super) fn followed_by(mut self, width: usize, other: Self) -> Self {
+        let moved = |columns: Vec<(String, Expression)>| -> Vec<(String, Expression)> {
+            columns
+                .into_iter()
+                .map(|(name, column)| (name, shifted(&column, width)))
+                .collect()
+        };
+        self.items.extend(other.items.into_iter().map(|item| Item {
+            alias: item.alias,
+            columns: moved(item.columns),
+        }));
+        self.unqualified.extend(moved(other.unqualified));
+        self
+    }
+}
+
+fn only_one<'a>(
+    columns: impl Iterator<Item = &'a (String, Expression)>,
+    name: &str,
+    shown: &str,
+) -> Result<&'a Expression, Refusal> {
+    let mut found = columns.filter(|(other, _)| other == name);
+    match (found.next(), found.next()) {
+        (Some((_, column)), None) => Ok(column),
+        (None, _) => Err(Refusal::new(
+            format!("column {shown}"),
+            "it is no plain column of what FROM lists (a whole row, a system column, or one of an outer query)",
+        )),
+        (Some(_), Some(_)) => Err(Refusal::new(
+            format!("column {shown}"),
+            "several columns have this name",
+        )),
+    }
+}
+
+/// An expression whose columns stand `by` places further right.
+pub(super) fn shifted(expression: &Expression, by: usize) -> Expression {
+    expression.rewritten(&mut |part| match part.kind {
+        super::Kind::Column(position) => Some(part.as_column(position + by)),
+        _ => None,
+    })
+}

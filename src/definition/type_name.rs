@@ -1,0 +1,108 @@
+//! Types by name, and what their equality is worth.
+
+use std::fmt;
+
+use crate::sql::identifier;
+
+/// A type without its modifier.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TypeName {
+    schema: String,
+    name: String,
+    is_array: bool,
+}
+
+impl TypeName {
+    /// A type by its schema and its name in `pg_type`.
+    #[must_use]
+    pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            schema: schema.into(),
+            name: name.into(),
+            is_array: false,
+        }
+    }
+
+    /// A type of `pg_catalog`.
+    #[must_use]
+    pub fn built_in(name: &str) -> Self {
+        Self::new("pg_catalog", name)
+    }
+
+    /// The type of arrays of this one.
+    #[must_use]
+    pub fn array(mut self) -> Self {
+        self.is_array = true;
+        self
+    }
+
+    /// The type of the elements, of an array.
+    #[must_use]
+    pub fn element(&self) -> Option<Self> {
+        self.is_array.then(|| Self {
+            is_array: false,
+            ..self.clone()
+        })
+    }
+
+    /// Whether it is this type of `pg_catalog`.
+    #[must_use]
+    pub fn is(&self, name: &str) -> bool {
+        !self.is_array && self.schema == "pg_catalog" && self.name == name
+    }
+
+    /// Its name if it is a plain type of `pg_catalog`.
+    #[must_use]
+    pub fn built_in_name(&self) -> Option<&str> {
+        (!self.is_array && self.schema == "pg_catalog").then_some(self.name.as_str())
+    }
+
+    /// Whether values that are equal are the same bytes. (`1.0` and `1.00`, `-0` and `0`, `1 mon` and `30 days` are equal
+    /// and not the same. Text is the same under a deterministic collation; that is to be asked elsewhere.)
+    #[must_use]
+    pub fn equality_is_identity(&self) -> bool {
+        const IDENTICAL: &[&str] = &[
+            "bool",
+            "int2",
+            "int4",
+            "int8",
+            "oid",
+            "text",
+            "varchar",
+            "name",
+            "char",
+            "uuid",
+            "date",
+            "time",
+            "timestamp",
+            "timestamptz",
+            "bytea",
+        ];
+        self.built_in_name()
+            .is_some_and(|name| IDENTICAL.contains(&name))
+    }
+
+    /// Whether its values are compared under a collation.
+    #[must_use]
+    pub fn is_collatable(&self) -> bool {
+        matches!(
+            self.built_in_name(),
+            Some("text" | "varchar" | "bpchar" | "name")
+        )
+    }
+}
+
+impl fmt::Display for TypeName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.schema != "pg_catalog" {
+            write!(out, "{}.", identifier(&self.schema))?;
+        }
+        // "char" is another type than char
+        if self.schema == "pg_catalog" && self.name == "char" {
+            out.write_str("\"char\"")?;
+        } else {
+            out.write_str(&identifier(&self.name))?;
+        }
+        out.write_str(if self.is_array { "[]" } else { "" })
+    }
+}

@@ -1,0 +1,132 @@
+//! The normal form below any grouping: a sum of joins of base tables, each filtered and projected.
+
+use crate::definition::{Expression, Kind, Operator, Refusal, Relation};
+
+/// `π outputs (σ conditions (scan × scan × …))`. Columns count through all scans.
+#[derive(Debug, Clone)]
+pub(super) struct Block {
+    pub(super) scans: Vec<Relation>,
+    pub(super) conditions: Vec<Expression>,
+    pub(super) outputs: Vec<Expression>,
+}
+
+impl Block {
+    fn width(&self) -> usize {
+        self.scans.iter().map(|scan| scan.columns.len()).sum()
+    }
+
+    /// The scan of a column and the column's position in it.
+    pub(super) fn origin(&self, mut position: usize) -> (usize, usize) {
+        for (number, scan) in self.scans.iter().enumerate() {
+            if position < scan.columns.len() {
+                return (number, position);
+            }
+            position -= scan.columns.len();
+        }
+        unreachable!("a column of a block is one of its scans'")
+    }
+
+    /// Other outputs, computed from the ones it has.
+    pub(super) fn computing(&self, outputs: &[Expression]) -> Self {
+        Self {
+            outputs: outputs
+                .iter()
+                .map(|output| substituted(output, &self.outputs))
+                .collect(),
+            ..self.clone()
+        }
+    }
+}
+
+/// An expression over columns that are themselves computed.
+pub(super) fn substituted(expression: &Expression, columns: &[Expression]) -> Expression {
+    expression.rewritten(&mut |part| match part.kind {
+        Kind::Column(position) => columns.get(position).cloned(),
+        _ => None,
+    })
+}
+
+/// The operators without grouping as a sum of blocks.
+pub(super) fn flatten(operator: &Operator) -> Result<Vec<Block>, Refusal> {
+    Ok(match operator {
+        Operator::Scan(relation) => vec![scan(relation)],
+        // σ and π are linear: σ(A + B) = σA + σB
+        Operator::Filter { input, condition } => {
+            let mut blocks = flatten(input)?;
+            for block in &mut blocks {
+                block
+                    .conditions
+                    .push(substituted(condition, &block.outputs));
+            }
+            blocks
+        }
+        Operator::Project { input, outputs } => flatten(input)?
+            .iter()
+            .map(|block| block.computing(outputs))
+            .collect(),
+        Operator::UnionAll(inputs) => inputs
+            .iter()
+            .map(flatten)
+            .collect::<Result<Vec<_>, _>>()?
+            .concat(),
+        // (A + B) × C = A × C + B × C
+        Operator::Join(inputs) => {
+            let mut inputs = inputs.iter().map(flatten);
+            let first = inputs.next().unwrap_or_else(|| Ok(Vec::new()))?;
+            inputs.try_fold(first, |left, right| {
+                let right = right?;
+                Ok::<_, Refusal>(
+                    left.iter()
+                        .flat_map(|a| right.iter().map(|b| product(a, b)))
+                        .collect(),
+                )
+            })?
+        }
+        Operator::Aggregate { .. } => {
+            return Err(Refusal::new(
+                "an aggregate or DISTINCT in a subquery",
+                "this version does not know it",
+            ));
+        }
+    })
+}
+
+fn scan(relation: &Relation) -> Block {
+    let outputs = relation
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(position, column)| Expression {
+            kind: Kind::Column(position),
+            data_type: column.data_type.clone(),
+            collation: column.collation.clone(),
+            scale: column.scale(),
+            is_nullable: !column.is_not_null,
+        })
+        .collect();
+    Block {
+        scans: vec![relation.clone()],
+        conditions: Vec::new(),
+        outputs,
+    }
+}
+
+fn product(left: &Block, right: &Block) -> Block {
+    let width = left.width();
+    let shifted = |expressions: &[Expression]| -> Vec<Expression> {
+        expressions
+            .iter()
+            .map(|expression| {
+                expression.rewritten(&mut |part| match part.kind {
+                    Kind::Column(position) => Some(part.as_column(position + width)),
+                    _ => None,
+                })
+            })
+            .collect()
+    };
+    Block {
+        scans: [left.scans.clone(), right.scans.clone()].concat(),
+        conditions: [left.conditions.clone(), shifted(&right.conditions)].concat(),
+        outputs: [left.outputs.clone(), shifted(&right.outputs)].concat(),
+    }
+}

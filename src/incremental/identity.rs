@@ -1,0 +1,42 @@
+//! By what values are told apart byte for byte, where `=` would take different ones for equal.
+
+use crate::definition::Expression;
+
+const DEFAULT_COLLATION: &str = "\"pg_catalog\".\"default\"";
+
+/// What to group by so that only identical values come together; none where that isn't known for the type.
+pub(super) fn identity(expression: &Expression, text: &str) -> Option<Vec<String>> {
+    if is_identical_if_equal(expression) {
+        return Some(vec![text.to_owned()]);
+    }
+    let name = expression.data_type.built_in_name()?;
+    Some(match name {
+        "numeric" => vec![text.to_owned(), format!("scale({text})")],
+        "text" | "varchar" => vec![format!("{text} COLLATE \"C\"")],
+        "bpchar" | "float4" | "float8" => vec![format!("{name}send({text})")],
+        "interval" => vec![format!("interval_send({text})")],
+        "timetz" => vec![format!("timetz_send({text})")],
+        "json" | "jsonb" | "xml" => vec![format!("{text}::text")],
+        _ => return None,
+    })
+}
+
+/// Whether equal values are the same bytes.
+pub(super) fn is_identical_if_equal(expression: &Expression) -> bool {
+    let data_type = &expression.data_type;
+    if data_type.is_collatable() && !data_type.is("name") {
+        return !data_type.is("bpchar")
+            && expression.collation.as_deref() == Some(DEFAULT_COLLATION);
+    }
+    data_type.equality_is_identity() || (data_type.is("numeric") && expression.scale.is_some())
+}
+
+/// A value as it is hashed: types without a hash of their own as text.
+pub(super) fn hashed(expression: &Expression, text: &str) -> String {
+    let has_hash = !matches!(expression.data_type.built_in_name(), Some("json" | "xml"));
+    if has_hash {
+        text.to_owned()
+    } else {
+        format!("{text}::text")
+    }
+}

@@ -1,0 +1,24 @@
+//! From an operator tree to the SQL of a fast refresh. Text in, text out: no database, no clock.
+//!
+//! A tree is brought into the form "a bag or one grouping, over a sum of joins of base tables" ([`blocks`]); the signed
+//! difference of that sum is again a sum of joins, some of their tables replaced by their changes ([`terms`]). It is applied
+//! to the rows of the materialized view ([`bag`]), for a grouping by way of a state table ([`groups`]).
+
+#![expect(
+    clippy::format_collect,
+    clippy::format_push_string,
+    reason = "a view is compiled once; that its text can be read here counts more than an allocation"
+)]
+
+mod bag;
+mod blocks;
+mod groups;
+mod identity;
+mod logs;
+mod partials;
+mod print;
+mod program;
+mod recompute;
+mod terms;
+
+pub use program::{FastRefresh, Plan, StateTable, Target, compile};

@@ -1,0 +1,222 @@
+//! What is kept of a group so that its aggregates can be told after any change.
+
+use crate::definition::{AggregateCall, AggregateFunction, Expression, Kind, TypeName};
+
+/// A column of the state table.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Partial {
+    pub(super) name: String,
+    pub(super) kind: PartialKind,
+    /// What it is computed from, over the grouped rows: a condition for counts, else a value (NULL where not wanted).
+    pub(super) over: Expression,
+}
+
+/// How a partial value changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PartialKind {
+    /// The number of rows for which a condition is true.
+    Count,
+    /// The sum of the values that are not NULL, 0 if there are none.
+    Sum,
+    /// The smallest (or largest) value.
+    Min,
+    /// The largest value.
+    Max,
+}
+
+/// How one aggregate is told from the partial values, by their positions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Told {
+    /// The number of rows in the group.
+    Rows,
+    /// A count as it is.
+    Count(usize),
+    /// The second where the first is not 0.
+    Sum(usize, usize),
+    /// The second divided by the first where that is not 0.
+    Avg(usize, usize),
+    /// As it is.
+    Extremum(usize),
+    /// Counts of true and of false.
+    BoolAnd(usize, usize),
+    /// Counts of true and of false.
+    BoolOr(usize, usize),
+}
+
+/// Partial values, each once.
+#[derive(Debug, Default)]
+pub(super) struct Partials {
+    pub(super) all: Vec<Partial>,
+}
+
+impl Partials {
+    /// Notes what an aggregate needs.
+    pub(super) fn told_by(&mut self, call: &AggregateCall) -> Told {
+        let Some(argument) = &call.argument else {
+            return match &call.filter {
+                None => Told::Rows,
+                Some(filter) => Told::Count(self.note("count", PartialKind::Count, filter.clone())),
+            };
+        };
+        let not_null = || filtered_condition(test(argument, "IS NOT NULL"), call.filter.as_ref());
+        match call.function {
+            AggregateFunction::Count => {
+                Told::Count(self.note("count", PartialKind::Count, not_null()))
+            }
+            AggregateFunction::Sum | AggregateFunction::Avg => {
+                let count = self.note("count", PartialKind::Count, not_null());
+                let sum = self.note(
+                    "sum",
+                    PartialKind::Sum,
+                    filtered_value(argument, call.filter.as_ref()),
+                );
+                if call.function == AggregateFunction::Sum {
+                    Told::Sum(count, sum)
+                } else {
+                    Told::Avg(count, sum)
+                }
+            }
+            AggregateFunction::Min => Told::Extremum(self.note(
+                "min",
+                PartialKind::Min,
+                filtered_value(argument, call.filter.as_ref()),
+            )),
+            AggregateFunction::Max => Told::Extremum(self.note(
+                "max",
+                PartialKind::Max,
+                filtered_value(argument, call.filter.as_ref()),
+            )),
+            AggregateFunction::BoolAnd | AggregateFunction::BoolOr => {
+                let of = |word| filtered_condition(test(argument, word), call.filter.as_ref());
+                let is_true = self.note("count", PartialKind::Count, of("IS TRUE"));
+                let is_false = self.note("count", PartialKind::Count, of("IS FALSE"));
+                if call.function == AggregateFunction::BoolAnd {
+                    Told::BoolAnd(is_true, is_false)
+                } else {
+                    Told::BoolOr(is_true, is_false)
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, word: &str, kind: PartialKind, over: Expression) -> usize {
+        self.all
+            .iter()
+            .position(|partial| partial.kind == kind && partial.over == over)
+            .unwrap_or_else(|| {
+                let name = format!("{word}_{}", self.all.len() + 1);
+                self.all.push(Partial { name, kind, over });
+                self.all.len() - 1
+            })
+    }
+}
+
+impl Partial {
+    /// The type of its column.
+    pub(super) fn data_type(&self) -> TypeName {
+        match self.kind {
+            PartialKind::Count => TypeName::built_in("int8"),
+            PartialKind::Sum
+                if self.over.data_type.is("int2") || self.over.data_type.is("int4") =>
+            {
+                TypeName::built_in("int8")
+            }
+            PartialKind::Sum => TypeName::built_in("numeric"),
+            PartialKind::Min | PartialKind::Max => self.over.data_type.clone(),
+        }
+    }
+
+    /// Whether NaN and infinities may be in a sum, from which they could not be taken away again.
+    pub(super) fn may_be_infinite(&self) -> bool {
+        self.kind == PartialKind::Sum && self.over.data_type.is("numeric")
+    }
+
+    /// Whether values of a sum have different numbers of digits: the longest decides how the sum is shown.
+    pub(super) fn has_digits_to_watch(&self) -> bool {
+        self.may_be_infinite() && self.over.scale.is_none()
+    }
+
+    /// Whether it may have to be computed anew from the base tables.
+    pub(super) fn may_be_stale(&self) -> bool {
+        self.may_be_infinite() || matches!(self.kind, PartialKind::Min | PartialKind::Max)
+    }
+
+    /// It from the rows of a query with its own input as column `input`, as they are now.
+    pub(super) fn computed(&self, input: &str) -> String {
+        let data_type = self.data_type();
+        match self.kind {
+            PartialKind::Count => format!("count(*) FILTER (WHERE {input})"),
+            PartialKind::Sum => format!("coalesce(sum({input}), 0)::{data_type}"),
+            PartialKind::Min => format!("min({input})"),
+            PartialKind::Max => format!("max({input})"),
+        }
+    }
+}
+
+impl Told {
+    /// The aggregate's value, with partial values printed by `partial` and the number of rows given.
+    pub(super) fn value(&self, rows: &str, partial: &dyn Fn(usize) -> String) -> String {
+        match *self {
+            Self::Rows => rows.to_owned(),
+            Self::Count(count) => partial(count),
+            Self::Sum(count, sum) => {
+                format!("CASE WHEN {} > 0 THEN {} END", partial(count), partial(sum))
+            }
+            // exactly what the server does: numeric.c, int8_avg and numeric_avg
+            Self::Avg(count, sum) => {
+                format!(
+                    "CASE WHEN {0} > 0 THEN {1}::numeric / {0}::numeric END",
+                    partial(count),
+                    partial(sum)
+                )
+            }
+            Self::Extremum(value) => partial(value),
+            Self::BoolAnd(is_true, is_false) => {
+                format!(
+                    "CASE WHEN {} > 0 THEN false WHEN {} > 0 THEN true END",
+                    partial(is_false),
+                    partial(is_true)
+                )
+            }
+            Self::BoolOr(is_true, is_false) => {
+                format!(
+                    "CASE WHEN {} > 0 THEN true WHEN {} > 0 THEN false END",
+                    partial(is_true),
+                    partial(is_false)
+                )
+            }
+        }
+    }
+}
+
+fn test(operand: &Expression, test: &'static str) -> Expression {
+    Expression::boolean(Kind::Test {
+        operand: Box::new(operand.clone()),
+        test,
+    })
+}
+
+fn filtered_condition(condition: Expression, filter: Option<&Expression>) -> Expression {
+    match filter {
+        None => condition,
+        Some(filter) => Expression::boolean(Kind::Logical {
+            word: "AND",
+            operands: vec![filter.clone(), condition],
+        }),
+    }
+}
+
+fn filtered_value(value: &Expression, filter: Option<&Expression>) -> Expression {
+    match filter {
+        None => value.clone(),
+        Some(filter) => Expression {
+            kind: Kind::Case {
+                subject: None,
+                branches: vec![(filter.clone(), value.clone())],
+                otherwise: None,
+            },
+            is_nullable: true,
+            ..value.clone()
+        },
+    }
+}

@@ -1,0 +1,65 @@
+//! Expressions as SQL text.
+
+use crate::definition::{Expression, Kind};
+
+/// The text of an expression whose columns are printed by `column`.
+pub(super) fn sql(expression: &Expression, column: &dyn Fn(usize) -> String) -> String {
+    let print = |part: &Expression| sql(part, column);
+    let list = |parts: &[Expression], separator: &str| {
+        parts.iter().map(print).collect::<Vec<_>>().join(separator)
+    };
+    match &expression.kind {
+        Kind::Column(position) | Kind::Aggregate(position) => column(*position),
+        Kind::Literal(text) if text.starts_with('-') => format!("({text})"),
+        Kind::Literal(text) => text.clone(),
+        Kind::Operator {
+            left: Some(left),
+            operator,
+            right,
+        } => format!("({} {operator} {})", print(left), print(right)),
+        Kind::Operator {
+            left: None,
+            operator,
+            right,
+        } => format!("({operator} {})", print(right)),
+        Kind::Call { name, arguments } => format!("{name}({})", list(arguments, ", ")),
+        Kind::Cast { operand, target } => format!("({})::{target}", print(operand)),
+        Kind::Logical { word, operands } => format!("({})", list(operands, &format!(" {word} "))),
+        Kind::Not(operand) => format!("(NOT {})", print(operand)),
+        Kind::Test { operand, test } => format!("({} {test})", print(operand)),
+        Kind::Case {
+            subject,
+            branches,
+            otherwise,
+        } => {
+            let mut text = "CASE".to_owned();
+            if let Some(subject) = subject {
+                text += &format!(" {}", print(subject));
+            }
+            for (when, then) in branches {
+                text += &format!(" WHEN {} THEN {}", print(when), print(then));
+            }
+            if let Some(otherwise) = otherwise {
+                text += &format!(" ELSE {}", print(otherwise));
+            }
+            text + " END"
+        }
+        Kind::Quantified {
+            left,
+            operator,
+            word,
+            array,
+        } => format!("({} {operator} {word} ({}))", print(left), print(array)),
+        Kind::Array(elements) => format!("ARRAY[{}]", list(elements, ", ")),
+        Kind::Collate(operand, collation) => format!("({} COLLATE {collation})", print(operand)),
+    }
+}
+
+/// Text moved to the right by so many levels.
+pub(super) fn indented(text: &str, levels: usize) -> String {
+    let margin = "    ".repeat(levels);
+    text.lines()
+        .map(|line| format!("{margin}{line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}

@@ -1,0 +1,354 @@
+//! The whole statement, and what belongs to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::blocks::{Block, flatten, substituted};
+use super::logs::{ChangedTable, changed_tables, changes_of, pending};
+use super::print::sql;
+use super::terms::{Writer, as_columns, qualified};
+use super::{bag, groups};
+use crate::definition::{AggregateCall, Expression, Operator, Query, Refusal};
+use crate::sql::{ModuleSchema, identifier};
+
+/// For which materialized view a refresh is compiled.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The module schema, with the logs and the state table in it.
+    pub module: ModuleSchema,
+    /// The number of the materialized view.
+    pub mv_id: i32,
+    /// The schema of the materialized view.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// The logs by the oid of their base table.
+    pub logs: BTreeMap<u32, i32>,
+}
+
+impl Target {
+    /// An object of the module schema.
+    pub(super) fn in_module(&self, name: &str) -> String {
+        format!("{}.{}", identifier(self.module.name()), identifier(name))
+    }
+
+    /// The materialized view.
+    pub(super) fn view_text(&self) -> String {
+        format!("{}.{}", identifier(&self.schema), identifier(&self.name))
+    }
+}
+
+/// Everything that a fast refresh of one materialized view consists of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FastRefresh {
+    /// One statement. Its parameter `$1` is the watermark (`pg_snapshot`); it gives one row `(snapshot pg_snapshot,
+    /// rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete)`. If `rows_missing` is not 0 the stored rows
+    /// were not those of the watermark, if `must_complete` a log says that it lacks changes: in both cases the transaction
+    /// must not commit without a complete refresh.
+    pub statement: String,
+    /// What has to be kept beside the materialized view's rows.
+    pub state: Option<StateTable>,
+    /// The index by which stored rows are found, as `CREATE INDEX`.
+    pub row_index: String,
+    /// How, in words.
+    pub plan: Plan,
+}
+
+/// A table with what the materialized view's own rows don't tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateTable {
+    /// Makes the table and its index; several statements.
+    pub create: String,
+    /// Fills the empty table; must see the snapshot at which the materialized view is filled.
+    pub fill: String,
+}
+
+/// The strategy, for `explain`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Per base table what a change of it costs.
+    pub tables: Vec<(String, String)>,
+    /// Per clause how it is maintained.
+    pub clauses: Vec<(String, String)>,
+}
+
+/// Names inside the statement that no table or column of the query has.
+#[derive(Debug)]
+pub(super) struct Names {
+    pub(super) weight: String,
+    pub(super) number: String,
+    pub(super) hash: String,
+    pub(super) address: String,
+    pub(super) stale: String,
+    pub(super) stale_groups: String,
+}
+
+impl Names {
+    fn outside(taken: &BTreeSet<&str>) -> Self {
+        let free = |wanted: &str| {
+            let mut name = wanted.to_owned();
+            while taken.contains(name.as_str()) {
+                name.push('_');
+            }
+            name
+        };
+        Self {
+            weight: free("weight"),
+            number: free("change_number"),
+            hash: free("row_hash"),
+            address: free("row_address"),
+            stale: free("is_stale"),
+            stale_groups: free("stale_groups"),
+        }
+    }
+}
+
+/// Compiles the fast refresh of a query, or says why there is none.
+pub fn compile(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
+    let shape = Shape::of(&query.root)?;
+    let tables = match &shape.grouping {
+        None => changed_tables(&shape.blocks, target)?,
+        // of what is grouped, only what goes into keys and aggregates
+        Some(grouping) => changed_tables(&groups::inputs(grouping, &shape.blocks).0, target)?,
+    };
+    if query.columns.is_empty() {
+        return Err(Refusal::new("SELECT", "there are no columns"));
+    }
+    let taken: BTreeSet<&str> = query
+        .columns
+        .iter()
+        .map(String::as_str)
+        .chain(tables.values().flat_map(|table| {
+            let columns = table
+                .relation
+                .columns
+                .iter()
+                .map(|column| column.name.as_str());
+            columns.chain([table.relation.name.as_str()])
+        }))
+        .collect();
+    let names = Names::outside(&taken);
+    let columns: Vec<String> = query.columns.iter().map(|name| identifier(name)).collect();
+    let writer = Writer {
+        tables: &tables,
+        weight: &names.weight,
+    };
+    let mut parts: Vec<(String, String)> = tables
+        .values()
+        .map(|table| {
+            (
+                format!("{} AS MATERIALIZED", identifier(&table.changes)),
+                changes_of(table, &names.weight),
+            )
+        })
+        .collect();
+    let mut missing = format!(
+        "(SELECT coalesce(sum(-{weight}), 0) FROM numbered_changes WHERE {weight} < 0) - (SELECT count(*) FROM deleted_rows)",
+        weight = names.weight
+    );
+    let mut state = None;
+    let outputs;
+    if let Some(grouping) = &shape.grouping {
+        let grouped = groups::Grouped::new(grouping, &shape.blocks, &names, target);
+        outputs = grouped.output_expressions();
+        parts.extend(grouped.parts(&writer, &columns));
+        missing += &grouped.missing();
+        state = Some(grouped.state_table());
+    } else {
+        outputs = as_columns(&common_outputs(&shape.blocks));
+        parts.push((
+            "row_changes AS".to_owned(),
+            format!(
+                "    -- difference of the query's rows\n{}",
+                writer.difference(&shape.blocks, &columns)
+            ),
+        ));
+    }
+    parts.push((
+        "net_rows AS".to_owned(),
+        bag::net_rows(&outputs, &columns, &names, "row_changes")?,
+    ));
+    parts.extend(
+        bag::apply(&outputs, &columns, &names, target)
+            .into_iter()
+            .map(|(head, body)| (head.to_owned(), body)),
+    );
+    Ok(FastRefresh {
+        statement: statement(&parts, &tables, &missing),
+        state,
+        row_index: format!(
+            "CREATE INDEX ON {} (({}));",
+            target.view_text(),
+            bag::row_hash(&outputs, &columns, "")
+        ),
+        plan: plan(&shape, &tables),
+    })
+}
+
+fn statement(
+    parts: &[(String, String)],
+    tables: &BTreeMap<u32, ChangedTable>,
+    missing: &str,
+) -> String {
+    let written: Vec<String> = parts
+        .iter()
+        .map(|(head, body)| format!("{head} (\n{body}\n)"))
+        .collect();
+    let markers: Vec<String> = tables
+        .values()
+        .map(|table| {
+            format!(
+                "EXISTS (SELECT FROM {} WHERE {} AND weight = 0)",
+                table.log,
+                pending()
+            )
+        })
+        .collect();
+    format!(
+        "WITH {}\nSELECT pg_current_snapshot() AS snapshot,\n       (SELECT count(*) FROM inserted_rows) AS rows_inserted,\n       0::int8 AS rows_updated,\n       (SELECT count(*) FROM deleted_rows) AS rows_deleted,\n       -- rows that should have been there\n       ({missing})::int8 AS rows_missing,\n       -- a log that says: something happened that is not in it\n       {} AS must_complete",
+        written.join(", "),
+        markers.join("\n       OR "),
+    )
+}
+
+/// A query as a grouping, if any, over a sum of blocks.
+#[derive(Debug)]
+struct Shape {
+    grouping: Option<Grouping>,
+    blocks: Vec<Block>,
+}
+
+/// What is computed of groups, and which groups are shown. All over `keys` followed by `aggregates`.
+#[derive(Debug)]
+pub(super) struct Grouping {
+    pub(super) keys: Vec<Expression>,
+    pub(super) aggregates: Vec<AggregateCall>,
+    pub(super) conditions: Vec<Expression>,
+    pub(super) outputs: Vec<Expression>,
+}
+
+impl Shape {
+    fn of(operator: &Operator) -> Result<Self, Refusal> {
+        if !operator.is_aggregated() {
+            return Ok(Self {
+                grouping: None,
+                blocks: flatten(operator)?,
+            });
+        }
+        match operator {
+            Operator::Aggregate {
+                input,
+                keys,
+                aggregates,
+            } => {
+                let blocks = flatten(input)?;
+                let results = aggregates.iter().enumerate().map(|(position, aggregate)| {
+                    Expression::new(
+                        crate::definition::Kind::Column(keys.len() + position),
+                        aggregate.result.clone(),
+                    )
+                });
+                Ok(Self {
+                    grouping: Some(Grouping {
+                        outputs: as_columns(keys).into_iter().chain(results).collect(),
+                        keys: keys.clone(),
+                        aggregates: aggregates.clone(),
+                        conditions: Vec::new(),
+                    }),
+                    blocks,
+                })
+            }
+            Operator::Project { input, outputs } => {
+                let mut shape = Self::of(input)?;
+                if let Some(grouping) = &mut shape.grouping {
+                    grouping.outputs = outputs
+                        .iter()
+                        .map(|output| substituted(output, &grouping.outputs))
+                        .collect();
+                }
+                Ok(shape)
+            }
+            Operator::Filter { input, condition } => {
+                let mut shape = Self::of(input)?;
+                if let Some(grouping) = &mut shape.grouping {
+                    grouping
+                        .conditions
+                        .push(substituted(condition, &grouping.outputs));
+                }
+                Ok(shape)
+            }
+            Operator::Scan(_) | Operator::Join(_) | Operator::UnionAll(_) => Err(Refusal::new(
+                "an aggregate or DISTINCT in a subquery",
+                "this version does not know it",
+            )),
+        }
+    }
+}
+
+/// The outputs of a sum: what is known of each column is what is known in all blocks.
+pub(super) fn common_outputs(blocks: &[Block]) -> Vec<Expression> {
+    let Some((first, others)) = blocks.split_first() else {
+        return Vec::new();
+    };
+    let mut outputs = first.outputs.clone();
+    for (output, other) in others
+        .iter()
+        .flat_map(|block| block.outputs.iter().enumerate())
+    {
+        let output = &mut outputs[output];
+        if output.scale != other.scale {
+            output.scale = None;
+        }
+        if output.collation != other.collation {
+            output.collation = None;
+        }
+        output.is_nullable |= other.is_nullable;
+    }
+    outputs
+}
+
+fn plan(shape: &Shape, tables: &BTreeMap<u32, ChangedTable>) -> Plan {
+    let largest = shape
+        .blocks
+        .iter()
+        .map(|block| block.scans.len())
+        .max()
+        .unwrap_or(0);
+    let strategy = if largest > 1 {
+        "its changes are joined with the other tables as they are now"
+    } else {
+        "its changes are taken as they are"
+    };
+    let tables = tables
+        .values()
+        .map(|table| (qualified(&table.relation), strategy.to_owned()))
+        .collect();
+    let mut clauses = Vec::new();
+    for block in &shape.blocks {
+        for condition in &block.conditions {
+            let column = |position| {
+                let (scan, column) = block.origin(position);
+                format!(
+                    "{}.{}",
+                    block.scans[scan].name, block.scans[scan].columns[column].name
+                )
+            };
+            clauses.push((
+                sql(condition, &column),
+                "linear: applied to changes as to rows".to_owned(),
+            ));
+        }
+    }
+    if let Some(grouping) = &shape.grouping {
+        clauses.push((
+            "GROUP BY or DISTINCT".to_owned(),
+            "counts and sums per group, kept in a state table".to_owned(),
+        ));
+        for aggregate in &grouping.aggregates {
+            clauses.push((
+                format!("{:?}", aggregate.function).to_lowercase(),
+                groups::how(aggregate).to_owned(),
+            ));
+        }
+    }
+    Plan { tables, clauses }
+}

@@ -1,0 +1,238 @@
+//! The signed difference of a join, as a sum of joins.
+
+use std::collections::BTreeMap;
+
+use super::blocks::Block;
+use super::logs::ChangedTable;
+use super::print::sql;
+use crate::definition::{Expression, Relation};
+use crate::sql::identifier;
+
+/// Up to so many tables all combinations of changes are joined with new states only, which indexes drive best; beyond,
+/// the combinations (2ⁿ - 1) would be too many to plan.
+const MOST_FOR_COMBINATIONS: usize = 5;
+
+/// In which state a table takes part in a term.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    New,
+    Change,
+    Old,
+}
+
+/// The terms of a block's difference, with their signs.
+pub(super) fn terms(scans: usize) -> Vec<(Vec<State>, i32)> {
+    if scans <= MOST_FOR_COMBINATIONS {
+        // Δ(A⋈B) = ΔA⋈B + A⋈ΔB − ΔA⋈ΔB; in general the sum over all non-empty sets T of tables of (−1)^(|T|+1) times
+        // the join of the changes of T with the new states of the others, since old = new − Δ
+        return (1..1_u32 << scans)
+            .map(|set| {
+                let states = (0..scans).map(|scan| {
+                    if set >> scan & 1 == 1 {
+                        State::Change
+                    } else {
+                        State::New
+                    }
+                });
+                (
+                    states.collect(),
+                    if set.count_ones() % 2 == 1 { 1 } else { -1 },
+                )
+            })
+            .collect();
+    }
+    // Δ(A⋈B⋈…) = ΔA⋈B_old⋈… + A_new⋈ΔB⋈C_old⋈… + …
+    (0..scans)
+        .map(|changed| {
+            let states = (0..scans).map(|scan| match scan.cmp(&changed) {
+                std::cmp::Ordering::Less => State::New,
+                std::cmp::Ordering::Equal => State::Change,
+                std::cmp::Ordering::Greater => State::Old,
+            });
+            (states.collect(), 1)
+        })
+        .collect()
+}
+
+/// Further conditions on a block, whose columns are printed by the function given.
+pub(super) type Conditions<'a> = &'a dyn Fn(&Block, &dyn Fn(usize) -> String) -> Vec<String>;
+
+/// How a block is written in a statement.
+#[derive(Debug)]
+pub(super) struct Writer<'a> {
+    pub(super) tables: &'a BTreeMap<u32, ChangedTable>,
+    pub(super) weight: &'a str,
+}
+
+impl Writer<'_> {
+    /// The difference of a sum of blocks: columns by these names, and the weight.
+    pub(super) fn difference(&self, blocks: &[Block], names: &[String]) -> String {
+        let mut parts = Vec::new();
+        for block in blocks {
+            for (states, sign) in terms(block.scans.len()) {
+                parts.push(self.term(block, &states, sign, names));
+            }
+        }
+        parts.join("\n    UNION ALL\n")
+    }
+
+    fn term(&self, block: &Block, states: &[State], sign: i32, names: &[String]) -> String {
+        let aliases = aliases(&block.scans);
+        let mut from = Vec::new();
+        let mut factors = Vec::new();
+        let mut conditions = Vec::new();
+        for ((relation, state), alias) in block.scans.iter().zip(states).zip(&aliases) {
+            let table = &self.tables[&relation.oid];
+            from.push(format!("{} AS {alias}", self.source(table, *state)));
+            if *state != State::New {
+                factors.push(format!("{alias}.{}", self.weight));
+            }
+            if *state == State::Change && block.scans.len() > 1 {
+                // asked once before anything else is read
+                conditions.push(format!(
+                    "EXISTS (SELECT FROM {})",
+                    identifier(&table.changes)
+                ));
+            }
+        }
+        let column = column_printer(block, &aliases);
+        conditions.extend(
+            block
+                .conditions
+                .iter()
+                .map(|condition| sql(condition, &column)),
+        );
+        let product = factors.join(" * ");
+        let weight = if sign < 0 {
+            format!("-({product})")
+        } else {
+            product
+        };
+        format!(
+            "    SELECT {}{weight} AS {}\n    FROM {}{}",
+            outputs(block, names, &column),
+            self.weight,
+            from.join(", "),
+            where_clause(&conditions),
+        )
+    }
+
+    fn source(&self, table: &ChangedTable, state: State) -> String {
+        let stored = qualified(&table.relation);
+        let changes = identifier(&table.changes);
+        match state {
+            State::New => stored,
+            State::Change => changes,
+            // old = new − Δ
+            State::Old => {
+                let columns: String = table
+                    .columns
+                    .iter()
+                    .map(|position| {
+                        format!("{}, ", identifier(&table.relation.columns[*position].name))
+                    })
+                    .collect();
+                format!(
+                    "(SELECT {columns}1 AS {0} FROM {stored} UNION ALL SELECT {columns}-{0} FROM {changes})",
+                    self.weight
+                )
+            }
+        }
+    }
+
+    /// The rows of a block as they are now, with further items of FROM and conditions.
+    pub(super) fn now(
+        block: &Block,
+        names: &[String],
+        more: &[String],
+        more_conditions: Conditions<'_>,
+    ) -> String {
+        let aliases = aliases(&block.scans);
+        let column = column_printer(block, &aliases);
+        let mut from: Vec<String> = block
+            .scans
+            .iter()
+            .zip(&aliases)
+            .map(|(relation, alias)| format!("{} AS {alias}", qualified(relation)))
+            .collect();
+        from.extend_from_slice(more);
+        let mut conditions: Vec<String> = block
+            .conditions
+            .iter()
+            .map(|condition| sql(condition, &column))
+            .collect();
+        conditions.extend(more_conditions(block, &column));
+        let listed = outputs(block, names, &column);
+        format!(
+            "    SELECT {}\n    FROM {}{}",
+            listed.trim_end_matches(", "),
+            from.join(", "),
+            where_clause(&conditions)
+        )
+    }
+}
+
+fn outputs(block: &Block, names: &[String], column: &dyn Fn(usize) -> String) -> String {
+    block
+        .outputs
+        .iter()
+        .zip(names)
+        .map(|(output, name)| format!("{} AS {name}, ", sql(output, column)))
+        .collect()
+}
+
+fn where_clause(conditions: &[String]) -> String {
+    if conditions.is_empty() {
+        String::new()
+    } else {
+        format!("\n    WHERE {}", conditions.join(" AND "))
+    }
+}
+
+fn column_printer<'a>(block: &'a Block, aliases: &'a [String]) -> impl Fn(usize) -> String + 'a {
+    move |position| {
+        let (scan, column) = block.origin(position);
+        format!(
+            "{}.{}",
+            aliases[scan],
+            identifier(&block.scans[scan].columns[column].name)
+        )
+    }
+}
+
+/// Each scan by the name of its table, numbered where a table occurs again.
+fn aliases(scans: &[Relation]) -> Vec<String> {
+    let mut taken: Vec<String> = Vec::new();
+    for scan in scans {
+        let name = (1..=scans.len())
+            .map(|number| {
+                if number == 1 {
+                    scan.name.clone()
+                } else {
+                    format!("{}_{number}", scan.name)
+                }
+            })
+            .find(|name| !taken.contains(name))
+            .unwrap_or_default();
+        taken.push(name);
+    }
+    taken.iter().map(|name| identifier(name)).collect()
+}
+
+/// A relation's name with its schema.
+pub(super) fn qualified(relation: &Relation) -> String {
+    format!(
+        "{}.{}",
+        identifier(&relation.schema),
+        identifier(&relation.name)
+    )
+}
+
+/// The columns that outputs give, for whoever reads them by name.
+pub(super) fn as_columns(outputs: &[Expression]) -> Vec<Expression> {
+    outputs
+        .iter()
+        .enumerate()
+        .map(|(position, output)| output.as_column(position))
+        .collect()
+}
