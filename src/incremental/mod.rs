@@ -15,10 +15,12 @@ mod blocks;
 mod groups;
 mod identity;
 mod logs;
+mod merge;
 mod partials;
 mod print;
 mod program;
 mod recompute;
+mod state;
 mod terms;
 
 pub use program::{FastRefresh, Plan, StateTable, Target, compile};
