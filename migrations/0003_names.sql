@@ -86,7 +86,9 @@ COMMENT ON FUNCTION qualified_name(oid) IS 'schema.name of a relation, quoted wh
 
 CREATE FUNCTION shown_name(p_view materialized_view_settings) RETURNS text
 LANGUAGE sql STABLE SET search_path FROM CURRENT
-RETURN coalesce(qualified_name(p_view.mv_relation), format('%I.%I', p_view.mv_schema, p_view.mv_name));
+RETURN coalesce(
+    (SELECT qualified_name(c.oid) FROM pg_class c WHERE c.oid = p_view.mv_relation AND c.relkind IN ('r', 'm', 'p')),
+    format('%I.%I', p_view.mv_schema, p_view.mv_name));
 COMMENT ON FUNCTION shown_name(materialized_view_settings) IS 'schema.name of a materialized view: the present one, or the last if it is gone';
 
 CREATE FUNCTION find_materialized_view(p_path text, p_name text) RETURNS integer

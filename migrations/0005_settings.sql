@@ -112,7 +112,8 @@ SELECT s.mv_id,
        s.changed_at
 FROM materialized_view_settings s
 LEFT JOIN materialized_view_state t USING (mv_id)
-LEFT JOIN pg_class mv_c ON mv_c.oid = s.mv_relation
+-- the number of a relation dropped by hand may, after a restore into another cluster, be that of an index or a view
+LEFT JOIN pg_class mv_c ON mv_c.oid = s.mv_relation AND mv_c.relkind IN ('r', 'm', 'p')
 LEFT JOIN pg_namespace mv_n ON mv_n.oid = mv_c.relnamespace
 LEFT JOIN pg_class v_c ON v_c.oid = s.v_relation
 LEFT JOIN pg_namespace v_n ON v_n.oid = v_c.relnamespace;
