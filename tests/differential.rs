@@ -284,10 +284,11 @@ async fn one_case(session: &mut Session, seed: u64) {
             }
             let rebuild =
                 format!("SELECT mvrefresh.refresh_materialized_view('{view}', 'rebuild')");
-            assert_eq!(
-                session.failure(&rebuild).await.code,
-                code,
-                "{error}\n{context}"
+            let answer = session.failure(&rebuild).await.code;
+            // it may come upon such an index on json[] before it comes upon the rows
+            assert!(
+                answer == code || answer == "42883",
+                "{answer}: {error}\n{context}"
             );
             return;
         }
