@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::blocks::Block;
 use super::identity::{identity, is_identical_if_equal};
-use super::program::Target;
+use super::program::{LoggedTable, Target};
 use crate::definition::{Expression, Kind, Refusal, Relation};
 use crate::sql::identifier;
 
@@ -18,6 +18,19 @@ pub(super) struct ChangedTable {
     pub(super) changes: String,
     /// The quoted name of its log.
     pub(super) log: String,
+}
+
+impl ChangedTable {
+    pub(super) fn logged(&self) -> LoggedTable {
+        let columns = self
+            .columns
+            .iter()
+            .map(|position| self.relation.columns[*position].name.clone());
+        LoggedTable {
+            oid: self.relation.oid,
+            columns: columns.collect(),
+        }
+    }
 }
 
 /// Every base table of the blocks, by oid.

@@ -23,4 +23,4 @@ mod recompute;
 mod state;
 mod terms;
 
-pub use program::{FastRefresh, Plan, StateTable, Target, compile};
+pub use program::{FastRefresh, LoggedTable, Plan, StateTable, Target, compile};

@@ -45,6 +45,8 @@ pub struct FastRefresh {
     /// were not those of the watermark, if `must_complete` a log says that it lacks changes: in both cases the transaction
     /// must not commit without a complete refresh.
     pub statement: String,
+    /// What the logs must hold, in the order of the base tables' oids.
+    pub logged: Vec<LoggedTable>,
     /// What has to be kept beside the materialized view's rows.
     pub state: Option<StateTable>,
     /// The index by which stored rows are found, as `CREATE INDEX`.
@@ -53,13 +55,24 @@ pub struct FastRefresh {
     pub plan: Plan,
 }
 
+/// A base table whose changes are read, and which columns of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedTable {
+    /// Its oid.
+    pub oid: u32,
+    /// The names of the columns.
+    pub columns: Vec<String>,
+}
+
 /// A table with what the materialized view's own rows don't tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateTable {
     /// Makes the table and its index; several statements.
     pub create: String,
-    /// Fills the empty table; must see the snapshot at which the materialized view is filled.
-    pub fill: String,
+    /// Its columns, quoted.
+    pub columns: Vec<String>,
+    /// The query whose rows fill the empty table; must see the snapshot at which the materialized view is filled.
+    pub rows: String,
 }
 
 /// The strategy, for `explain`.
@@ -174,6 +187,7 @@ pub fn compile(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
     );
     Ok(FastRefresh {
         statement: statement(&parts, &tables, &missing),
+        logged: tables.values().map(ChangedTable::logged).collect(),
         state,
         row_index: format!(
             "CREATE INDEX ON {} (({}));",

@@ -90,12 +90,13 @@ impl Grouped<'_> {
                 self.state,
                 columns.join(",\n    ")
             ),
-            fill: format!(
-                "INSERT INTO {} ({keys}{})\n{}",
-                self.state,
-                self.state_columns().join(", "),
-                recompute::groups_now(self, &self.input_names(), &[], &|_, _| Vec::new()),
-            ),
+            columns: self
+                .keys
+                .iter()
+                .map(|(name, _)| name.clone())
+                .chain(self.state_columns())
+                .collect(),
+            rows: recompute::groups_now(self, &self.input_names(), &[], &|_, _| Vec::new()),
         }
     }
 }

@@ -168,7 +168,12 @@ impl Session {
         self.execute(&refresh.row_index).await?;
         if let Some(state) = &refresh.state {
             self.execute(&state.create).await?;
-            self.execute(&state.fill).await?;
+            self.execute(&format!(
+                "INSERT INTO mvrefresh.\"state$1\" ({})\n{}",
+                state.columns.join(", "),
+                state.rows
+            ))
+            .await?;
         }
         let watermark = sqlx::query_scalar("SELECT pg_current_snapshot()::text")
             .fetch_one(&mut self.main)

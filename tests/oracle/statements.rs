@@ -132,7 +132,7 @@ async fn the_statements_of_canonical_views_are_the_ones_that_were_read() {
             refresh.statement, refresh.row_index
         );
         if let Some(state) = &refresh.state {
-            text.extend(["\n", &state.create, "\n\n", &state.fill, ";\n"]);
+            text.extend(["\n", &state.create, "\n\n", &state.rows, ";\n"]);
         }
         let file = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/oracle/statements")

@@ -92,7 +92,6 @@ CREATE TABLE mvrefresh."state$1" (
 );
 CREATE INDEX ON mvrefresh."state$1" ((hash_record_extended(ROW(key_1), 0)));
 
-INSERT INTO mvrefresh."state$1" (key_1, row_count)
 SELECT key_1, count(*) AS row_count
 FROM (
     SELECT customers.region AS key_1

@@ -138,7 +138,6 @@ CREATE TABLE mvrefresh."state$1" (
 );
 CREATE INDEX ON mvrefresh."state$1" ((hash_record_extended(ROW(key_1), 0)));
 
-INSERT INTO mvrefresh."state$1" (key_1, row_count, count_1, sum_2)
 SELECT key_1, count(*) AS row_count, count(*) FILTER (WHERE count_1) AS count_1, coalesce(sum(sum_2), 0)::numeric AS sum_2
 FROM (
     SELECT customers.region AS key_1, (orders.amount IS NOT NULL) AS count_1, orders.amount AS sum_2

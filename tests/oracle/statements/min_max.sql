@@ -122,7 +122,6 @@ CREATE TABLE mvrefresh."state$1" (
 );
 CREATE UNIQUE INDEX ON mvrefresh."state$1" (key_1);
 
-INSERT INTO mvrefresh."state$1" (key_1, row_count, min_1, max_2)
 SELECT key_1, count(*) AS row_count, min(min_1) AS min_1, max(max_2) AS max_2
 FROM (
     SELECT orders.customer_id AS key_1, orders.ordered_on AS min_1, CASE WHEN orders.is_paid THEN orders.ordered_on END AS max_2

@@ -121,7 +121,6 @@ CREATE TABLE mvrefresh."state$1" (
     count_4 int8 NOT NULL
 );
 
-INSERT INTO mvrefresh."state$1" (row_count, count_1, sum_2, count_3, count_4)
 SELECT count(*) AS row_count, count(*) FILTER (WHERE count_1) AS count_1, coalesce(sum(sum_2), 0)::numeric AS sum_2, count(*) FILTER (WHERE count_3) AS count_3, count(*) FILTER (WHERE count_4) AS count_4
 FROM (
     SELECT (orders.weight IS NOT NULL) AS count_1, orders.weight AS sum_2, (orders.is_paid IS TRUE) AS count_3, (orders.is_paid IS FALSE) AS count_4
