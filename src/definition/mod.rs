@@ -25,7 +25,7 @@ pub use catalog::{
     Catalog, Column, FunctionFact, FunctionKind, OperatorFact, Relation, RelationKind, UniqueKey,
 };
 pub use expression::{Expression, Kind};
-pub use operators::Operator;
+pub use operators::{MatchKind, Operator};
 pub use refusal::Refusal;
 pub use type_name::TypeName;
 

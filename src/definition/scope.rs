@@ -36,6 +36,14 @@ impl Scope {
         only_one(self.unqualified.iter(), column, column)
     }
 
+    /// Lets every column be NULL, as those of a side of an outer join may.
+    pub(super) fn may_be_missing(&mut self) {
+        let columns = self.items.iter_mut().flat_map(|item| &mut item.columns);
+        for (_, column) in columns.chain(&mut self.unqualified) {
+            column.is_nullable = true;
+        }
+    }
+
     /// This scope and another one, whose columns come after this one's `width` columns.
     pub(super) fn followed_by(mut self, width: usize, other: Self) -> Self {
         let moved = |columns: Vec<(String, Expression)>| -> Vec<(String, Expression)> {
@@ -74,8 +82,5 @@ fn only_one<'a>(
 
 /// An expression whose columns stand `by` places further right.
 pub(super) fn shifted(expression: &Expression, by: usize) -> Expression {
-    expression.rewritten(&mut |part| match part.kind {
-        super::Kind::Column(position) => Some(part.as_column(position + by)),
-        _ => None,
-    })
+    expression.moved(&|position| position + by)
 }

@@ -11,6 +11,7 @@ mod common;
 
 mod case;
 mod catalog;
+mod general;
 mod generate;
 mod statements;
 
