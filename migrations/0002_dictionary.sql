@@ -49,10 +49,19 @@ CREATE TABLE materialized_view_state (
     mv_id integer PRIMARY KEY REFERENCES materialized_view_settings ON DELETE CASCADE,
     last_refresh timestamptz,
     last_snapshot pg_snapshot,
+    -- set if the refresh's own transaction had changed base tables: its id, and how many log rows it had written by then
+    last_xid xid8,
+    last_own_rows bigint,
     last_method text,
+    last_reason text,
     last_duration_ms double precision,
     last_rows_changed bigint,
     avg_cost_ms double precision,
+    -- what auto decides by, see cheaper_method
+    fast_ms_per_row double precision,
+    complete_ms double precision,
+    -- rows found to differ from the query's; until the next complete refresh
+    quarantined_at timestamptz,
     failures integer NOT NULL DEFAULT 0,
     last_error text,
     last_error_code text,

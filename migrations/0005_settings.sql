@@ -23,8 +23,6 @@ BEGIN
         WHEN NEW.statement_timeout_in_sec <= 0 THEN 'statement_timeout_in_sec must be 1 or more, or NULL for the configured one'
         WHEN NEW.lock_timeout_in_sec <= 0 THEN 'lock_timeout_in_sec must be 1 or more, or NULL for the configured one'
         WHEN btrim(NEW.refresh_group) = '' THEN 'refresh_group is empty: use NULL for no group'
-        WHEN 'fast' IN (NEW.refresh_method, NEW.requested_method) THEN
-            'the refresh method fast can not be had: this version knows complete refresh only; use auto or complete'
         WHEN NEW.enabled IS NULL THEN 'enabled must be true or false'
     END;
     IF problem IS NOT NULL THEN
