@@ -3,7 +3,7 @@
 use fastrand::Rng;
 
 /// A table: name and whether `id` is its primary key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Table {
     pub(crate) name: String,
     pub(crate) has_key: bool,
