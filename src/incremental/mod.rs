@@ -17,6 +17,7 @@ mod groups;
 mod identity;
 mod logs;
 mod merge;
+mod naming;
 mod partials;
 mod print;
 mod program;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use super::super::naming::free_name;
 use crate::definition::{Expression, MatchKind, Relation};
 
 /// An operator that others may share.
@@ -88,7 +89,7 @@ impl Node {
     /// The name that its rows go by in a statement.
     pub(super) fn word(&self) -> String {
         match &self.kind {
-            NodeKind::Scan { relation, .. } => relation.name.clone(),
+            NodeKind::Scan { relation, .. } => relation.name.chars().take(30).collect(),
             NodeKind::Block { .. } => "joined".to_owned(),
             NodeKind::Union(_) => "united".to_owned(),
             NodeKind::Outer { .. } => "outer_joined".to_owned(),
@@ -145,11 +146,5 @@ impl Nodes {
 
 /// A name that is not taken.
 pub(super) fn unique(wanted: &str, taken: &BTreeSet<String>) -> String {
-    let mut name = wanted.to_owned();
-    let mut number = 1;
-    while taken.contains(&name) {
-        number += 1;
-        name = format!("{wanted}_{number}");
-    }
-    name
+    free_name(wanted, "", |name| !taken.contains(name))
 }

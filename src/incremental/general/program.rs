@@ -84,11 +84,11 @@ pub(in super::super) fn compile(query: &Query, target: &Target) -> Result<FastRe
         statement: statement(&parts, &tables, &missing),
         logged: tables.values().map(ChangedTable::logged).collect(),
         state: None,
-        row_index: format!(
+        row_index: Some(format!(
             "CREATE INDEX ON {} (({}));",
             target.view_text(),
             bag::row_hash(&outputs, &columns, "")
-        ),
+        )),
         plan: plan(&tables),
     })
 }
