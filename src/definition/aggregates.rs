@@ -35,6 +35,11 @@ pub enum AggregateFunction {
 }
 
 impl AggregateCall {
+    /// What it consists of.
+    pub(crate) fn expressions(&self) -> Vec<&Expression> {
+        self.argument.iter().chain(&self.filter).collect()
+    }
+
     /// Its value, with what is known of it; its kind is to be replaced.
     #[must_use]
     pub fn value(&self) -> Expression {

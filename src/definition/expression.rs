@@ -24,8 +24,8 @@ pub enum Kind {
     Column(usize),
     /// An aggregate, by position; only while a grouped SELECT is being read.
     Aggregate(usize),
-    /// A column of the row for which a subquery is evaluated, by position; only while that subquery is being read.
-    Outer(usize),
+    /// A value of the row for which a subquery is evaluated, over that row's columns; only while the subquery is being read.
+    Outer(Box<Expression>),
     /// What a subquery says, by position; only while the query around it is being read.
     Subquery(usize),
     /// A constant as SQL text.
@@ -135,6 +135,12 @@ impl Expression {
             Kind::Column(position) => Some(part.as_column(to(position))),
             _ => None,
         })
+    }
+
+    /// Whether it reads something of the row outside of a subquery.
+    #[must_use]
+    pub fn names_outside(&self) -> bool {
+        self.any(&mut |part| matches!(part.kind, Kind::Outer(_)))
     }
 
     /// What has to be true for this condition to be true: the parts that AND connects.

@@ -17,6 +17,7 @@ mod read_from;
 mod read_select;
 mod refusal;
 mod scope;
+mod subqueries;
 mod targets;
 mod type_name;
 

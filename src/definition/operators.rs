@@ -168,6 +168,35 @@ impl Operator {
         }
     }
 
+    /// The expressions of this operator itself.
+    fn expressions(&self) -> Vec<&Expression> {
+        match self {
+            Self::Scan(_) | Self::Join(_) | Self::UnionAll(_) => Vec::new(),
+            Self::Filter { condition, .. } => vec![condition],
+            Self::Project { outputs, .. } => outputs.iter().collect(),
+            Self::Aggregate {
+                keys, aggregates, ..
+            } => {
+                let of_call = |call| AggregateCall::expressions(call);
+                keys.iter()
+                    .chain(aggregates.iter().flat_map(of_call))
+                    .collect()
+            }
+            Self::Outer { conditions, .. } | Self::Match { conditions, .. } => {
+                conditions.iter().collect()
+            }
+        }
+    }
+
+    /// Whether anything in it reads something of the row outside of a subquery.
+    #[must_use]
+    pub fn names_outside(&self) -> bool {
+        self.expressions()
+            .into_iter()
+            .any(Expression::names_outside)
+            || self.inputs().into_iter().any(Self::names_outside)
+    }
+
     /// Whether there is an aggregate anywhere in it.
     #[must_use]
     pub fn is_aggregated(&self) -> bool {

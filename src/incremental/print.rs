@@ -9,11 +9,9 @@ pub(super) fn sql(expression: &Expression, column: &dyn Fn(usize) -> String) -> 
         parts.iter().map(print).collect::<Vec<_>>().join(separator)
     };
     match &expression.kind {
-        // what a reading leaves behind of the last three is refused before anything is compiled
-        Kind::Column(position)
-        | Kind::Aggregate(position)
-        | Kind::Outer(position)
-        | Kind::Subquery(position) => column(*position),
+        Kind::Column(position) | Kind::Aggregate(position) => column(*position),
+        // these are gone once a query has been read
+        Kind::Outer(_) | Kind::Subquery(_) => "NULL".to_owned(),
         Kind::Literal(text) if text.starts_with('-') => format!("({text})"),
         Kind::Literal(text) => text.clone(),
         Kind::Operator {

@@ -17,15 +17,86 @@ type Tree = (String, Vec<String>);
 
 impl General<'_> {
     pub(crate) fn query(&mut self) -> String {
-        let (from, aliases) = self.joined(2);
+        let size = self.rng.usize(1..4);
+        let (from, aliases) = self.tree(size, 2);
         let outputs: Vec<String> = (0..self.rng.usize(1..5))
-            .map(|_| self.simple().any(&aliases))
+            .map(|_| {
+                if self.rng.u8(..10) == 0 {
+                    self.subquery(&aliases, 1)
+                } else {
+                    self.simple().any(&aliases)
+                }
+            })
             .collect();
         format!(
             "SELECT {} FROM {from}{}",
             named(&outputs),
-            self.simple().filter(&aliases)
+            self.filter(&aliases, 2)
         )
+    }
+
+    /// WHERE, perhaps with subqueries, or nothing.
+    fn filter(&mut self, aliases: &[String], depth: usize) -> String {
+        match self.rng.u8(..6) {
+            0 => String::new(),
+            1 => format!(" WHERE {}", self.simple().condition(aliases)),
+            2 if depth > 0 => format!(
+                " WHERE {} AND {}",
+                self.subquery(aliases, depth - 1),
+                self.subquery(aliases, depth - 1)
+            ),
+            3 if depth > 0 => format!(
+                " WHERE ({} OR {})",
+                self.simple().condition(aliases),
+                self.subquery(aliases, depth - 1)
+            ),
+            4 if depth > 0 => format!(
+                " WHERE {} AND {}",
+                self.simple().condition(aliases),
+                self.subquery(aliases, depth - 1)
+            ),
+            _ if depth > 0 => format!(" WHERE {}", self.subquery(aliases, depth - 1)),
+            _ => String::new(),
+        }
+    }
+
+    /// A boolean by a subquery.
+    fn subquery(&mut self, outside: &[String], depth: usize) -> String {
+        let size = [1, 1, 1, 2][self.rng.usize(..4)];
+        let (from, aliases) = self.tree(size, depth.min(1));
+        let mut filter = self.filter(&aliases, depth);
+        let is_correlated = self.rng.u8(..4) > 0;
+        let is_exists = self.rng.u8(..5) < 2;
+        if is_correlated {
+            let link = self.on(outside, &aliases, false);
+            filter = if filter.is_empty() {
+                format!(" WHERE {link}")
+            } else {
+                format!("{filter} AND {link}")
+            };
+        }
+        let not = pick(self.rng, &["", "", "NOT "]);
+        if is_exists {
+            return format!("{not}EXISTS (SELECT 1 FROM {from}{filter})");
+        }
+        let columns = [
+            ["a", "id"],
+            ["a", "s"],
+            ["id", "weight"],
+            ["b", "b"],
+            ["f", "f"],
+        ];
+        let [one, other] = columns[self.rng.usize(..columns.len())];
+        let own = &aliases[self.rng.usize(..aliases.len())];
+        let alias = &outside[self.rng.usize(..outside.len())];
+        match self.rng.u8(..8) {
+            0 => format!("{not}{alias}.{one} < ANY (SELECT {own}.{other} FROM {from}{filter})"),
+            1 => format!("{not}{alias}.{one} <> ALL (SELECT {own}.{other} FROM {from}{filter})"),
+            2 => format!(
+                "{not}({alias}.{one}, {alias}.id) IN (SELECT {own}.{other}, {own}.id FROM {from}{filter})"
+            ),
+            _ => format!("{alias}.{one} {not}IN (SELECT {own}.{other} FROM {from}{filter})"),
+        }
     }
 
     fn simple(&mut self) -> Queries<'_> {
@@ -40,12 +111,7 @@ impl General<'_> {
         format!("g{}", self.aliases)
     }
 
-    /// A join of two or more sources, at least one of them not inner.
-    fn joined(&mut self, depth: usize) -> Tree {
-        let size = [2, 2, 2, 3, 3, 3][self.rng.usize(..6)];
-        self.tree(size, depth)
-    }
-
+    /// Sources joined in any way.
     fn tree(&mut self, size: usize, depth: usize) -> Tree {
         if size == 1 {
             let alias = self.alias();
@@ -98,7 +164,7 @@ impl General<'_> {
             })
             .collect();
         let filter = if self.rng.bool() {
-            self.simple().filter(aliases)
+            self.filter(aliases, 1)
         } else {
             String::new()
         };
