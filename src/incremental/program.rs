@@ -271,6 +271,9 @@ impl Shape {
                 keys,
                 aggregates,
             } => {
+                if aggregates.iter().any(|aggregate| aggregate.other.is_some()) {
+                    return Err(not_simple());
+                }
                 let blocks = flatten(input)?;
                 let results = aggregates.iter().enumerate().map(|(position, aggregate)| {
                     Expression::new(

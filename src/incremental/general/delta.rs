@@ -40,6 +40,9 @@ impl Writer<'_> {
                 }
                 arms.join("\nUNION ALL\n")
             }
+            NodeKind::Aggregate { input, keys, calls } => {
+                self.grouped_delta(node, input, *keys, calls)?
+            }
             NodeKind::Outer { sides, is_full } => self.outer_delta(node, sides, *is_full)?,
             NodeKind::Match { sides, kind } => self.match_delta(node, sides, *kind)?,
         };

@@ -4,6 +4,7 @@
 
 mod build;
 mod delta;
+mod grouped;
 mod join;
 mod node;
 mod now;

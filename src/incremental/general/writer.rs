@@ -146,6 +146,30 @@ impl<'a> Writer<'a> {
     }
 }
 
+impl Writer<'_> {
+    /// Of values for several columns those for some of them, if there are any.
+    pub(super) fn keys_among(
+        &mut self,
+        keys: &Keys,
+        is_among: &dyn Fn(usize) -> bool,
+    ) -> Option<Keys> {
+        let some: Vec<_> = keys
+            .columns
+            .iter()
+            .filter(|key| is_among(key.at))
+            .map(|key| {
+                let name = identifier(&key.column.name);
+                (name, key.at, key.column.clone(), key.finds_null)
+            })
+            .collect();
+        if some.is_empty() {
+            return None;
+        }
+        let part = keys.part.clone();
+        Some(self.keys_of(&part, some.into_iter()))
+    }
+}
+
 /// What tells values of a column apart byte for byte.
 pub(super) fn told_apart(column: &Column) -> Result<Vec<String>, Refusal> {
     let name = identifier(&column.name);
