@@ -42,7 +42,6 @@ BEGIN
         avg_cost_ms = p_outcome.avg_cost_ms,
         fast_ms_per_row = costs.fast_ms_per_row,
         complete_ms = costs.complete_ms,
-        quarantined_at = CASE WHEN p_result.method = 'fast' THEN quarantined_at END,
         system_identifier = CASE WHEN p_result.method = 'fast' THEN system_identifier ELSE (SELECT system_identifier FROM pg_control_system()) END,
         failures = 0, last_error = NULL, last_error_code = NULL, retry_at = NULL, suspended_at = NULL
     WHERE mv_id = p_state.mv_id;

@@ -23,7 +23,7 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
         JOIN materialized_view_state t USING (mv_id)
         JOIN fast_programs f USING (mv_id)
         WHERE s.mv_id = ANY (p_ids) AND s.refresh_method <> 'complete' AND f.body IS NOT NULL AND f.compiled_for IS NOT NULL
-          AND t.last_snapshot IS NOT NULL AND t.quarantined_at IS NULL AND t.failures = 0 AND t.last_xid IS NULL
+          AND t.last_snapshot IS NOT NULL AND (t.quarantined_at > coalesce(s.resumed_at, '-infinity')) IS NOT TRUE AND t.failures = 0 AND t.last_xid IS NULL
           AND pg_visible_in_snapshot(f.installed_xid, t.last_snapshot)
           AND (s.requested_at <= t.last_refresh) IS NOT FALSE
     ), log AS MATERIALIZED (
