@@ -53,8 +53,8 @@ pub struct FastRefresh {
     pub logged: Vec<LoggedTable>,
     /// What has to be kept beside the materialized view's rows.
     pub state: Option<StateTable>,
-    /// The index by which stored rows are found, as `CREATE INDEX`; empty where there is one row only.
-    pub row_index: String,
+    /// The index by which stored rows are found, if one is needed, as `CREATE INDEX`.
+    pub row_index: Option<String>,
     /// How, in words.
     pub plan: Plan,
 }

@@ -33,8 +33,9 @@ impl KeyedRows<'_> {
             .collect()
     }
 
-    pub(super) fn index(&self) -> String {
-        key_index(&self.view, &self.keys())
+    /// Not a unique one: it must never stand in the way of a complete refresh, should the key be one no longer.
+    pub(super) fn index(&self) -> Option<String> {
+        key_index(&self.view, &self.keys(), false)
     }
 
     fn values(&self) -> Vec<&String> {

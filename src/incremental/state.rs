@@ -75,10 +75,8 @@ impl Grouped<'_> {
             ),
         }));
         let table = self.stored_table();
-        let mut index = key_index(table, &self.stored_keys());
-        if !index.is_empty() {
-            index.insert(0, '\n');
-        }
+        let index = key_index(table, &self.stored_keys(), true);
+        let index = index.map_or_else(String::new, |index| format!("\n{index}"));
         // room on every page, as groups are updated again and again and none of what changes is indexed
         Some(StateTable {
             create: format!(

@@ -184,14 +184,14 @@ impl<'a> Compiler<'a> {
     }
 
     /// The index by which stored rows are found.
-    pub(super) fn row_index(&self) -> String {
+    pub(super) fn row_index(&self) -> Option<String> {
         match &self.rows {
             Some(rows) => rows.index(),
-            None => format!(
+            None => Some(format!(
                 "CREATE INDEX ON {} (({}));",
                 self.target.view_text(),
                 bag::row_hash(&self.outputs, self.columns, "")
-            ),
+            )),
         }
     }
 

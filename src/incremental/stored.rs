@@ -167,14 +167,16 @@ pub(super) fn key_hash(prefix: &str, names: &[String]) -> String {
     format!("hash_record_extended(ROW({}), 0)", fields.join(", "))
 }
 
-/// The index by which rows are found; nothing for a single row.
-pub(super) fn key_index(table: &str, keys: &[Key]) -> String {
-    let names: Vec<String> = keys.iter().map(|key| key.name.clone()).collect();
+/// The index by which rows are found; none for a single row.
+pub(super) fn key_index(table: &str, keys: &[Key], is_unique: bool) -> Option<String> {
     if keys.is_empty() {
-        String::new()
-    } else if keys.iter().any(|key| key.is_nullable) {
+        return None;
+    }
+    let names: Vec<String> = keys.iter().map(|key| key.name.clone()).collect();
+    Some(if keys.iter().any(|key| key.is_nullable) {
         format!("CREATE INDEX ON {table} (({}));", key_hash("", &names))
     } else {
-        format!("CREATE UNIQUE INDEX ON {table} ({});", names.join(", "))
-    }
+        let unique = if is_unique { "UNIQUE " } else { "" };
+        format!("CREATE {unique}INDEX ON {table} ({});", names.join(", "))
+    })
 }

@@ -166,7 +166,9 @@ impl Session {
             .await?;
         self.execute("CREATE TABLE mv AS SELECT * FROM the_query")
             .await?;
-        self.execute(&refresh.row_index).await?;
+        if let Some(row_index) = &refresh.row_index {
+            self.execute(row_index).await?;
+        }
         if let Some(state) = &refresh.state {
             self.execute(&state.create).await?;
             self.execute(&format!(

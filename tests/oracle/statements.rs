@@ -130,7 +130,7 @@ async fn the_statements_of_canonical_views_are_the_ones_that_were_read() {
         let mut text = format!(
             "-- {query}\n\n{}\n\n{}\n",
             refresh.body(),
-            refresh.row_index
+            refresh.row_index.as_deref().unwrap_or_default()
         );
         if let Some(state) = &refresh.state {
             text.extend(["\n", &state.create, "\n\n", &state.rows, ";\n"]);

@@ -144,4 +144,4 @@ BEGIN
     END IF;
 END;
 
-CREATE UNIQUE INDEX ON shop.mv (order_id);
+CREATE INDEX ON shop.mv (order_id);

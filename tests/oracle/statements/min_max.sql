@@ -248,7 +248,7 @@ BEGIN
     END IF;
 END;
 
-CREATE UNIQUE INDEX ON shop.mv (customer_id);
+CREATE INDEX ON shop.mv (customer_id);
 
 CREATE TABLE mvrefresh."state$1" (
     key_1 int4,

@@ -148,4 +148,4 @@ BEGIN
     END IF;
 END;
 
-CREATE UNIQUE INDEX ON shop.mv (order_id, later);
+CREATE INDEX ON shop.mv (order_id, later);
