@@ -43,7 +43,7 @@ RETURN CASE
                         'put_back', 'keep_settings', 'create_permitted_log', 'drop_permitted_log') THEN 'execute'
     -- what runs with the module's rights and asks nobody is for the daemon
     WHEN p_security_definer THEN 'module'
-    WHEN p_function IN ('create_module_roles', 'grant_if_exists', 'grant_privileges', 'record_module_objects', 'prune_history') THEN 'module'
+    WHEN p_function IN ('create_module_roles', 'grant_if_exists', 'grant_privileges', 'record_module_objects', 'prune_history', 'prune_audits', 'forget_stray_numbers') THEN 'module'
     ELSE 'execute'
 END;
 COMMENT ON FUNCTION function_audience(name, boolean) IS 'Who may call a function of the module: everybody, execute (that role), or module (its owner only)';

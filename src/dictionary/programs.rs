@@ -159,6 +159,8 @@ pub struct UsedLog {
 pub struct Program {
     /// The statements of its function.
     pub body: String,
+    /// The settings that its function runs with.
+    pub settings: &'static [(&'static str, &'static str)],
     /// The logs it reads.
     pub logs: Vec<UsedLog>,
     /// The index by which it finds stored rows, if it needs one, as `CREATE INDEX`.
@@ -179,11 +181,17 @@ pub async fn install(
     inputs: &str,
     program: &Program,
 ) -> sqlx::Result<String> {
-    sqlx::query_scalar(schema.sql("SELECT @.install_program($1, $2, $3, $4, $5, $6, $7, $8)"))
+    let settings: Vec<String> = program
+        .settings
+        .iter()
+        .map(|(name, value)| format!("SET {name} TO {value}"))
+        .collect();
+    sqlx::query_scalar(schema.sql("SELECT @.install_program($1, $2, $3, $4, $5, $6, $7, $8, $9)"))
         .bind(mv_id)
         .bind(compiler)
         .bind(inputs)
         .bind(&program.body)
+        .bind(settings)
         .bind(Json(&program.logs))
         .bind(&program.row_index)
         .bind(program.state.as_ref().map(Json))

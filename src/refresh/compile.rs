@@ -221,6 +221,7 @@ fn program(fast: &FastRefresh, catalog: &Catalog, logs: &BTreeMap<u32, i32>) -> 
     });
     Program {
         body: fast.body(),
+        settings: FastRefresh::settings(),
         logs: used.collect(),
         row_index: fast.row_index.clone(),
         state: fast.state.as_ref().map(|state| {
