@@ -93,6 +93,7 @@ BEGIN
         PERFORM ensure_compiled(p_mv_id);
         choice := choose_refresh(view_row, state_row, p_method);
         outcome.reason := choice.reason;
+        outcome.pending_rows := choice.pending_rows;
         outcome.needs_upkeep := coalesce(choice.needs_upkeep, false);
         IF choice.method = 'none' THEN
             outcome.status := 'unchanged';
