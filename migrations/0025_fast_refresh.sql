@@ -57,7 +57,7 @@ LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 BEGIN
     RETURN CASE
         WHEN p_state.last_snapshot IS NULL THEN 'the snapshot of its last refresh is not known'
-        WHEN p_state.quarantined_at IS NOT NULL THEN 'quarantined: its rows were found to differ from the query''s'
+        WHEN p_state.quarantined_at > (SELECT coalesce(s.resumed_at, '-infinity') FROM materialized_view_settings s WHERE s.mv_id = p_mv_id) THEN 'quarantined: its rows were found to differ from the query''s'
         WHEN p_state.system_identifier IS DISTINCT FROM (SELECT system_identifier FROM pg_control_system()) THEN
             'restored into another cluster'
         -- within one transaction its own id may be higher than what has ended

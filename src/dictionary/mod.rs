@@ -1,5 +1,6 @@
 //! Typed access to the module schema: the only place that knows its tables, columns and functions.
 
+pub mod audits;
 pub mod catalog;
 pub mod changes;
 pub mod definitions;
