@@ -97,7 +97,7 @@ BEGIN
         IF choice.method = 'none' THEN
             outcome.status := 'unchanged';
             -- By schedule nothing is written, so that a quiet view costs nothing. Whoever asks is to see it done.
-            IF p_trigger NOT IN ('schedule', 'audit') OR state_row.failures > 0 THEN
+            IF p_trigger IN ('sql', 'all', 'request', 'create') OR state_row.failures > 0 THEN
                 state_row.last_refresh := note_unchanged(view_row, state_row, p_method,
                     CASE WHEN has_written THEN own_log_rows(p_mv_id, pg_current_xact_id()) ELSE 0 END);
             END IF;

@@ -59,8 +59,7 @@ fn as_text(statuses: &[Status], longest_backoff: Duration) -> String {
         return "no materialized views; mvrefreshd create --help shows how to make one".to_owned();
     }
     let header = [
-        "NAME", "STATUS", "METHOD", "LAST", "SCHEDULE", "STALE", "PENDING", "TOOK", "CHANGED",
-        "DUE",
+        "NAME", "STATUS", "METHOD", "SCHEDULE", "STALE", "PENDING", "TOOK", "CHANGED", "DUE",
     ];
     let rows = statuses.iter().map(|status| row(status, longest_backoff));
     let mut lines = vec![output::table(header, rows)];
@@ -78,7 +77,7 @@ fn as_text(statuses: &[Status], longest_backoff: Duration) -> String {
     lines.join("\n")
 }
 
-fn row(status: &Status, longest_backoff: Duration) -> [String; 10] {
+fn row(status: &Status, longest_backoff: Duration) -> [String; 9] {
     let view = &status.view;
     let late = if status.late { " (late)" } else { "" };
     let stale = phrases::or_dash(view.staleness_in_sec, phrases::seconds);
@@ -87,7 +86,6 @@ fn row(status: &Status, longest_backoff: Duration) -> [String; 10] {
         view.full_name.clone(),
         view.status.clone(),
         method(view),
-        phrases::method(view.last_method.as_deref(), None),
         schedules::in_words(view),
         format!("{stale}{late}"),
         phrases::or_dash(status.pending_rows, |rows| rows.to_string()),
@@ -97,13 +95,20 @@ fn row(status: &Status, longest_backoff: Duration) -> [String; 10] {
     ]
 }
 
+/// The setting, and what the last refresh was where that says more.
 fn method(view: &ViewRow) -> String {
     if view.kind == "native" {
         return "native".to_owned();
     }
+    let setting = &view.refresh_method;
+    let last = view.last_method.as_deref().filter(|last| last != setting);
+    let method = match last {
+        Some(last) => format!("{setting}: {}", phrases::method(Some(last), None)),
+        None => setting.clone(),
+    };
     match view.complete_form.as_str() {
-        "in_place" => view.refresh_method.clone(),
-        form => format!("{} ({form})", view.refresh_method),
+        "in_place" => method,
+        form => format!("{method} ({form})"),
     }
 }
 
