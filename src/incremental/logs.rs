@@ -4,9 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::blocks::Block;
 use super::identity::{identity, is_identical_if_equal};
+use super::naming::free_name;
 use super::program::{LoggedTable, Target};
 use crate::definition::{Expression, Kind, Refusal, Relation};
 use crate::sql::identifier;
+
+/// Parts of the statement that might be the changes of a table by their names.
+const OTHER_PARTS: &[&str] = &[
+    "group_changes",
+    "input_changes",
+    "net_input_changes",
+    "numbered_changes",
+    "row_changes",
+];
 
 /// A base table, what is read of it, and the name of its changes.
 #[derive(Debug, Clone)]
@@ -44,11 +54,9 @@ pub(super) fn changed_tables(
             if tables.contains_key(&relation.oid) {
                 continue;
             }
-            let wanted = format!("{}_changes", relation.name);
-            let taken = tables
-                .values()
-                .filter(|table| table.changes.starts_with(&wanted))
-                .count();
+            let changes = free_name(&relation.name, "_changes", |name| {
+                !OTHER_PARTS.contains(&name) && tables.values().all(|table| table.changes != name)
+            });
             let log_id = target.logs.get(&relation.oid).ok_or_else(|| {
                 Refusal::new(
                     format!("{}.{}", relation.schema, relation.name),
@@ -58,11 +66,7 @@ pub(super) fn changed_tables(
             let table = ChangedTable {
                 relation: relation.clone(),
                 columns: BTreeSet::new(),
-                changes: if taken == 0 {
-                    wanted
-                } else {
-                    format!("{wanted}_{}", taken + 1)
-                },
+                changes,
                 log: target.in_module(&format!("log${log_id}")),
             };
             tables.insert(relation.oid, table);

@@ -16,6 +16,7 @@ mod groups;
 mod identity;
 mod logs;
 mod merge;
+mod naming;
 mod partials;
 mod print;
 mod program;

@@ -3,7 +3,7 @@
 use fastrand::Rng;
 
 /// A table: name and whether `id` is its primary key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Table {
     pub(crate) name: String,
     pub(crate) has_key: bool,
@@ -22,6 +22,15 @@ pub(crate) const COLUMNS: &[(&str, &str)] = &[
     ("v", "varchar(8)"),
     ("s", "smallint"),
     ("weight", "integer"),
+    ("x", "float8"),
+    ("u", "uuid"),
+    ("p", "timestamptz"),
+    ("j", "jsonb"),
+    ("q", "json"),
+    ("g", "integer[]"),
+    ("m", "kinds.mood"),
+    ("h", "kinds.short"),
+    ("k", "text COLLATE \"C\""),
 ];
 
 pub(crate) fn tables(rng: &mut Rng) -> Vec<Table> {
@@ -65,6 +74,15 @@ fn value(rng: &mut Rng, data_type: &str) -> String {
             ],
         )
         .to_owned(),
+        "float8" => pick(rng, &["0", "'-0'", "0.1", "1e300", "'NaN'", "'-Infinity'"]).to_owned(),
+        "uuid" => format!("'00000000-0000-0000-0000-00000000000{}'", rng.u8(..3)),
+        "timestamptz" => format!("'2024-01-01 00:00:00+0{}'", rng.u8(..3)),
+        "jsonb" => pick(rng, &["'1.0'", "'1.00'", "'{\"a\": [1]}'", "'null'"]).to_owned(),
+        "json" => pick(rng, &["'1'", "' 1'", "'{}'"]).to_owned(),
+        "integer[]" => pick(rng, &["'{}'", "'{1,NULL}'", "'{1,2}'"]).to_owned(),
+        "kinds.mood" => pick(rng, &["'sad'", "'ok'", "'happy'"]).to_owned(),
+        "kinds.short" => pick(rng, &["'x'", "'y'"]).to_owned(),
+        "text COLLATE \"C\"" => pick(rng, &["'x'", "'X'"]).to_owned(),
         "boolean" => pick(rng, &["true", "false"]).to_owned(),
         _ => format!("date '2024-01-0{}'", rng.u8(1..4)),
     }
@@ -228,7 +246,10 @@ impl Queries<'_> {
                 0 => format!("({}) > 1", self.integer(aliases)),
                 1 => format!("coalesce({}, 'none')", self.column(aliases, &["b"])),
                 2 => self.integer(aliases),
-                _ => self.column(aliases, &["a", "b", "d", "f", "c", "e", "v", "weight"]),
+                _ => self.column(
+                    aliases,
+                    &["a", "b", "d", "f", "c", "e", "v", "weight", "u", "p", "m"],
+                ),
             })
             .collect()
     }
@@ -331,7 +352,7 @@ impl Queries<'_> {
     }
 
     fn any(&mut self, aliases: &[String]) -> String {
-        match self.rng.u8(..9) {
+        match self.rng.u8(..10) {
             0 => self.integer(aliases),
             1 => format!("upper({}) || '-'", self.column(aliases, &["b", "v"])),
             2 => format!("extract(day FROM {})", self.column(aliases, &["f"])),
@@ -343,6 +364,7 @@ impl Queries<'_> {
             4 => format!("({} + 0.5)::numeric(6,1)", self.column(aliases, &["c"])),
             5 => format!("greatest({}, 1)", self.column(aliases, &["a"])),
             6 => format!("{}::float8 / 3", self.column(aliases, &["a"])),
+            7 => self.column(aliases, &["x", "u", "p", "j", "q", "m", "k"]),
             _ => self.column(
                 aliases,
                 &["a", "b", "c", "n", "d", "f", "e", "v", "s", "id", "weight"],
@@ -359,7 +381,13 @@ impl Queries<'_> {
     }
 
     fn condition(&mut self, aliases: &[String]) -> String {
-        match self.rng.u8(..10) {
+        match self.rng.u8(..12) {
+            10 => format!("1 = ANY ({})", self.column(aliases, &["g"])),
+            11 => format!(
+                "{} > {}",
+                self.column(aliases, &["x"]),
+                self.column(aliases, &["x", "c"])
+            ),
             0 => format!(
                 "({} OR {})",
                 self.condition(aliases),
