@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::fast::{self, Prospect};
 use super::output::Output;
 use super::session::Session;
-use super::{create, phrases, schedules};
+use super::{create, schedules};
 use crate::cli::{Alter, Method};
 use crate::dictionary::changes::{self, Changes, Timing};
 use crate::dictionary::views::{self, ViewRow};
@@ -55,16 +55,13 @@ impl Altered {
     fn in_words(&self, longest_backoff: Duration) -> String {
         let view = &self.view;
         let due = schedules::due(view, longest_backoff);
-        let mut text = format!(
+        let text = format!(
             "altered {}: {}; due next: {}",
             view.full_name,
             settings_in_words(view),
             schedules::due_in_words(due, view.database_now)
         );
-        if let Some(prospect) = &self.prospect {
-            text += &format!("\n{}", phrases::folded(&prospect.in_words(), 2));
-        }
-        text
+        fast::with_prospect(text, self.prospect.as_ref())
     }
 }
 

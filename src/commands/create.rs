@@ -207,13 +207,10 @@ fn in_words(created: &Created) -> String {
         (None, _) => "left empty until its first refresh".to_owned(),
         (Some(_), rows) => phrases::rows(rows.unwrap_or_default()),
     };
-    let mut text = format!(
+    let text = format!(
         "created {}: {rows}, refreshed {}",
         view.full_name,
         schedules::in_words(view)
     );
-    if let Some(prospect) = &created.prospect {
-        text += &format!("\n{}", phrases::folded(&prospect.in_words(), 2));
-    }
-    text
+    fast::with_prospect(text, created.prospect.as_ref())
 }

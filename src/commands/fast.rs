@@ -3,6 +3,7 @@
 use serde::Serialize;
 use sqlx::Connection;
 
+use super::phrases;
 use super::session::Session;
 use crate::definition::Refusal;
 use crate::dictionary::definitions::{self, Subject};
@@ -45,6 +46,14 @@ impl Prospect {
             } => format!("fast refresh: not yet: {reason}; the daemon tries again"),
             Self::No { clause, reason } => format!("fast refresh: no: {clause}: {reason}"),
         }
+    }
+}
+
+/// A line with the prospect, if there is one, in lines below.
+pub(super) fn with_prospect(line: String, prospect: Option<&Prospect>) -> String {
+    match prospect {
+        Some(prospect) => [line, phrases::folded(&prospect.in_words(), 2)].join("\n"),
+        None => line,
     }
 }
 
