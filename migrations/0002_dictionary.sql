@@ -27,6 +27,8 @@ CREATE TABLE materialized_view_settings (
     lock_timeout_in_sec integer,
     requested_at timestamptz,
     requested_method text,
+    -- the user's word that a materialized view can be trusted again
+    resumed_at timestamptz,
     -- settings of the creator's session on which the query's result may depend; every refresh runs with them
     session_settings jsonb NOT NULL DEFAULT '{}',
     -- what is needed to make the materialized view again after it was dropped for an upgrade; run by whoever asks for
@@ -60,7 +62,7 @@ CREATE TABLE materialized_view_state (
     -- what auto decides by, see cheaper_method
     fast_ms_per_row double precision,
     complete_ms double precision,
-    -- rows found to differ from the query's; until the next complete refresh
+    -- an audit found rows that differ from the query's: refreshed completely unless resumed later than this
     quarantined_at timestamptz,
     failures integer NOT NULL DEFAULT 0,
     last_error text,

@@ -84,6 +84,7 @@ SELECT s.mv_id,
        s.lock_timeout_in_sec,
        t.last_refresh,
        t.last_method,
+       t.last_reason,
        t.last_duration_ms,
        t.last_rows_changed,
        t.avg_cost_ms,
@@ -94,6 +95,7 @@ SELECT s.mv_id,
            WHEN t.suspended_at > s.changed_at THEN 'suspended'
            WHEN mv_c.oid IS NULL THEN 'dropped'
            WHEN t.failures > 0 THEN 'failing'
+           WHEN t.quarantined_at > coalesce(s.resumed_at, '-infinity') THEN 'quarantined'
            WHEN t.last_refresh IS NULL THEN 'empty'
            ELSE 'ok'
        END AS status,

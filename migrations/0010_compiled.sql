@@ -58,13 +58,19 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
 $$;
 COMMENT ON FUNCTION rebuild_body(oid, text, text) IS 'The body of the complete refresh that loads an emptied table';
 
-CREATE FUNCTION verify_body(p_mv oid, p_source text, p_function text) RETURNS text
+CREATE FUNCTION verify_signature() RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT
+RETURN 'max_samples integer, OUT snapshot pg_snapshot, OUT rows_compared bigint, OUT rows_missing bigint, '
+       'OUT rows_unexpected bigint, OUT missing_samples jsonb, OUT unexpected_samples jsonb';
+COMMENT ON FUNCTION verify_signature() IS 'Parameters and results of a comparison';
+
+CREATE FUNCTION verify_body(p_mv oid, p_source text, p_function text, p_where text DEFAULT '') RETURNS text
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     SELECT format($text$
     WITH query_rows AS MATERIALIZED (
-        SELECT %3$s FROM %2$s AS the_query
+        SELECT %3$s FROM %2$s AS the_query%6$s
     ), view_rows AS MATERIALIZED (
-        SELECT %3$s FROM ONLY %1$s
+        SELECT %3$s FROM ONLY %1$s%6$s
     ), missing AS MATERIALIZED (
         SELECT * FROM query_rows EXCEPT ALL SELECT * FROM view_rows
     ), unexpected AS MATERIALIZED (
@@ -80,9 +86,9 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
                     CASE WHEN has_equality(column_type) THEN quote_ident(column_name)
                          ELSE format('%1$I::text AS %1$I', column_name) END, ', ' ORDER BY ordinal)
          FROM relation_columns(p_mv)),
-        free_alias('a_row', (SELECT array_agg(column_name) FROM relation_columns(p_mv))), p_function)
+        free_alias('a_row', (SELECT array_agg(column_name) FROM relation_columns(p_mv))), p_function, p_where)
 $$;
-COMMENT ON FUNCTION verify_body(oid, text, text) IS 'The body of the comparison of a materialized view with its query, in one snapshot';
+COMMENT ON FUNCTION verify_body(oid, text, text, text) IS 'The body of the comparison of a materialized view with its query, in one snapshot';
 
 CREATE FUNCTION record_sources(p_mv_id integer) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -160,8 +166,7 @@ BEGIN
             format('PERFORM %I.create_indexes(%L::pg_catalog.regclass, NULL);', module_schema(), qualified_name(view_row.mv_relation)));
     END IF;
     PERFORM create_refresh_function(p_mv_id, 'verify',
-        'max_samples integer, OUT snapshot pg_snapshot, OUT rows_compared bigint, OUT rows_missing bigint, '
-        'OUT rows_unexpected bigint, OUT missing_samples jsonb, OUT unexpected_samples jsonb',
+        verify_signature(),
         verify_body(view_row.mv_relation, source_text, 'verify$' || p_mv_id));
     UPDATE materialized_view_state
     SET read_views = coalesce(views_read, '{}'),
@@ -274,6 +279,7 @@ BEGIN
         EXECUTE 'DROP FUNCTION ' || function_name;
     END LOOP;
     PERFORM drop_program_objects(OLD.mv_id);
+    DELETE FROM fast_programs WHERE mv_id = OLD.mv_id;
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION let_go() IS 'Trigger: the refresh functions and the state go with their materialized view';

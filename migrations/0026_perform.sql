@@ -42,7 +42,6 @@ BEGIN
         avg_cost_ms = p_outcome.avg_cost_ms,
         fast_ms_per_row = costs.fast_ms_per_row,
         complete_ms = costs.complete_ms,
-        quarantined_at = CASE WHEN p_result.method = 'fast' THEN quarantined_at END,
         system_identifier = CASE WHEN p_result.method = 'fast' THEN system_identifier ELSE (SELECT system_identifier FROM pg_control_system()) END,
         failures = 0, last_error = NULL, last_error_code = NULL, retry_at = NULL, suspended_at = NULL
     WHERE mv_id = p_state.mv_id;
@@ -93,9 +92,15 @@ BEGIN
         PERFORM ensure_compiled(p_mv_id);
         choice := choose_refresh(view_row, state_row, p_method);
         outcome.reason := choice.reason;
+        outcome.pending_rows := choice.pending_rows;
         outcome.needs_upkeep := coalesce(choice.needs_upkeep, false);
         IF choice.method = 'none' THEN
             outcome.status := 'unchanged';
+            -- By schedule nothing is written, so that a quiet view costs nothing. Whoever asks is to see it done.
+            IF p_trigger IN ('sql', 'all', 'request', 'create') OR state_row.failures > 0 THEN
+                state_row.last_refresh := note_unchanged(view_row, state_row, p_method,
+                    CASE WHEN has_written THEN own_log_rows(p_mv_id, pg_current_xact_id()) ELSE 0 END);
+            END IF;
         END IF;
     END IF;
     IF outcome.status <> 'refreshed' THEN

@@ -46,6 +46,8 @@ pub struct Config {
     pub history: HistoryConfig,
     /// How materialized view logs, and what is compiled for fast refreshes, are looked after.
     pub logs: LogsConfig,
+    /// How materialized views that are refreshed fast are checked.
+    pub audit: AuditConfig,
     /// What happens to the module schema at start.
     pub install: InstallConfig,
     /// What is logged, and where to.
@@ -261,6 +263,27 @@ impl Default for LogsConfig {
             lock_timeout: Duration::from_secs(1),
             keep: Duration::from_secs(24 * 3600),
             confirm_every: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Section `[audit]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditConfig {
+    /// How often each materialized view that is refreshed fast is compared with its query; zero: never.
+    #[serde(with = "duration")]
+    pub every: Duration,
+    /// Where a complete refresh takes longer than this, only a sample of the rows is compared.
+    #[serde(with = "duration")]
+    pub sample_above: Duration,
+}
+
+impl Default for AuditConfig {
+    fn default() -> Self {
+        Self {
+            every: Duration::from_secs(24 * 3600),
+            sample_above: Duration::from_secs(10),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What has to be looked after beside refreshing: programs to be compiled, logs to be repaired, pruned and dropped,
-//! quiet materialized views to be noted as right. On a connection of its own, so that no refresh waits for it.
+//! quiet materialized views to be noted as right, audits. On a connection of its own, so that no refresh waits for it.
 
+mod audit;
 mod step;
 
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::config::{Config, LogsConfig};
+use crate::config::{AuditConfig, Config, HistoryConfig, LogsConfig};
 use crate::connect::{self, ConnectionSettings, describe};
 use crate::dictionary::installation;
 use crate::sql::ModuleSchema;
@@ -30,12 +31,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 pub struct Tunables {
     /// Intervals and limits.
     pub logs: LogsConfig,
+    /// How often what is checked.
+    pub audit: AuditConfig,
+    /// How long what was found is kept.
+    pub history: HistoryConfig,
 }
 
 impl From<&Config> for Tunables {
     fn from(config: &Config) -> Self {
         Self {
             logs: config.logs.clone(),
+            audit: config.audit.clone(),
+            history: config.history.clone(),
         }
     }
 }

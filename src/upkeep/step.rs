@@ -4,7 +4,7 @@ use sqlx::Executor;
 use sqlx::postgres::PgConnection;
 use tracing::{debug, info, warn};
 
-use super::{Round, Tunables};
+use super::{Round, Tunables, audit};
 use crate::dictionary::catalog;
 use crate::dictionary::logs;
 use crate::dictionary::programs;
@@ -40,6 +40,7 @@ pub(super) async fn round(
             "its log has been dropped: no materialized view reads it any more"
         );
     }
+    let has_more = audit::one(connection, schema, tunables).await? || has_more;
     Ok(match (is_complete, has_more) {
         (_, true) => Round::More,
         (false, false) => Round::Later,

@@ -2,7 +2,7 @@
 
 use crate::case::{Kind, Session};
 use crate::common::TestServer;
-use crate::scenario::{Case, Step};
+use crate::scenario::{Case, Step, Way};
 use crate::shrink;
 
 /// Without the terms that take away what two changes have in common.
@@ -20,6 +20,7 @@ async fn a_broken_statement_is_found_and_its_case_shrinks_to_a_handful_of_lines(
     let server = TestServer::start().await;
     let mut session = Session::open(&server).await;
     session.distortion = without_common_changes;
+    session.way = Some(Way::Statement);
     let mut found = 0;
     for seed in 1..200 {
         let case = Case::random(seed);

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 use crate::catalog;
 use crate::common::TestServer;
 use crate::generate::COLUMNS;
-use crate::scenario::{Case, Step, TableOf};
+use crate::scenario::{Case, Step, TableOf, Way};
 use crate::script::Script;
 use crate::words::{Names, replaced};
 
@@ -26,6 +26,8 @@ pub(crate) struct Session {
     script: Script,
     /// What is done to a statement before it runs: nothing, but where the oracle itself is tested.
     pub(crate) distortion: fn(&str) -> String,
+    /// How refreshes are run, whatever the case says.
+    pub(crate) way: Option<Way>,
 }
 
 /// Tables and their logs.
@@ -82,6 +84,8 @@ impl Failure {
 /// A materialized view of a running case.
 struct Kept {
     refresh: FastRefresh,
+    /// With the watermark as `$1`.
+    statement: String,
     watermark: String,
 }
 
@@ -103,6 +107,7 @@ impl Session {
             shops: HashMap::new(),
             script: Script::new(),
             distortion: str::to_owned,
+            way: None,
         }
     }
 
@@ -127,7 +132,15 @@ impl Session {
                 }
                 Step::Create => {
                     for (view, query) in case.queries.iter().enumerate() {
-                        match self.create(&shop, view, &case.names.applied(query)).await? {
+                        match self
+                            .create(
+                                &shop,
+                                view,
+                                &case.names.applied(query),
+                                self.way.unwrap_or(case.way),
+                            )
+                            .await?
+                        {
                             Ok(made) => _ = kept.insert(view, made),
                             Err(reason) => report.refused.push(reason),
                         }
@@ -253,6 +266,7 @@ impl Session {
         shop: &Shop,
         view: usize,
         query: &str,
+        way: Way,
     ) -> Result<Result<Kept, String>, Failure> {
         self.execute(&format!("CREATE VIEW query{view} AS {query}"))
             .await?;
@@ -266,16 +280,54 @@ impl Session {
             "CREATE TABLE mv{view} AS SELECT * FROM query{view}"
         ))
         .await?;
-        if let Some(index) = &refresh.row_index {
-            self.execute(index).await?;
+        if let Some(row_index) = &refresh.row_index {
+            self.execute(row_index).await?;
         }
         if let Some(state) = &refresh.state {
             self.execute(&state.create).await?;
         }
         self.fill_state(shop, view, &refresh).await?;
         let watermark = self.watermark(view).await?;
+        let statement = self.define(shop, view, &refresh, way).await?;
         self.execute("COMMIT").await?;
-        Ok(Ok(Kept { refresh, watermark }))
+        Ok(Ok(Kept {
+            refresh,
+            statement,
+            watermark,
+        }))
+    }
+
+    /// The statement that refreshes, and the function if it calls one.
+    async fn define(
+        &mut self,
+        shop: &Shop,
+        view: usize,
+        refresh: &FastRefresh,
+        way: Way,
+    ) -> Result<String, Failure> {
+        if way == Way::Statement {
+            return Ok((self.distortion)(&refresh.statement));
+        }
+        let mut body = (self.distortion)(&refresh.body());
+        if way == Way::Unforeseen {
+            body = body.replace("at_most := pending + 100", "at_most := 1");
+        }
+        let settings: String = FastRefresh::settings()
+            .iter()
+            .map(|(name, value)| format!(" SET {name} = {value}"))
+            .collect();
+        self.execute(&format!(
+            "CREATE OR REPLACE FUNCTION {}.\"fast${view}\"(watermark pg_snapshot, OUT snapshot pg_snapshot, OUT rows_inserted int8, OUT rows_updated int8,
+    OUT rows_deleted int8, OUT rows_missing int8, OUT must_complete boolean) LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp{settings} AS $body$
+#variable_conflict use_column
+BEGIN
+{body}
+END $body$",
+            shop.module
+        ))
+        .await?;
+        Ok(format!("SELECT * FROM {}.\"fast${view}\"($1)", shop.module))
     }
 
     async fn fill_state(
@@ -344,7 +396,7 @@ impl Session {
         shop: &Shop,
         may_be_marked: bool,
     ) -> Result<bool, Failure> {
-        let statement = (self.distortion)(&kept.refresh.statement);
+        let statement = kept.statement.clone();
         let with = |watermark: &str| {
             replaced(&statement, &|token, word| {
                 (token == Token::Param && word == "$1").then(|| watermark.to_owned())

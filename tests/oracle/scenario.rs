@@ -68,6 +68,19 @@ pub(crate) struct Case {
     pub(crate) tables: Vec<TableOf>,
     pub(crate) queries: Vec<String>,
     pub(crate) steps: Vec<Step>,
+    /// How refreshes are run.
+    pub(crate) way: Way,
+}
+
+/// How a refresh is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// As one statement for changes of any tables.
+    Statement,
+    /// By the function that chooses the statement.
+    Function,
+    /// By that function, which always finds that more is pending than it has foreseen.
+    Unforeseen,
 }
 
 /// The late session's rows have ids from here on, those of the others lie below, so that neither waits for the other.
@@ -93,6 +106,11 @@ impl Case {
             tables,
             queries,
             steps: Vec::new(),
+            way: match rng.u8(..5) {
+                0 => Way::Statement,
+                1 => Way::Unforeseen,
+                _ => Way::Function,
+            },
         };
         case.fill_tables(&mut rng);
         case.steps.push(Step::Create);

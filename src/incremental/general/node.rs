@@ -88,6 +88,14 @@ impl Node {
         }
     }
 
+    /// Whether it reads a base table, at any depth.
+    pub(super) fn reads(&self, oid: u32) -> bool {
+        match &self.kind {
+            NodeKind::Scan { relation, .. } => relation.oid == oid,
+            _ => self.inputs().iter().any(|input| input.reads(oid)),
+        }
+    }
+
     /// Whether the planner itself brings a restriction of its rows down to base tables.
     pub(super) fn is_transparent(&self) -> bool {
         match &self.kind {

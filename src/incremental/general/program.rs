@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::bag;
 use super::super::blocks::Block;
-use super::super::logs::{ChangedTable, changed_tables, changes_of};
-use super::super::program::{FastRefresh, Names, Plan, Target, statement};
+use super::super::logs::{ChangedTable, Reading, changed_tables, pending};
+use super::super::names::Names;
+use super::super::program::{FastRefresh, Plan, Target, Variant};
+use super::super::statement::{assembled, foreseen};
 use super::super::terms::qualified;
-use super::node::Nodes;
+use super::node::{NodeRef, Nodes};
 use super::writer::{Writer, listed};
 use crate::definition::{Expression, Query, Refusal};
 use crate::sql::identifier;
@@ -35,62 +37,105 @@ pub(in super::super) fn compile(query: &Query, target: &Target) -> Result<FastRe
         }))
         .collect();
     let names = Names::outside(&taken);
-    let mut writer = Writer::new(&tables, &names.weight);
-    let changes = writer.delta(&root)?;
-    let columns: Vec<String> = query.columns.iter().map(|name| identifier(name)).collect();
-    let outputs: Vec<Expression> = root
-        .columns
-        .iter()
-        .map(|column| column.facts.clone())
-        .collect();
-    let renamed: Vec<String> = root
-        .columns
-        .iter()
-        .zip(&columns)
-        .map(|(column, name)| format!("{} AS {name}", identifier(&column.name)))
-        .collect();
-    let mut parts: Vec<(String, String)> = tables
-        .values()
-        .map(|table| {
-            (
-                format!("{} AS MATERIALIZED", identifier(&table.changes)),
-                changes_of(table, &names.weight),
-            )
-        })
-        .collect();
-    parts.extend(writer.into_parts());
-    parts.push((
-        "row_changes AS".to_owned(),
-        format!(
-            "    -- difference of the query's rows\n    SELECT {}\n    FROM {}",
-            listed(renamed.into_iter().chain([identifier(&names.weight)])),
-            identifier(&changes)
-        ),
-    ));
-    parts.push((
-        "net_rows AS".to_owned(),
-        bag::net_rows(&outputs, &columns, &names, "row_changes")?,
-    ));
-    parts.extend(
-        bag::apply(&outputs, &columns, &names, target)
-            .into_iter()
-            .map(|(head, body)| (head.to_owned(), body)),
-    );
-    let missing = format!(
-        "(SELECT coalesce(sum(-{weight}), 0) FROM numbered_changes WHERE {weight} < 0) - (SELECT count(*) FROM deleted_rows)",
-        weight = names.weight
-    );
+    let statements = Statements {
+        root: &root,
+        tables: &tables,
+        names: &names,
+        target,
+        columns: query.columns.iter().map(|name| identifier(name)).collect(),
+        outputs: root
+            .columns
+            .iter()
+            .map(|column| column.facts.clone())
+            .collect(),
+    };
+    let mut variants = Vec::new();
+    for (oid, table) in &tables {
+        variants.push(Variant {
+            pending: format!("{} WHERE {}", table.log, pending()),
+            statement: statements.statement(Some(*oid))?,
+        });
+    }
     Ok(FastRefresh {
-        statement: statement(&parts, &tables, &missing),
+        statement: statements.statement(None)?,
+        variants,
         logged: tables.values().map(ChangedTable::logged).collect(),
         state: None,
         row_index: Some(format!(
             "CREATE INDEX ON {} (({}));",
             target.view_text(),
-            bag::row_hash(&outputs, &columns, "")
+            bag::row_hash(&statements.outputs, &statements.columns, "")
         )),
         plan: plan(&tables),
     })
+}
+
+/// What the statements of one fast refresh have in common.
+struct Statements<'a> {
+    root: &'a NodeRef,
+    tables: &'a BTreeMap<u32, ChangedTable>,
+    names: &'a Names,
+    target: &'a Target,
+    /// The materialized view's columns, quoted.
+    columns: Vec<String>,
+    outputs: Vec<Expression>,
+}
+
+impl Statements<'_> {
+    /// The statement for changes of any tables, or of one only.
+    fn statement(&self, only: Option<u32>) -> Result<String, Refusal> {
+        let weight = &self.names.weight;
+        let mut parts = Vec::new();
+        let mut reading = Reading::All;
+        if let Some(only) = only {
+            parts.push((
+                "foreseen AS MATERIALIZED".to_owned(),
+                foreseen(self.tables, only),
+            ));
+            reading = Reading::Foreseen;
+        }
+        let changed = self.tables.iter();
+        let changed = changed.filter(|(oid, _)| only.is_none_or(|only| only == **oid));
+        parts.extend(changed.map(|(_, table)| {
+            (
+                format!("{} AS MATERIALIZED", identifier(&table.changes)),
+                table.net_changes(weight, reading),
+            )
+        }));
+        let mut writer = Writer::new(self.tables, weight, only);
+        let changes = writer.delta(self.root)?;
+        parts.extend(writer.into_parts());
+        let renamed = self.root.columns.iter().zip(&self.columns);
+        let renamed =
+            renamed.map(|(column, name)| format!("{} AS {name}", identifier(&column.name)));
+        parts.push((
+            "row_changes AS".to_owned(),
+            format!(
+                "    -- difference of the query's rows\n    SELECT {}\n    FROM {}",
+                listed(renamed.chain([identifier(weight)])),
+                identifier(&changes)
+            ),
+        ));
+        parts.push((
+            "net_rows AS".to_owned(),
+            bag::net_rows(&self.outputs, &self.columns, self.names, "row_changes")?,
+        ));
+        parts.extend(bag::apply(
+            &self.outputs,
+            &self.columns,
+            self.names,
+            self.target,
+        ));
+        let missing = bag::missing(self.names);
+        Ok(assembled(
+            &parts,
+            self.tables,
+            only,
+            "0::int8",
+            &missing,
+            None,
+        ))
+    }
 }
 
 /// Refuses names with a line's end in them, which would not survive the indentation of the statement's text.
