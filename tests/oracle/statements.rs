@@ -135,6 +135,19 @@ async fn the_statements_of_canonical_views_are_the_ones_that_were_read() {
         if let Some(state) = &refresh.state {
             text.extend(["\n", &state.create, "\n\n", &state.rows, ";\n"]);
         }
+        let lookups: String = refresh
+            .plan
+            .lookups
+            .iter()
+            .map(|lookup| {
+                format!(
+                    "-- {} is looked up by {}\n",
+                    lookup.name,
+                    lookup.columns.join(", ")
+                )
+            })
+            .collect();
+        text.extend(["\n", &lookups]);
         let file = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/oracle/statements")
             .join(format!("{name}.sql"));

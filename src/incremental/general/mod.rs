@@ -6,6 +6,7 @@ mod build;
 mod delta;
 mod grouped;
 mod join;
+mod lookups;
 mod node;
 mod now;
 mod partners;
@@ -15,4 +16,4 @@ mod sides;
 mod types;
 mod writer;
 
-pub(super) use program::compile;
+pub(super) use program::{compile, lookups};

@@ -6,12 +6,13 @@ use super::super::bag;
 use super::super::blocks::Block;
 use super::super::logs::{ChangedTable, Reading, changed_tables, pending};
 use super::super::names::Names;
-use super::super::program::{FastRefresh, Plan, Target, Variant};
+use super::super::program::{FastRefresh, Lookup, Plan, Target, Variant};
 use super::super::statement::{assembled, foreseen};
 use super::super::terms::qualified;
-use super::node::{NodeRef, Nodes};
+use super::lookups::Lookups;
+use super::node::{Call, NodeKind, NodeRef, Nodes};
 use super::writer::{Writer, listed};
-use crate::definition::{Expression, Query, Refusal};
+use crate::definition::{AggregateFunction, Expression, Query, Refusal};
 use crate::sql::identifier;
 
 /// Compiles the fast refresh of any query whose operators are known.
@@ -66,7 +67,7 @@ pub(in super::super) fn compile(query: &Query, target: &Target) -> Result<FastRe
             target.view_text(),
             bag::row_hash(&statements.outputs, &statements.columns, "")
         )),
-        plan: plan(&tables),
+        plan: plan(&root, &tables),
     })
 }
 
@@ -169,13 +170,83 @@ fn read_columns(nodes: &Nodes) -> Vec<Block> {
         .collect()
 }
 
-fn plan(tables: &BTreeMap<u32, ChangedTable>) -> Plan {
-    let strategy = "its changes are brought up through the operators of the query";
+/// What the refresh of a query looks up in base tables if its groups, if it has any at its root, are kept in a state table.
+pub(in super::super) fn lookups(query: &Query) -> Result<Vec<Lookup>, Refusal> {
+    let mut nodes = Nodes::default();
+    let all: Vec<usize> = (0..query.columns.len()).collect();
+    let root = nodes.exact(&query.root, &all)?;
+    Ok(Lookups::of(kept_apart(&root)).all())
+}
+
+/// What stands below a grouping whose counts and sums are kept. Extrema are computed anew now and then.
+fn kept_apart(root: &NodeRef) -> &NodeRef {
+    match &root.kind {
+        NodeKind::Block { items, .. } => match &items[..] {
+            [item] if matches!(item.kind, NodeKind::Aggregate { .. }) => kept_apart(item),
+            _ => root,
+        },
+        NodeKind::Aggregate { input, calls, .. } => {
+            let is_extremum = |call: &Call| {
+                matches!(
+                    call.aggregate.function,
+                    AggregateFunction::Min | AggregateFunction::Max
+                )
+            };
+            if calls.iter().any(is_extremum) {
+                root
+            } else {
+                input
+            }
+        }
+        _ => root,
+    }
+}
+
+fn plan(root: &NodeRef, tables: &BTreeMap<u32, ChangedTable>) -> Plan {
+    let lookups = Lookups::of(root);
+    let mut clauses = Vec::new();
+    describe(root, &mut clauses);
     Plan {
         tables: tables
-            .values()
-            .map(|table| (qualified(&table.relation), strategy.to_owned()))
+            .iter()
+            .map(|(oid, table)| (qualified(&table.relation), lookups.strategy(*oid)))
             .collect(),
-        clauses: Vec::new(),
+        clauses,
+        lookups: lookups.all(),
+    }
+}
+
+/// How the operators of a tree are maintained, in words.
+fn describe(node: &NodeRef, clauses: &mut Vec<(String, String)>) {
+    const PARTNERS: &str =
+        "rows that get a first partner or lose the last one are found by counting partners";
+    let described = match &node.kind {
+        NodeKind::Scan { .. } | NodeKind::Block { .. } => None,
+        NodeKind::Union(_) => Some(("UNION ALL", "the changes of all parts are taken together")),
+        NodeKind::Outer { is_full, .. } => {
+            Some((if *is_full { "FULL JOIN" } else { "LEFT JOIN" }, PARTNERS))
+        }
+        NodeKind::Match { .. } => Some(("EXISTS, IN or the like", PARTNERS)),
+        NodeKind::Aggregate { keys: 0, .. } => Some((
+            "aggregates without GROUP BY",
+            "computed from all rows as they are and as they were, whenever one of them changes",
+        )),
+        NodeKind::Aggregate { calls, .. } if calls.is_empty() => Some((
+            "DISTINCT",
+            "rows that changed are sought as they are and as they were",
+        )),
+        NodeKind::Aggregate { .. } => Some((
+            "GROUP BY",
+            "groups that changed are computed as they are and as they were",
+        )),
+    };
+    if let Some((clause, how)) = described {
+        let clause = (clause.to_owned(), how.to_owned());
+        if !clauses.contains(&clause) {
+            clauses.push(clause);
+        }
+    }
+    for input in node.inputs() {
+        describe(input, clauses);
     }
 }

@@ -608,3 +608,6 @@ BEGIN
 END;
 
 CREATE INDEX ON shop.mv ((hash_record_extended(ROW(n, customers), 0)));
+
+-- customers is looked up by customer_id
+-- orders is looked up by customer_id

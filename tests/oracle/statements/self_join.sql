@@ -149,3 +149,5 @@ BEGIN
 END;
 
 CREATE INDEX ON shop.mv (order_id, later);
+
+-- orders is looked up by customer_id
