@@ -12,6 +12,7 @@
 
 mod daemon;
 mod database;
+mod fast;
 mod logs;
 mod proxy;
 mod server;
@@ -19,6 +20,7 @@ mod watch;
 
 pub(crate) use daemon::{Daemon, Finished, Signal, run};
 pub(crate) use database::{Database, Failure, Session, install_as};
+pub(crate) use fast::{Refreshed, Upkeep};
 pub(crate) use proxy::Proxy;
 pub(crate) use server::{TestServer, covered_majors, installation, options};
 pub(crate) use watch::{

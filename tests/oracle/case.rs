@@ -13,6 +13,9 @@ use crate::common::TestServer;
 use crate::generate::COLUMNS;
 use crate::scenario::{Case, Step, TableOf};
 use crate::script::Script;
+use crate::subject::{
+    Failure, KINDS, Kind, Report, SETTINGS, Subject, compare, described, run_in, tolerated, unfit,
+};
 use crate::words::{Names, replaced};
 
 /// Two sessions: one for nearly everything, one whose transactions commit late.
@@ -37,41 +40,6 @@ struct Shop {
     logs: BTreeMap<u32, i32>,
 }
 
-/// How a case went that did not fail.
-#[derive(Debug, Default)]
-pub(crate) struct Report {
-    /// Refreshes whose statement did everything.
-    pub(crate) fast: u64,
-    /// Refreshes where a log said that they must be complete.
-    pub(crate) marked: u64,
-    /// Changes that failed on a constraint or a lock, and took their transaction with them.
-    pub(crate) failed_changes: u64,
-    /// Why queries were refused.
-    pub(crate) refused: Vec<String>,
-}
-
-/// In which way a case failed. Shrinking keeps to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// The materialized view differs from its query.
-    Different,
-    /// The statement says that rows were missing.
-    Missing,
-    /// The statement says that a log lacks changes, though none were truncated.
-    Marked,
-    /// The statement failed, with this SQLSTATE.
-    Error(String),
-    /// Something else failed, with this SQLSTATE: most often the case is not one that can be run.
-    Unfit(String),
-}
-
-/// A failure, and what it looks like.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    pub(crate) kind: Kind,
-    pub(crate) details: String,
-}
-
 /// A materialized view of a running case.
 struct Kept {
     refresh: FastRefresh,
@@ -82,9 +50,8 @@ impl Session {
     pub(crate) async fn open(server: &TestServer) -> Self {
         let mut main = server.connect().await;
         let mut late = server.connect().await;
-        let settings = "SET jit = off; SET synchronous_commit = off; SET client_min_messages = error; SET lock_timeout = '100ms'; SET statement_timeout = '60s'";
-        raw(&mut main, settings).await.unwrap();
-        raw(&mut late, settings).await.unwrap();
+        raw(&mut main, SETTINGS).await.unwrap();
+        raw(&mut late, SETTINGS).await.unwrap();
         raw(&mut main, KINDS).await.unwrap();
         let (facts, types) = catalog::server_facts(&mut main).await;
         Self {
@@ -96,61 +63,6 @@ impl Session {
             script: Script::new(),
             distortion: str::to_owned,
         }
-    }
-
-    /// Runs a case.
-    pub(crate) async fn run(&mut self, case: &Case) -> Result<Report, Failure> {
-        let shop = self.shop(case).await?;
-        let mut report = Report::default();
-        let mut kept = HashMap::new();
-        for step in &case.steps {
-            match step {
-                Step::Main(sql) => {
-                    let sql = case.names.applied(sql);
-                    self.script.main(&sql);
-                    let done = run_in(&mut self.main, &sql).await;
-                    report.failed_changes += tolerated(done, &sql)?;
-                }
-                Step::Late(sql) => {
-                    let sql = case.names.applied(sql);
-                    self.script.late(&sql);
-                    let done = run_in(&mut self.late, &sql).await;
-                    report.failed_changes += tolerated(done, &sql)?;
-                }
-                Step::Create => {
-                    for (view, query) in case.queries.iter().enumerate() {
-                        match self.create(&shop, view, &case.names.applied(query)).await? {
-                            Ok(made) => _ = kept.insert(view, made),
-                            Err(reason) => report.refused.push(reason),
-                        }
-                    }
-                }
-                Step::Refresh(view) => {
-                    if let Some(kept) = kept.get_mut(view) {
-                        let marks = case.steps.iter().any(
-                            |step| matches!(step, Step::Main(sql) if sql.starts_with("TRUNCATE")),
-                        );
-                        if self.refresh(*view, kept, &shop, marks).await? {
-                            report.marked += 1;
-                        } else {
-                            report.fast += 1;
-                        }
-                    }
-                }
-            }
-        }
-        Ok(report)
-    }
-
-    /// Frees the tables of dead rows.
-    pub(crate) async fn tidy(&mut self) {
-        self.end_transactions().await.unwrap();
-        raw(&mut self.main, "VACUUM").await.unwrap();
-    }
-
-    /// What the last case ran, for psql.
-    pub(crate) fn script(&self) -> &str {
-        self.script.text()
     }
 
     /// The tables of a case, empty, and nothing else.
@@ -225,7 +137,7 @@ impl Session {
         for log in shop.logs.values() {
             sql += &format!("DELETE FROM {}.\"log${log}\";", shop.module);
         }
-        for view in 0..2 {
+        for view in 0..3 {
             sql += &format!(
                 "DROP TABLE IF EXISTS mv{view}, {}.\"state${view}\"; DROP VIEW IF EXISTS query{view};",
                 shop.module
@@ -378,7 +290,8 @@ impl Session {
                 });
             }
         }
-        self.compare(view).await?;
+        let (table, query) = (format!("mv{view}"), format!("query{view}"));
+        compare(&mut self.main, &mut self.script, &table, &query).await?;
         Ok(is_marked)
     }
 
@@ -398,34 +311,63 @@ impl Session {
         self.execute("COMMIT").await
     }
 
-    async fn compare(&mut self, view: usize) -> Result<(), Failure> {
-        let difference = format!(
-            "SELECT 'missing' AS what, r::text AS a_row FROM query{view} r EXCEPT ALL SELECT 'missing', r::text FROM mv{view} r
-            UNION ALL (SELECT 'unexpected', r::text FROM mv{view} r EXCEPT ALL SELECT 'unexpected', r::text FROM query{view} r) LIMIT 10"
-        );
-        self.script
-            .line("\\echo rows that are missing or unexpected:");
-        self.script.main(&difference);
-        let rows = sqlx::query(AssertSqlSafe(difference))
-            .fetch_all(&mut self.main)
-            .await
-            .map_err(|error| unfit(described(&error)))?;
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let shown: Vec<String> = rows
-            .iter()
-            .map(|row| format!("{}: {}", row.get::<String, _>(0), row.get::<String, _>(1)))
-            .collect();
-        Err(Failure {
-            kind: Kind::Different,
-            details: shown.join("\n"),
-        })
-    }
-
     async fn execute(&mut self, sql: &str) -> Result<(), Failure> {
         self.script.main(sql);
         run_in(&mut self.main, sql).await.map_err(unfit)
+    }
+}
+
+impl Subject for Session {
+    async fn run(&mut self, case: &Case) -> Result<Report, Failure> {
+        let shop = self.shop(case).await?;
+        let mut report = Report::default();
+        let mut kept = HashMap::new();
+        for step in &case.steps {
+            match step {
+                Step::Main(sql) => {
+                    let sql = case.names.applied(sql);
+                    self.script.main(&sql);
+                    let done = run_in(&mut self.main, &sql).await;
+                    report.failed_changes += tolerated(done, &sql)?;
+                }
+                Step::Late(sql) => {
+                    let sql = case.names.applied(sql);
+                    self.script.late(&sql);
+                    let done = run_in(&mut self.late, &sql).await;
+                    report.failed_changes += tolerated(done, &sql)?;
+                }
+                Step::Create(view) => {
+                    let query = case.names.applied(&case.queries[*view]);
+                    match self.create(&shop, *view, &query).await? {
+                        Ok(made) => _ = kept.insert(*view, made),
+                        Err(reason) => report.refused.push(reason),
+                    }
+                }
+                Step::Upkeep => {}
+                Step::Refresh(view) => {
+                    if let Some(kept) = kept.get_mut(view) {
+                        let marks = case.steps.iter().any(
+                            |step| matches!(step, Step::Main(sql) if sql.starts_with("TRUNCATE")),
+                        );
+                        if self.refresh(*view, kept, &shop, marks).await? {
+                            *report.complete.entry("truncated".to_owned()).or_insert(0) += 1;
+                        } else {
+                            report.fast += 1;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    async fn tidy(&mut self) {
+        self.end_transactions().await.unwrap();
+        raw(&mut self.main, "VACUUM").await.unwrap();
+    }
+
+    fn script(&self) -> &str {
+        self.script.text()
     }
 }
 
@@ -492,48 +434,11 @@ impl Session {
     }
 }
 
-/// Types of the tables that no server has by itself.
-const KINDS: &str = "CREATE SCHEMA kinds; CREATE TYPE kinds.mood AS ENUM ('sad', 'ok', 'happy'); CREATE DOMAIN kinds.short AS varchar(3) CHECK (value <> 'bad')";
-
-/// 1 for a change that failed as changes may, 0 for one that was made.
-fn tolerated(done: Result<(), (String, String)>, sql: &str) -> Result<u64, Failure> {
-    // integrity, cardinality (a row changed twice), in_failed_sql_transaction, no such savepoint, lock timeout
-    const MAY_HAPPEN: &[&str] = &["23", "21000", "25P02", "3B001", "55P03", "40P01"];
-    match done {
-        Ok(()) => Ok(0),
-        Err((code, _)) if MAY_HAPPEN.iter().any(|start| code.starts_with(start)) => Ok(1),
-        Err((code, message)) => Err(unfit((code, format!("{message}\nin: {sql}")))),
-    }
-}
-
-fn unfit((code, message): (String, String)) -> Failure {
-    Failure {
-        details: format!("{code} {message}"),
-        kind: Kind::Unfit(code),
-    }
-}
-
-fn described(error: &sqlx::Error) -> (String, String) {
-    let code = error
-        .as_database_error()
-        .and_then(sqlx::error::DatabaseError::code)
-        .unwrap_or_default();
-    (code.into_owned(), error.to_string())
-}
-
 fn raw_text(row: &sqlx::postgres::PgRow, column: usize) -> String {
     use sqlx::ValueRef as _;
     let value = row.try_get_raw(column).unwrap();
     assert!(!value.is_null(), "column {column} of the outcome is NULL");
     value.as_str().unwrap().to_owned()
-}
-
-async fn run_in(connection: &mut PgConnection, sql: &str) -> Result<(), (String, String)> {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
-        .execute(connection)
-        .await
-        .map(|_| ())
-        .map_err(|error| described(&error))
 }
 
 async fn raw(connection: &mut PgConnection, sql: &str) -> Result<(), String> {
