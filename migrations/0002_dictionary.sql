@@ -27,6 +27,8 @@ CREATE TABLE materialized_view_settings (
     lock_timeout_in_sec integer,
     requested_at timestamptz,
     requested_method text,
+    -- the user's word that a materialized view can be trusted again
+    resumed_at timestamptz,
     -- settings of the creator's session on which the query's result may depend; every refresh runs with them
     session_settings jsonb NOT NULL DEFAULT '{}',
     -- what is needed to make the materialized view again after it was dropped for an upgrade; run by whoever asks for
@@ -49,10 +51,19 @@ CREATE TABLE materialized_view_state (
     mv_id integer PRIMARY KEY REFERENCES materialized_view_settings ON DELETE CASCADE,
     last_refresh timestamptz,
     last_snapshot pg_snapshot,
+    -- set if the refresh's own transaction had changed base tables: its id, and how many log rows it had written by then
+    last_xid xid8,
+    last_own_rows bigint,
     last_method text,
+    last_reason text,
     last_duration_ms double precision,
     last_rows_changed bigint,
     avg_cost_ms double precision,
+    -- what auto decides by, see cheaper_method
+    fast_ms_per_row double precision,
+    complete_ms double precision,
+    -- an audit found rows that differ from the query's: refreshed completely unless resumed later than this
+    quarantined_at timestamptz,
     failures integer NOT NULL DEFAULT 0,
     last_error text,
     last_error_code text,

@@ -23,8 +23,6 @@ BEGIN
         WHEN NEW.statement_timeout_in_sec <= 0 THEN 'statement_timeout_in_sec must be 1 or more, or NULL for the configured one'
         WHEN NEW.lock_timeout_in_sec <= 0 THEN 'lock_timeout_in_sec must be 1 or more, or NULL for the configured one'
         WHEN btrim(NEW.refresh_group) = '' THEN 'refresh_group is empty: use NULL for no group'
-        WHEN 'fast' IN (NEW.refresh_method, NEW.requested_method) THEN
-            'the refresh method fast can not be had: this version knows complete refresh only; use auto or complete'
         WHEN NEW.enabled IS NULL THEN 'enabled must be true or false'
     END;
     IF problem IS NOT NULL THEN
@@ -86,6 +84,7 @@ SELECT s.mv_id,
        s.lock_timeout_in_sec,
        t.last_refresh,
        t.last_method,
+       t.last_reason,
        t.last_duration_ms,
        t.last_rows_changed,
        t.avg_cost_ms,
@@ -96,6 +95,7 @@ SELECT s.mv_id,
            WHEN t.suspended_at > s.changed_at THEN 'suspended'
            WHEN mv_c.oid IS NULL THEN 'dropped'
            WHEN t.failures > 0 THEN 'failing'
+           WHEN t.quarantined_at > coalesce(s.resumed_at, '-infinity') THEN 'quarantined'
            WHEN t.last_refresh IS NULL THEN 'empty'
            ELSE 'ok'
        END AS status,

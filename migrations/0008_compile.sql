@@ -26,7 +26,9 @@ LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT AS $$
 $$;
 COMMENT ON FUNCTION free_alias(text, name[]) IS 'An alias that is not the name of one of the columns';
 
-CREATE FUNCTION create_refresh_function(p_mv_id integer, p_name text, p_columns_out text, p_body text) RETURNS void
+CREATE FUNCTION create_refresh_function(
+    p_mv_id integer, p_name text, p_columns_out text, p_body text, p_more_settings text DEFAULT NULL
+) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     view_row materialized_view_settings;
@@ -44,6 +46,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path TO pg_catalog, pg_temp
 SET row_security TO on
 %4$s
+%7$s
 AS %5$L$create$,
         module_schema(), p_name || '$' || p_mv_id, p_columns_out, settings_clause,
         format($body$
@@ -63,10 +66,10 @@ BEGIN
     END IF;
 END
 $body$, owner_name, owner_name, p_body),
-        CASE WHEN p_columns_out = '' THEN ' RETURNS void' END);
+        CASE WHEN p_columns_out = '' THEN ' RETURNS void' END, p_more_settings);
     PERFORM give_to_owner('FUNCTION', p_name || '$' || p_mv_id, owner_name);
 END $$;
-COMMENT ON FUNCTION create_refresh_function(integer, text, text, text) IS 'Creates one refresh function of a materialized view for its owner';
+COMMENT ON FUNCTION create_refresh_function(integer, text, text, text, text) IS 'Creates one refresh function of a materialized view for its owner';
 
 CREATE FUNCTION require_membership(p_owner oid) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
@@ -124,7 +127,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION give_to_owner(text, text, name) IS 'Makes a refresh function or a defining view the property of the owner of the materialized view';
 
-CREATE FUNCTION difference_by_hash_text(p_mv text, p_source text, p_columns name[], p_hashed text[]) RETURNS text
+CREATE FUNCTION difference_by_hash_text(p_mv text, p_source text, p_columns name[], p_hashed text[], p_more_parts text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT AS $$
     -- Rows are paired by hash and by their number among rows of equal hash. Whether a pair is equal is decided by
     -- comparing the rows byte for byte, so the result is right for any pairing; the hash only makes good pairs likely.
@@ -149,18 +152,20 @@ LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT AS $$
         INSERT INTO %1$s (%5$s)
         SELECT %6$s FROM difference, (SELECT count(*) FROM deleted) AS deletions WHERE is_fresh
         RETURNING 1
-    )
+    )%7$s
     SELECT pg_current_snapshot(), (SELECT count(*) FROM inserted), 0, (SELECT count(*) FROM deleted)
     INTO STRICT snapshot, rows_inserted, rows_updated, rows_deleted;$text$,
         p_mv, p_source, free_alias('a_row', p_columns),
         (SELECT string_agg(format(h, free_alias('a_row', p_columns)), ', ' ORDER BY n) FROM unnest(p_hashed) WITH ORDINALITY u (h, n)),
         (SELECT string_agg(format('%I', c), ', ' ORDER BY n) FROM unnest(p_columns) WITH ORDINALITY u (c, n)),
-        (SELECT string_agg(format('(difference.image).%I', c), ', ' ORDER BY n) FROM unnest(p_columns) WITH ORDINALITY u (c, n)))
+        (SELECT string_agg(format('(difference.image).%I', c), ', ' ORDER BY n) FROM unnest(p_columns) WITH ORDINALITY u (c, n)),
+        p_more_parts)
 $$;
-COMMENT ON FUNCTION difference_by_hash_text(text, text, name[], text[]) IS 'The statement that makes a materialized view equal its query, for rows without a key';
+COMMENT ON FUNCTION difference_by_hash_text(text, text, name[], text[], text) IS 'The statement that makes a materialized view equal its query, for rows without a key';
 
 CREATE FUNCTION difference_by_key_text(
-    p_mv text, p_source text, p_columns name[], p_key name[], p_operators text[], p_update boolean, p_index text
+    p_mv text, p_source text, p_columns name[], p_key name[], p_operators text[], p_update boolean, p_index text,
+    p_more_parts text
 ) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT AS $$
     -- Each stored row has one key, each fresh row is paired with at most one stored row. Were there two fresh rows for one
@@ -186,7 +191,7 @@ LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT AS $$
         INSERT INTO %1$s (%6$s)
         SELECT %7$s FROM difference, (SELECT count(*) FROM deleted) AS deletions WHERE is_fresh%9$s
         RETURNING 1
-    )
+    )%11$s
     SELECT pg_current_snapshot(), (SELECT count(*) FROM inserted), (SELECT count(*) FROM updated), (SELECT count(*) FROM deleted),
            (SELECT count(*) FROM fresh), (SELECT count(*) FROM ONLY %1$s)
     INTO STRICT snapshot, rows_inserted, rows_updated, rows_deleted, fresh_count, stored_count;
@@ -202,6 +207,6 @@ LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT AS $$
         (SELECT string_agg(format('(difference.image).%I', c), ', ' ORDER BY n) FROM unnest(p_columns) WITH ORDINALITY u (c, n)),
         CASE WHEN p_update THEN '' ELSE ' AND false' END,
         CASE WHEN p_update THEN ' AND row_address IS NULL' ELSE '' END,
-        p_index)
+        p_index, p_more_parts)
 $$;
-COMMENT ON FUNCTION difference_by_key_text(text, text, name[], name[], text[], boolean, text) IS 'The statement that makes a materialized view equal its query, pairing rows by a unique index';
+COMMENT ON FUNCTION difference_by_key_text(text, text, name[], name[], text[], boolean, text, text) IS 'The statement that makes a materialized view equal its query, pairing rows by a unique index';

@@ -1,6 +1,6 @@
 -- Which refresh functions a materialized view has, and when they are made again.
 
-CREATE FUNCTION in_place_body(p_mv oid, p_source text) RETURNS text
+CREATE FUNCTION in_place_body(p_mv oid, p_source text, p_more_parts text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 DECLARE
     mv_text text := qualified_name(p_mv);
@@ -16,7 +16,7 @@ BEGIN
                             CASE WHEN has_hash(column_type) THEN '' ELSE '::text' END) ORDER BY ordinal)
     INTO columns, hashed
     FROM relation_columns(p_mv);
-    by_hash := difference_by_hash_text(mv_text, p_source, columns, hashed);
+    by_hash := difference_by_hash_text(mv_text, p_source, columns, hashed, p_more_parts);
     SELECT * INTO key FROM matching_key(p_mv);
     IF NOT FOUND THEN
         RETURN by_hash;
@@ -25,7 +25,7 @@ BEGIN
     SELECT string_agg(format('%I IS NULL', column_name), ' OR ') INTO null_test
     FROM relation_columns(p_mv) WHERE column_name = ANY (key.key_columns) AND NOT is_not_null;
     by_key := difference_by_key_text(mv_text, p_source, columns, key.key_columns, key.key_operators,
-                                     key.is_only_unique_index, key.key_index::regclass::text);
+                                     key.is_only_unique_index, key.key_index::regclass::text, p_more_parts);
     RETURN CASE
         WHEN null_test IS NULL THEN by_key
         ELSE concat(format($text$
@@ -34,9 +34,9 @@ BEGIN
     END IF;$text$)
     END;
 END $$;
-COMMENT ON FUNCTION in_place_body(oid, text) IS 'The body of the complete refresh in place';
+COMMENT ON FUNCTION in_place_body(oid, text, text) IS 'The body of the complete refresh in place';
 
-CREATE FUNCTION rebuild_body(p_mv oid, p_source text) RETURNS text
+CREATE FUNCTION rebuild_body(p_mv oid, p_source text, p_more_parts text) RETURNS text
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     SELECT format($text$
     DECLARE
@@ -46,7 +46,7 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
         TRUNCATE ONLY %1$s;
         WITH inserted AS (
             INSERT INTO %1$s (%3$s) SELECT %3$s FROM %2$s AS the_query RETURNING 1
-        )
+        )%6$s
         SELECT pg_current_snapshot(), (SELECT count(*) FROM inserted), 0
         INTO STRICT snapshot, rows_inserted, rows_updated;
         PERFORM %4$I.create_indexes(%5$L::pg_catalog.regclass, index_statements);
@@ -54,17 +54,23 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     END;$text$,
         qualified_name(p_mv), p_source,
         (SELECT string_agg(quote_ident(column_name), ', ' ORDER BY ordinal) FROM relation_columns(p_mv)),
-        module_schema(), qualified_name(p_mv))
+        module_schema(), qualified_name(p_mv), p_more_parts)
 $$;
-COMMENT ON FUNCTION rebuild_body(oid, text) IS 'The body of the complete refresh that loads an emptied table';
+COMMENT ON FUNCTION rebuild_body(oid, text, text) IS 'The body of the complete refresh that loads an emptied table';
 
-CREATE FUNCTION verify_body(p_mv oid, p_source text, p_function text) RETURNS text
+CREATE FUNCTION verify_signature() RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT
+RETURN 'max_samples integer, OUT snapshot pg_snapshot, OUT rows_compared bigint, OUT rows_missing bigint, '
+       'OUT rows_unexpected bigint, OUT missing_samples jsonb, OUT unexpected_samples jsonb';
+COMMENT ON FUNCTION verify_signature() IS 'Parameters and results of a comparison';
+
+CREATE FUNCTION verify_body(p_mv oid, p_source text, p_function text, p_where text DEFAULT '') RETURNS text
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     SELECT format($text$
     WITH query_rows AS MATERIALIZED (
-        SELECT %3$s FROM %2$s AS the_query
+        SELECT %3$s FROM %2$s AS the_query%6$s
     ), view_rows AS MATERIALIZED (
-        SELECT %3$s FROM ONLY %1$s
+        SELECT %3$s FROM ONLY %1$s%6$s
     ), missing AS MATERIALIZED (
         SELECT * FROM query_rows EXCEPT ALL SELECT * FROM view_rows
     ), unexpected AS MATERIALIZED (
@@ -80,9 +86,9 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
                     CASE WHEN has_equality(column_type) THEN quote_ident(column_name)
                          ELSE format('%1$I::text AS %1$I', column_name) END, ', ' ORDER BY ordinal)
          FROM relation_columns(p_mv)),
-        free_alias('a_row', (SELECT array_agg(column_name) FROM relation_columns(p_mv))), p_function)
+        free_alias('a_row', (SELECT array_agg(column_name) FROM relation_columns(p_mv))), p_function, p_where)
 $$;
-COMMENT ON FUNCTION verify_body(oid, text, text) IS 'The body of the comparison of a materialized view with its query, in one snapshot';
+COMMENT ON FUNCTION verify_body(oid, text, text, text) IS 'The body of the comparison of a materialized view with its query, in one snapshot';
 
 CREATE FUNCTION record_sources(p_mv_id integer) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -152,16 +158,15 @@ BEGIN
     IF view_row.kind = 'table' THEN
         PERFORM create_refresh_function(p_mv_id, 'complete_in_place',
             'OUT snapshot pg_snapshot, OUT rows_inserted bigint, OUT rows_updated bigint, OUT rows_deleted bigint',
-            in_place_body(view_row.mv_relation, source_text));
+            in_place_body(view_row.mv_relation, source_text, state_parts(p_mv_id)));
         PERFORM create_refresh_function(p_mv_id, 'complete_rebuild',
             'OUT snapshot pg_snapshot, OUT rows_inserted bigint, OUT rows_updated bigint, OUT rows_deleted bigint',
-            rebuild_body(view_row.mv_relation, source_text));
+            rebuild_body(view_row.mv_relation, source_text, state_parts(p_mv_id)));
         PERFORM create_refresh_function(p_mv_id, 'create_indexes', '',
             format('PERFORM %I.create_indexes(%L::pg_catalog.regclass, NULL);', module_schema(), qualified_name(view_row.mv_relation)));
     END IF;
     PERFORM create_refresh_function(p_mv_id, 'verify',
-        'max_samples integer, OUT snapshot pg_snapshot, OUT rows_compared bigint, OUT rows_missing bigint, '
-        'OUT rows_unexpected bigint, OUT missing_samples jsonb, OUT unexpected_samples jsonb',
+        verify_signature(),
         verify_body(view_row.mv_relation, source_text, 'verify$' || p_mv_id));
     UPDATE materialized_view_state
     SET read_views = coalesce(views_read, '{}'),
@@ -273,9 +278,10 @@ BEGIN
     LOOP
         EXECUTE 'DROP FUNCTION ' || function_name;
     END LOOP;
+    PERFORM drop_program_objects(OLD.mv_id);
     RETURN NULL;
 END $$;
-COMMENT ON FUNCTION let_go() IS 'Trigger: the refresh functions go with their materialized view';
+COMMENT ON FUNCTION let_go() IS 'Trigger: the refresh functions and the state go with their materialized view';
 
 CREATE TRIGGER let_go AFTER DELETE ON materialized_view_settings
     FOR EACH ROW EXECUTE FUNCTION let_go();

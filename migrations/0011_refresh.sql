@@ -2,16 +2,21 @@
 -- the daemon; everybody else comes through refresh_materialized_view, which asks row security for a permit first.
 
 CREATE TYPE refresh_outcome AS (
-    -- refreshed; busy: another session is at it; done_elsewhere: another session was faster; off: disabled or suspended; gone
+    -- refreshed; unchanged: nothing is pending; busy: another session is at it; done_elsewhere: another session was
+    -- faster; off: disabled or suspended; gone
     status text,
     mv_id integer,
     method text,
     form text,
+    -- why this method
+    reason text,
     last_refresh timestamptz,
     duration_ms double precision,
     rows_changed bigint,
     avg_cost_ms double precision,
-    database_now timestamptz
+    database_now timestamptz,
+    -- whether upkeep (compiling, repairing a log) may make the next refresh a fast one
+    needs_upkeep boolean
 );
 
 CREATE FUNCTION elapsed_ms(p_since timestamptz) RETURNS double precision
@@ -99,19 +104,13 @@ END $$;
 COMMENT ON FUNCTION native_refresh(regclass, jsonb) IS 'REFRESH MATERIALIZED VIEW, CONCURRENTLY where it can be';
 
 CREATE FUNCTION choose_form(p_view materialized_view_settings, p_method text, p_is_empty boolean) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
-BEGIN
-    IF p_method = 'fast' THEN
-        RAISE EXCEPTION 'materialized view "%" can not be refreshed fast: this version knows complete refresh only', p_view.mv_name
-            USING ERRCODE = 'feature_not_supported', HINT = 'Use the refresh method auto or complete.';
-    END IF;
-    RETURN CASE
-        WHEN p_method IN ('in_place', 'rebuild') THEN p_method
-        -- nobody reads a materialized view that was never filled
-        WHEN p_is_empty THEN 'rebuild'
-        ELSE p_view.complete_form
-    END;
-END $$;
+LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT
+RETURN CASE
+    WHEN p_method IN ('in_place', 'rebuild') THEN p_method
+    -- nobody reads a materialized view that was never filled
+    WHEN p_is_empty THEN 'rebuild'
+    ELSE p_view.complete_form
+END;
 COMMENT ON FUNCTION choose_form(materialized_view_settings, text, boolean) IS 'The form of the complete refresh to do';
 
 CREATE FUNCTION try_refresh_lock(p_mv_id integer, p_wait boolean) RETURNS boolean
@@ -125,91 +124,6 @@ BEGIN
     RETURN pg_try_advisory_xact_lock(module_key(), p_mv_id);
 END $$;
 COMMENT ON FUNCTION try_refresh_lock(integer, boolean) IS 'Only one refresh of a materialized view at a time, from whichever session or daemon';
-
-CREATE FUNCTION perform_refresh(
-    p_mv_id integer,
-    p_trigger text,
-    p_method text DEFAULT NULL,
-    p_due_at timestamptz DEFAULT NULL,
-    -- with p_if_seen: do nothing unless the last refresh is still the one that the caller knows
-    p_if_seen boolean DEFAULT false,
-    p_seen_last_refresh timestamptz DEFAULT NULL,
-    p_wait boolean DEFAULT false
-) RETURNS refresh_outcome
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
-DECLARE
-    view_row materialized_view_settings;
-    state_row materialized_view_state;
-    outcome refresh_outcome;
-    begun timestamptz;
-    executed_from timestamptz;
-    execute_ms double precision;
-    new_snapshot pg_snapshot;
-    inserted bigint;
-    updated bigint;
-    deleted bigint;
-BEGIN
-    outcome.mv_id := p_mv_id;
-    IF NOT try_refresh_lock(p_mv_id, p_wait) THEN
-        outcome.status := 'busy';
-        outcome.database_now := clock_timestamp();
-        RETURN outcome;
-    END IF;
-    -- waiting for the lock is no part of the refresh
-    begun := clock_timestamp();
-    SELECT * INTO view_row FROM materialized_view_settings WHERE mv_id = p_mv_id;
-    SELECT * INTO state_row FROM materialized_view_state WHERE mv_id = p_mv_id;
-    outcome.status := CASE
-        WHEN view_row.mv_id IS NULL THEN 'gone'
-        WHEN p_if_seen AND state_row.last_refresh IS DISTINCT FROM p_seen_last_refresh THEN 'done_elsewhere'
-        WHEN p_if_seen AND (NOT view_row.enabled OR view_row.mv_relation IS NULL
-                            OR state_row.suspended_at > view_row.changed_at) THEN 'off'
-        ELSE 'refreshed'
-    END;
-    IF outcome.status <> 'refreshed' THEN
-        outcome.last_refresh := state_row.last_refresh;
-        outcome.avg_cost_ms := state_row.avg_cost_ms;
-        outcome.database_now := clock_timestamp();
-        RETURN outcome;
-    END IF;
-
-    PERFORM ensure_compiled(p_mv_id);
-    executed_from := clock_timestamp();
-    outcome.method := 'complete';
-    outcome.form := choose_form(view_row, coalesce(p_method, view_row.refresh_method), state_row.last_refresh IS NULL);
-    -- no later than the statement's snapshot: in REPEATABLE READ that is the transaction's
-    outcome.last_refresh := CASE WHEN current_setting('transaction_isolation') = 'read committed' THEN executed_from ELSE now() END;
-    IF view_row.kind = 'native' THEN
-        SELECT * INTO new_snapshot, outcome.form FROM native_refresh(view_row.mv_relation, view_row.session_settings);
-    ELSE
-        SELECT * INTO STRICT new_snapshot, inserted, updated, deleted
-        FROM run_refresh_function('complete_' || outcome.form, p_mv_id)
-             AS (snapshot pg_snapshot, rows_inserted bigint, rows_updated bigint, rows_deleted bigint);
-    END IF;
-    execute_ms := elapsed_ms(executed_from);
-    outcome.duration_ms := elapsed_ms(begun);
-    outcome.rows_changed := inserted + updated + coalesce(deleted, 0);
-    outcome.avg_cost_ms := coalesce((state_row.avg_cost_ms + outcome.duration_ms) / 2, outcome.duration_ms);
-    -- In REPEATABLE READ this is also the guard against a refresh that committed since: it fails to serialize.
-    UPDATE materialized_view_state
-    SET last_refresh = outcome.last_refresh,
-        last_snapshot = new_snapshot,
-        last_method = outcome.method,
-        last_duration_ms = outcome.duration_ms,
-        last_rows_changed = outcome.rows_changed,
-        avg_cost_ms = outcome.avg_cost_ms,
-        failures = 0, last_error = NULL, last_error_code = NULL, retry_at = NULL, suspended_at = NULL
-    WHERE mv_id = p_mv_id;
-    INSERT INTO refresh_history (mv_id, mv_name, refresh_group, outcome, method, form, trigger, due_at, started_at,
-                                 prepare_ms, execute_ms, duration_ms, rows_inserted, rows_updated, rows_deleted)
-    VALUES (p_mv_id, shown_name(view_row), view_row.refresh_group, 'succeeded',
-            outcome.method, outcome.form, p_trigger, p_due_at, begun,
-            extract(epoch FROM executed_from - begun) * 1000, execute_ms, outcome.duration_ms, inserted, updated, deleted);
-    outcome.database_now := clock_timestamp();
-    RETURN outcome;
-END $$;
-COMMENT ON FUNCTION perform_refresh(integer, text, text, timestamptz, boolean, timestamptz, boolean) IS
-    'Refreshes one materialized view now, with the rights of its owner';
 
 CREATE FUNCTION dependency_level(p_mv_id integer) RETURNS integer
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
@@ -246,10 +160,10 @@ BEGIN
     FROM materialized_view_settings s JOIN materialized_view_state t USING (mv_id)
     WHERE s.refresh_group = p_group AND s.enabled AND s.mv_relation IS NOT NULL
       AND NOT coalesce(t.suspended_at > s.changed_at, false);
-    IF p_if_seen AND latest IS DISTINCT FROM p_seen_last_refresh THEN
+    IF p_if_seen AND (latest > p_seen_last_refresh OR (p_seen_last_refresh IS NULL AND latest IS NOT NULL)) THEN
         RETURN QUERY
-        SELECT 'done_elsewhere', t.mv_id, NULL::text, NULL::text, t.last_refresh, NULL::double precision, NULL::bigint,
-               t.avg_cost_ms, clock_timestamp()
+        SELECT 'done_elsewhere', t.mv_id, NULL::text, NULL::text, NULL::text, t.last_refresh, NULL::double precision, NULL::bigint,
+               t.avg_cost_ms, clock_timestamp(), false
         FROM materialized_view_state t WHERE t.mv_id = ANY (members);
         RETURN;
     END IF;
@@ -261,7 +175,7 @@ BEGIN
     -- all locks before any work, in one order for everybody
     FOR member IN SELECT id FROM unnest(members) id ORDER BY id LOOP
         IF NOT try_refresh_lock(member.id, p_wait) THEN
-            RETURN NEXT ROW('busy', member.id, NULL, NULL, NULL, NULL, NULL, NULL, clock_timestamp())::refresh_outcome;
+            RETURN NEXT ROW('busy', member.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, clock_timestamp(), false)::refresh_outcome;
             RETURN;
         END IF;
     END LOOP;

@@ -33,9 +33,6 @@ BEGIN
         RAISE EXCEPTION 'materialized view "%" needs either a query or the name of a view', target_name
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    IF p_method = 'fast' THEN
-        PERFORM choose_form(jsonb_populate_record(NULL::materialized_view_settings, jsonb_build_object('mv_name', target_name)), 'fast', true);
-    END IF;
     view_relation := CASE WHEN p_query IS NULL THEN existing_view(p_path, p_view_name)
                           ELSE create_defining_view(p_path, target_schema, p_query) END;
     -- what was dropped by hand is not kept for anything

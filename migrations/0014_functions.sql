@@ -73,9 +73,9 @@ CREATE FUNCTION resume_materialized_view(mv_name text) RETURNS void LANGUAGE sql
 BEGIN ATOMIC
     SELECT change_by_id(
         require_materialized_view(pg_catalog.current_setting('search_path'), mv_name),
-        pg_catalog.jsonb_build_object('enabled', true));
+        pg_catalog.jsonb_build_object('enabled', true, 'resumed_at', pg_catalog.clock_timestamp()));
 END;
-COMMENT ON FUNCTION resume_materialized_view(text) IS 'Ends the suspension of a materialized view, or enables it again';
+COMMENT ON FUNCTION resume_materialized_view(text) IS 'Ends the suspension or the quarantine of a materialized view, or enables it again';
 
 CREATE FUNCTION suspend_materialized_view(mv_name text) RETURNS void LANGUAGE sql VOLATILE
 BEGIN ATOMIC

@@ -84,13 +84,19 @@ BEGIN
     END LOOP;
     PERFORM grant_if_exists(module_role('view'), format(
         'SELECT ON %1$s.materialized_views, %1$s.materialized_view_settings, %1$s.materialized_view_state, '
-        '%1$s.materialized_view_sources, %1$s.materialized_view_logs, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects, %1$s._sqlx_migrations', schema_name));
+        '%1$s.materialized_view_sources, %1$s.materialized_view_logs, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects, %1$s.fast_programs, %1$s.fast_program_logs, %1$s._sqlx_migrations', schema_name));
     PERFORM grant_if_exists(module_role('execute'), format(
         'SELECT ON %1$s.materialized_views, %1$s.materialized_view_settings, %1$s.materialized_view_state, '
-        '%1$s.materialized_view_sources, %1$s.materialized_view_logs, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects, %1$s._sqlx_migrations', schema_name));
+        '%1$s.materialized_view_sources, %1$s.materialized_view_logs, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects, %1$s.fast_programs, %1$s.fast_program_logs, %1$s._sqlx_migrations', schema_name));
+    -- the evidence holds rows of base tables
+    FOREACH role_name IN ARRAY ARRAY[module_role('view'), module_role('execute')] LOOP
+        PERFORM grant_if_exists(role_name, format(
+            'SELECT (audit_id, mv_id, mv_name, audited_at, duration_ms, sampled_by, rows_compared, rows_missing, rows_unexpected) ON %s.audits',
+            schema_name));
+    END LOOP;
     PERFORM grant_if_exists(module_role('execute'), format(
         'DELETE, INSERT (kind, mv_relation, v_relation, mv_schema, mv_name, v_schema, v_name, view_origin, owner, session_settings, %2$s), '
-        'UPDATE (requested_at, requested_method, %2$s) ON %1$s.materialized_view_settings', schema_name, user_columns));
+        'UPDATE (requested_at, requested_method, resumed_at, %2$s) ON %1$s.materialized_view_settings', schema_name, user_columns));
     PERFORM grant_if_exists(module_role('execute'), format('UPDATE ON %1$s.materialized_views', schema_name));
     PERFORM grant_if_exists(module_role('execute'), format('INSERT ON %1$s.refresh_permits, %1$s.log_permits', schema_name));
 END $$;

@@ -16,6 +16,8 @@ CREATE TABLE materialized_view_logs (
     pruned_below xid8 NOT NULL DEFAULT '0',
     -- what the log was made of, see log_fingerprint; NULL while it is being made
     fingerprint text,
+    -- asked for by a user, so not dropped when no materialized view reads it
+    is_kept boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE materialized_view_logs IS 'One row per base table whose changes are logged, in the table log$<log_id>';

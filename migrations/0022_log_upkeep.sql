@@ -33,7 +33,8 @@ BEGIN
         (SELECT concat_ws(':', p.oid, p.proowner, p.xmin) FROM pg_proc p WHERE p.oid = log.function_oid),
         -- emptied by hand, it is another file
         (SELECT concat_ws(':', c.oid, c.relpersistence, pg_relation_filenode(c.oid)) FROM pg_class c WHERE c.oid = log.table_oid),
-        (SELECT string_agg(concat_ws(':', a.attnum, a.attname, a.xmin), ',' ORDER BY a.attnum)
+        -- without xmin: readers are granted columns; another type would be another file
+        (SELECT string_agg(concat_ws(':', a.attnum, a.attname, a.atttypid, a.attisdropped), ',' ORDER BY a.attnum)
          FROM pg_attribute a WHERE a.attrelid = log.table_oid AND a.attnum > 0),
         (SELECT string_agg(concat_ws(':', i.indexrelid, i.indisvalid), ',' ORDER BY i.indexrelid)
          FROM pg_index i WHERE i.indrelid = log.table_oid)))

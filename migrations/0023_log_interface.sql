@@ -62,9 +62,13 @@ COMMENT ON FUNCTION drop_log(integer, integer) IS 'Drops a log with its triggers
 
 CREATE FUNCTION create_permitted_log(p_base regclass, p_lock_timeout_ms integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    made integer;
 BEGIN
     PERFORM consume_log_permit(p_base);
-    RETURN ensure_log(p_base, NULL, p_lock_timeout_ms);
+    made := ensure_log(p_base, NULL, p_lock_timeout_ms);
+    UPDATE materialized_view_logs SET is_kept = true WHERE log_id = made;
+    RETURN made;
 END $$;
 COMMENT ON FUNCTION create_permitted_log(regclass, integer) IS 'Creates the log of a table for whoever holds a permit';
 

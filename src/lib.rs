@@ -16,3 +16,4 @@ pub mod scratch;
 pub mod signals;
 pub mod sql;
 pub mod telemetry;
+pub mod upkeep;

@@ -22,7 +22,7 @@ async fn shop_with(options: Options) -> TestServer {
         .execute(
             "CREATE TABLE base (n integer NOT NULL);
              INSERT INTO base SELECT generate_series(1, 100);
-             SELECT mvrefresh.create_materialized_view('v', 'SELECT sum(n) FROM base', 1)",
+             SELECT mvrefresh.create_materialized_view('v', 'SELECT sum(n) FROM base', 1, refresh_method => 'complete')",
         )
         .await;
     server
@@ -82,7 +82,7 @@ async fn sessions_ended_by_an_administrator_are_replaced() {
     // the new listener hears
     execute(
         &mut sql,
-        "SELECT mvrefresh.create_materialized_view('w', 'SELECT count(*) FROM base', 1)",
+        "SELECT mvrefresh.create_materialized_view('w', 'SELECT count(*) FROM base', 1, refresh_method => 'complete')",
     )
     .await;
     until(&mut sql, &refreshed("w", 2)).await;
@@ -112,7 +112,7 @@ async fn a_refresh_whose_session_is_ended_has_failed_and_is_tried_again() {
     let mut sql = server.connect().await;
     let mut gate = Gate::close(&server).await;
     let create = format!(
-        "SELECT mvrefresh.create_materialized_view('gated', '{GATED_QUERY}', 1, with_data => false)"
+        "SELECT mvrefresh.create_materialized_view('gated', '{GATED_QUERY}', 1, with_data => false, refresh_method => 'complete')"
     );
     execute(&mut sql, &create).await;
     let mut daemon = spawn(&server, &[NO_LOCK_TIMEOUT]);
@@ -141,7 +141,7 @@ async fn a_refresh_that_brings_the_server_down_is_not_repeated_at_once() {
              PERFORM pg_sleep(60);
              RETURN true;
          END $$;
-         SELECT mvrefresh.create_materialized_view('fatal', 'SELECT crash()', 1, with_data => false)",
+         SELECT mvrefresh.create_materialized_view('fatal', 'SELECT crash()', 1, with_data => false, refresh_method => 'complete')",
     )
     .await;
     let mut daemon = spawn(&server, &[("MVREFRESHD_SCHEDULER__RETRY_BASE", "30s")]);
@@ -216,7 +216,7 @@ async fn a_refresh_whose_connection_is_lost_in_silence_is_not_waited_for_for_eve
     let mut gate = Gate::close(&server).await;
     let mut sql = server.connect().await;
     let create = format!(
-        "SELECT mvrefresh.create_materialized_view('gated', '{GATED_QUERY}', 1, with_data => false)"
+        "SELECT mvrefresh.create_materialized_view('gated', '{GATED_QUERY}', 1, with_data => false, refresh_method => 'complete')"
     );
     execute(&mut sql, &create).await;
     let proxy = Proxy::to(server.port()).await;

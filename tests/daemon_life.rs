@@ -25,7 +25,7 @@ async fn gated() -> (TestServer, Gate) {
     install(&server).await;
     let gate = Gate::close(&server).await;
     let create = format!(
-        "SELECT mvrefresh.create_materialized_view('v', '{GATED_QUERY}', 3600, with_data => false)"
+        "SELECT mvrefresh.create_materialized_view('v', '{GATED_QUERY}', 3600, with_data => false, refresh_method => 'complete')"
     );
     server.execute(&create).await;
     (server, gate)
@@ -130,7 +130,7 @@ async fn killed_with_9_it_leaves_nothing_running_in_the_server() {
         &mut sql,
         "SELECT mvrefresh.create_materialized_view('busy',
              'SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b WHERE a # b = 7', 1,
-             with_data => false)",
+             with_data => false, refresh_method => 'complete')",
     )
     .await;
     let mut daemon = spawn(&server, &[]);

@@ -23,7 +23,9 @@ async fn shop() -> TestServer {
 }
 
 fn create(name: &str, query: &str, more: &str) -> String {
-    format!("SELECT mvrefresh.create_materialized_view('{name}', '{query}'{more});")
+    format!(
+        "SELECT mvrefresh.create_materialized_view('{name}', '{query}'{more}, refresh_method => 'complete');"
+    )
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ async fn shop() -> TestServer {
         .execute(
             "CREATE TABLE base (id integer PRIMARY KEY, n integer NOT NULL);
              INSERT INTO base SELECT i, i FROM generate_series(1, 100) AS i;
-             SELECT mvrefresh.create_materialized_view('fine', 'SELECT sum(n) FROM base', 1)",
+             SELECT mvrefresh.create_materialized_view('fine', 'SELECT sum(n) FROM base', 1, refresh_method => 'complete')",
         )
         .await;
     server
@@ -30,7 +30,7 @@ async fn daemons_share_the_work_and_never_refresh_a_view_twice_at_a_time() {
     execute(
         &mut sql,
         "SELECT mvrefresh.create_materialized_view(format('v%s', i),
-             'SELECT count(*), pg_sleep(0.2)::text FROM base', 1, with_data => false)
+             'SELECT count(*), pg_sleep(0.2)::text FROM base', 1, with_data => false, refresh_method => 'complete')
          FROM generate_series(1, 6) AS i",
     )
     .await;
@@ -54,7 +54,7 @@ async fn daemons_that_race_for_a_group_note_no_failure() {
     execute(
         &mut sql,
         "SELECT mvrefresh.create_materialized_view(format('v%s', i), 'SELECT count(*) FROM base', 1,
-             refresh_group => 'together')
+             refresh_group => 'together', refresh_method => 'complete')
          FROM generate_series(1, 3) AS i",
     )
     .await;
@@ -75,7 +75,7 @@ async fn a_group_that_loses_a_race_is_refreshed_again_at_once_and_has_not_failed
     let mut sql = server.connect().await;
     let mut gate = Gate::close(&server).await;
     let create = format!(
-        "SELECT mvrefresh.create_materialized_view('{{name}}', '{GATED_QUERY}', 3600, refresh_group => 'g', with_data => false);"
+        "SELECT mvrefresh.create_materialized_view('{{name}}', '{GATED_QUERY}', 3600, refresh_group => 'g', with_data => false, refresh_method => 'complete');"
     );
     let both = create.replace("{name}", "g1") + &create.replace("{name}", "g2");
     execute(&mut sql, &both).await;
@@ -100,7 +100,7 @@ async fn a_failing_view_backs_off_keeps_its_rows_delays_nobody_and_recovers() {
     let mut sql = server.connect().await;
     execute(
         &mut sql,
-        "SELECT mvrefresh.create_materialized_view('inverse', 'SELECT id, 100 / n AS inverse FROM base', 1);
+        "SELECT mvrefresh.create_materialized_view('inverse', 'SELECT id, 100 / n AS inverse FROM base', 1, refresh_method => 'complete');
          UPDATE base SET n = 0 WHERE id = 1",
     )
     .await;
@@ -138,7 +138,7 @@ async fn a_permanent_error_suspends_until_the_settings_are_changed_or_the_view_i
         &mut sql,
         "CREATE TABLE hidden (n integer);
          CREATE FUNCTION peek() RETURNS bigint LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) FROM public.hidden); END';
-         SELECT mvrefresh.create_materialized_view('peeking', 'SELECT peek() AS n', 1);
+         SELECT mvrefresh.create_materialized_view('peeking', 'SELECT peek() AS n', 1, refresh_method => 'complete');
          DROP TABLE hidden",
     )
     .await;
@@ -186,7 +186,7 @@ async fn a_view_whose_settings_were_changed_during_the_failing_refresh_is_not_su
              PERFORM public.gate();
              IF to_regclass(''public.repaired'') IS NULL THEN RAISE undefined_table; END IF;
              RETURN true; END';
-         SELECT mvrefresh.create_materialized_view('stumbling', 'SELECT stumble()', 1, with_data => false)",
+         SELECT mvrefresh.create_materialized_view('stumbling', 'SELECT stumble()', 1, with_data => false, refresh_method => 'complete')",
     )
     .await;
     let _daemon = spawn(&server, &[("MVREFRESHD_SCHEDULER__LOCK_TIMEOUT", "0")]);
@@ -218,8 +218,8 @@ async fn a_view_has_its_own_statement_and_lock_timeouts() {
     execute(
         &mut sql,
         "CREATE TABLE locked ();
-         SELECT mvrefresh.create_materialized_view('slow', 'SELECT pg_sleep(600)::text', 1, with_data => false);
-         SELECT mvrefresh.create_materialized_view('waiting', 'SELECT count(*) FROM locked', 1, with_data => false);
+         SELECT mvrefresh.create_materialized_view('slow', 'SELECT pg_sleep(600)::text', 1, with_data => false, refresh_method => 'complete');
+         SELECT mvrefresh.create_materialized_view('waiting', 'SELECT count(*) FROM locked', 1, with_data => false, refresh_method => 'complete');
          UPDATE mvrefresh.materialized_views SET statement_timeout_in_sec = 1 WHERE mv_name = 'slow';
          UPDATE mvrefresh.materialized_views SET lock_timeout_in_sec = 1 WHERE mv_name = 'waiting'",
     )
@@ -246,7 +246,7 @@ async fn long_refreshes_leave_a_worker_for_quick_ones() {
     let mut gate = Gate::close(&server).await;
     for i in 1..=3 {
         let long = format!(
-            "SELECT mvrefresh.create_materialized_view('long{i}', '{GATED_QUERY}', 3600, with_data => false)"
+            "SELECT mvrefresh.create_materialized_view('long{i}', '{GATED_QUERY}', 3600, with_data => false, refresh_method => 'complete')"
         );
         execute(&mut sql, &long).await;
     }
@@ -272,7 +272,7 @@ async fn an_update_of_settings_never_waits_for_a_running_refresh() {
     let mut sql = server.connect().await;
     let mut gate = Gate::close(&server).await;
     let create = format!(
-        "SELECT mvrefresh.create_materialized_view('gated', '{GATED_QUERY}', 3600, with_data => false)"
+        "SELECT mvrefresh.create_materialized_view('gated', '{GATED_QUERY}', 3600, with_data => false, refresh_method => 'complete')"
     );
     execute(&mut sql, &create).await;
     let _daemon = spawn(&server, &[("MVREFRESHD_SCHEDULER__LOCK_TIMEOUT", "0")]);
@@ -296,8 +296,8 @@ async fn drop_during_refresh(call: &str) {
     let mut sql = server.connect().await;
     let mut gate = Gate::close(&server).await;
     let create = format!(
-        "SELECT mvrefresh.create_materialized_view('gated', '{GATED_QUERY}', 1, with_data => false);
-         SELECT mvrefresh.create_materialized_view('above', 'SELECT * FROM gated', 1, with_data => false)"
+        "SELECT mvrefresh.create_materialized_view('gated', '{GATED_QUERY}', 1, with_data => false, refresh_method => 'complete');
+         SELECT mvrefresh.create_materialized_view('above', 'SELECT * FROM gated', 1, with_data => false, refresh_method => 'complete')"
     );
     execute(&mut sql, &create).await;
     let _daemon = spawn(&server, &[("MVREFRESHD_SCHEDULER__LOCK_TIMEOUT", "0")]);
@@ -315,8 +315,7 @@ async fn drop_during_refresh(call: &str) {
     gate.open().await;
     drop.await.unwrap();
     assert!(holds(&mut sql, "SELECT to_regclass('public.gated') IS NULL").await);
-    let create =
-        "SELECT mvrefresh.create_materialized_view('next', 'SELECT count(*) FROM base', 1)";
+    let create = "SELECT mvrefresh.create_materialized_view('next', 'SELECT count(*) FROM base', 1, refresh_method => 'complete')";
     execute(&mut sql, create).await;
     until(&mut sql, &refreshed("next", 2)).await;
 }
@@ -339,7 +338,7 @@ async fn a_query_that_claims_that_the_database_is_away_or_read_only_harms_only_i
         let view = format!(
             "CREATE FUNCTION lie_{code}() RETURNS int LANGUAGE plpgsql AS
                  'BEGIN RAISE EXCEPTION ''a lie'' USING ERRCODE = ''{code}''; END';
-             SELECT mvrefresh.create_materialized_view('liar_{code}', 'SELECT lie_{code}()', 1, with_data => false)"
+             SELECT mvrefresh.create_materialized_view('liar_{code}', 'SELECT lie_{code}()', 1, with_data => false, refresh_method => 'complete')"
         );
         execute(&mut sql, &view).await;
     }

@@ -71,14 +71,14 @@ impl Shop {
         for (name, _) in views {
             // from before there were logs; from now on changes are known
             self.sql
-                .assert_complete(name, "the first refresh since it was compiled")
+                .assert_complete_as(name, "the first refresh since it was compiled")
                 .await;
         }
     }
 
     async fn all_fast(&mut self, after: &str) {
         for (name, _) in VIEWS {
-            self.sql.assert_fast(name, after).await;
+            self.sql.assert_fast_after(name, after).await;
         }
     }
 
@@ -113,7 +113,7 @@ async fn a_transaction_that_commits_after_a_refresh_is_in_the_next_one_at_any_is
             shop.sql
                 .run(&format!("BEGIN ISOLATION LEVEL {level}"))
                 .await;
-            shop.sql.assert_fast(name, level).await;
+            shop.sql.assert_fast_after(name, level).await;
             shop.sql.run("COMMIT").await;
         }
         writer.run("COMMIT").await;
@@ -152,7 +152,7 @@ async fn a_transaction_that_commits_between_a_refreshs_snapshot_and_its_end_is_i
                 "COMMIT; INSERT INTO orders VALUES ({order} + 1, 2, 60)"
             ))
             .await;
-        shop.sql.assert_fast(name, "an old snapshot").await;
+        shop.sql.assert_fast_after(name, "an old snapshot").await;
         shop.sql.run("COMMIT").await;
         let refreshed = shop.sql.refresh_fast(name).await;
         assert_eq!(refreshed.method, "fast", "{name}: {refreshed:?}");
@@ -214,7 +214,7 @@ async fn a_refresh_sees_what_its_own_transaction_wrote_before_and_a_later_one_wh
             sql.refresh_fast(name).await;
             sql.assert_same(name, "a write after the refresh").await;
             sql.run(&insert(3)).await;
-            sql.assert_fast(name, "all that").await;
+            sql.assert_fast_after(name, "all that").await;
             // and the other way: nothing of an undone transaction stays
             sql.run(&format!("BEGIN ISOLATION LEVEL {level}; {}", insert(4)))
                 .await;
@@ -222,7 +222,7 @@ async fn a_refresh_sees_what_its_own_transaction_wrote_before_and_a_later_one_wh
             sql.run("ROLLBACK").await;
             sql.assert_same(name, "a rollback").await;
             sql.run(&insert(5)).await;
-            sql.assert_fast(name, "a rollback and a write").await;
+            sql.assert_fast_after(name, "a rollback and a write").await;
         }
     }
 }
@@ -251,9 +251,9 @@ async fn others_that_commit_while_a_transaction_refreshes_and_goes_on_are_not_lo
         sql.refresh_fast(name).await;
         early.run("COMMIT").await;
         sql.run("COMMIT").await;
-        sql.assert_fast(name, "the earlier transaction").await;
+        sql.assert_fast_after(name, "the earlier transaction").await;
         late.run("COMMIT").await;
-        sql.assert_fast(name, "the later transaction").await;
+        sql.assert_fast_after(name, "the later transaction").await;
         assert_eq!(sql.refresh_fast(name).await.status, "unchanged");
     }
 }
@@ -291,7 +291,7 @@ async fn a_refresh_undone_by_a_savepoint_has_not_happened() {
              COMMIT; BEGIN; SAVEPOINT a"
         ))
         .await;
-        sql.assert_fast(name, "an update").await;
+        sql.assert_fast_after(name, "an update").await;
         sql.run("ROLLBACK TO a; COMMIT").await;
         let refreshed = sql.refresh_fast(name).await;
         assert_eq!(refreshed.method, "fast", "{name}: {refreshed:?}");
@@ -366,11 +366,11 @@ async fn truncate_makes_the_next_refresh_complete_and_only_that() {
     ] {
         shop.sql.run(&format!("BEGIN; {truncate}; COMMIT")).await;
         for name in ["joined", "totals"] {
-            shop.sql.assert_complete(name, "truncated").await;
+            shop.sql.assert_complete_as(name, "truncated").await;
         }
         shop.sql.run("INSERT INTO customers VALUES (50, 'fifty', 'r2') ON CONFLICT DO NOTHING; INSERT INTO orders VALUES (50, 50, 50) ON CONFLICT DO NOTHING").await;
         for name in ["joined", "totals"] {
-            shop.sql.assert_fast(name, truncate).await;
+            shop.sql.assert_fast_after(name, truncate).await;
         }
         for name in ["regions", "plain"] {
             shop.sql.refresh_fast(name).await;
@@ -388,10 +388,12 @@ async fn a_truncate_that_commits_late_is_noticed_late() {
         .run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM customers")
         .await;
     writer.run("TRUNCATE orders").await;
-    shop.sql.assert_fast("regions", "an old snapshot").await;
+    shop.sql
+        .assert_fast_after("regions", "an old snapshot")
+        .await;
     shop.sql.run("COMMIT").await;
     for name in ["joined", "totals", "plain"] {
-        shop.sql.assert_complete(name, "truncated").await;
+        shop.sql.assert_complete_as(name, "truncated").await;
     }
 }
 
@@ -468,13 +470,13 @@ async fn changes_of_partitions_are_refreshed_fast_wherever_the_rows_go() {
     ] {
         shop.sql.run(statement).await;
         for (name, _) in OVER_PARTITIONS {
-            shop.sql.assert_fast(name, statement).await;
+            shop.sql.assert_fast_after(name, statement).await;
         }
     }
     for truncate in ["TRUNCATE sales_rest_1", "TRUNCATE sales"] {
         shop.sql.run(truncate).await;
         for (name, _) in OVER_PARTITIONS {
-            shop.sql.assert_complete(name, "truncated").await;
+            shop.sql.assert_complete_as(name, "truncated").await;
         }
     }
 }
@@ -534,7 +536,7 @@ async fn partitions_attached_and_detached_are_never_missed() {
             .run("UPDATE sales SET amount = amount + 1 WHERE id % 10 IN (3, 4)")
             .await;
         for (name, _) in OVER_PARTITIONS {
-            shop.sql.assert_fast(name, ddl).await;
+            shop.sql.assert_fast_after(name, ddl).await;
         }
     }
 }
@@ -609,11 +611,11 @@ async fn a_snapshot_from_before_a_log_can_not_use_it() {
     assert_eq!(failure.code, "40001", "{failure:?}");
     old.run("ROLLBACK").await;
     shop.sql
-        .assert_complete("plain", "the first refresh since it was compiled")
+        .assert_complete_as("plain", "the first refresh since it was compiled")
         .await;
     shop.sql.run("UPDATE orders SET amount = amount + 1").await;
     shop.sql
-        .assert_fast("plain", "a refresh after its log")
+        .assert_fast_after("plain", "a refresh after its log")
         .await;
 }
 
@@ -635,7 +637,7 @@ async fn another_cluster_or_younger_transaction_ids_make_the_next_refresh_comple
             ))
             .await;
         for (name, _) in VIEWS {
-            shop.sql.assert_complete(name, reason).await;
+            shop.sql.assert_complete_as(name, reason).await;
         }
         shop.sql.run("UPDATE orders SET amount = amount + 1").await;
         shop.all_fast(harm).await;
@@ -675,7 +677,7 @@ async fn columns_added_to_a_log_later_are_not_taken_for_null() {
         .run("UPDATE orders SET note = 'p', amount = 3 WHERE order_id < 8")
         .await;
     for name in ["notes", "notes_by_name"] {
-        shop.sql.assert_fast(name, "the log is wide").await;
+        shop.sql.assert_fast_after(name, "the log is wide").await;
     }
     shop.all_fast("the log is wide").await;
 }
@@ -692,7 +694,7 @@ async fn logs_are_pruned_as_far_as_no_view_needs_them_and_late_transactions_are_
             .await;
         // "totals" is stalled
         for name in ["joined", "regions", "plain"] {
-            shop.sql.assert_fast(name, "a round").await;
+            shop.sql.assert_fast_after(name, "a round").await;
         }
         shop.sql.run("SELECT mvrefresh.prune_logs('1 hour')").await;
     }
@@ -717,15 +719,17 @@ async fn a_view_that_lost_its_claim_to_a_log_is_refreshed_completely() {
     shop.sql
         .run("UPDATE orders SET amount = amount + 1; SELECT pg_current_xact_id()")
         .await;
-    shop.sql.assert_fast("joined", "an update").await;
+    shop.sql.assert_fast_after("joined", "an update").await;
     shop.sql.run("SELECT mvrefresh.prune_logs('0 s')").await;
     shop.sql
-        .assert_complete("totals", "does not reach back")
+        .assert_complete_as("totals", "does not reach back")
         .await;
     shop.sql.run("UPDATE orders SET amount = amount + 1").await;
     shop.sql.refresh_fast("joined").await;
     shop.sql.assert_same("joined", "the claim was lost").await;
-    shop.sql.assert_fast("totals", "the complete refresh").await;
+    shop.sql
+        .assert_fast_after("totals", "the complete refresh")
+        .await;
 }
 
 #[tokio::test]
@@ -794,17 +798,17 @@ async fn views_over_views_and_over_materialized_views_follow_fast() {
             .await;
         shop.all_fast("beside").await;
         for name in above {
-            shop.sql.assert_fast(name, "beside").await;
+            shop.sql.assert_fast_after(name, "beside").await;
         }
         writer.run("COMMIT").await;
         // a refresh of the lower view that commits late, too
         writer.run("BEGIN").await;
         writer.refresh_fast("totals").await;
-        shop.sql.assert_fast("dear_ones", change).await;
-        shop.sql.assert_fast("by_total", change).await;
+        shop.sql.assert_fast_after("dear_ones", change).await;
+        shop.sql.assert_fast_after("by_total", change).await;
         writer.run("COMMIT").await;
         for name in ["joined", "totals", "by_total", "counted"] {
-            shop.sql.assert_fast(name, change).await;
+            shop.sql.assert_fast_after(name, change).await;
         }
     }
 }

@@ -1,10 +1,11 @@
 //! `run`: the daemon. It waits for its database, installs or upgrades the module schema, and schedules until told to
 //! stop.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::Connection;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, watch};
 use tracing::{error, info, warn};
 
 use super::install;
@@ -16,6 +17,7 @@ use crate::scheduler::engine::{self, Instruction, Tunables};
 use crate::signals::{Event, Signals};
 use crate::sql::ModuleSchema;
 use crate::telemetry::{self, Purpose, Telemetry};
+use crate::upkeep;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -192,11 +194,27 @@ async fn serve(
     let schema = ModuleSchema::new(&loaded.config.database.schema);
     let mut config = loaded.config;
     let (instructions, receiver) = mpsc::unbounded_channel();
-    let scheduler = engine::run(settings, &schema, Tunables::from(&config), receiver);
-    tokio::pin!(scheduler);
+    let wake = Arc::new(Notify::new());
+    // boxed, as both are large
+    let mut scheduler = Box::pin(engine::run(
+        settings,
+        &schema,
+        Tunables::from(&config),
+        Arc::clone(&wake),
+        receiver,
+    ));
+    let (upkeep_tunables, tunables) = watch::channel(upkeep::Tunables::from(&config));
+    let mut upkeep = Box::pin(upkeep::run(
+        settings.clone(),
+        schema.clone(),
+        wake,
+        tunables,
+    ));
     loop {
         let event = tokio::select! {
             () = &mut scheduler => return,
+            // ends with this function only
+            () = &mut upkeep => return,
             event = signals.next() => event,
         };
         let instruction = match event {
@@ -220,6 +238,7 @@ async fn serve(
                     Some(new) => config = new,
                     None => continue,
                 }
+                upkeep_tunables.send_replace(upkeep::Tunables::from(&config));
                 Instruction::Retune(Box::new(Tunables::from(&config)))
             }
         };

@@ -44,6 +44,10 @@ pub struct Config {
     pub scheduler: SchedulerConfig,
     /// How long the refresh history is kept.
     pub history: HistoryConfig,
+    /// How materialized view logs, and what is compiled for fast refreshes, are looked after.
+    pub logs: LogsConfig,
+    /// How materialized views that are refreshed fast are checked.
+    pub audit: AuditConfig,
     /// What happens to the module schema at start.
     pub install: InstallConfig,
     /// What is logged, and where to.
@@ -230,6 +234,56 @@ impl Default for HistoryConfig {
         Self {
             keep: Duration::from_secs(7 * 24 * 3600),
             prune_every: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// Section `[logs]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogsConfig {
+    /// How often logs and programs are looked after without having been asked to.
+    #[serde(with = "duration")]
+    pub check_every: Duration,
+    /// How long the making of a log may wait for the writers of its base table, who wait behind it meanwhile.
+    #[serde(with = "duration")]
+    pub lock_timeout: Duration,
+    /// For how long rows are kept for a materialized view that is not refreshed.
+    #[serde(with = "duration")]
+    pub keep: Duration,
+    /// How often `last_refresh` is brought up to date for a materialized view for which nothing is pending.
+    #[serde(with = "duration")]
+    pub confirm_every: Duration,
+}
+
+impl Default for LogsConfig {
+    fn default() -> Self {
+        Self {
+            check_every: Duration::from_secs(15),
+            lock_timeout: Duration::from_secs(1),
+            keep: Duration::from_secs(24 * 3600),
+            confirm_every: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Section `[audit]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditConfig {
+    /// How often each materialized view that is refreshed fast is compared with its query; zero: never.
+    #[serde(with = "duration")]
+    pub every: Duration,
+    /// Where a complete refresh takes longer than this, only a sample of the rows is compared.
+    #[serde(with = "duration")]
+    pub sample_above: Duration,
+}
+
+impl Default for AuditConfig {
+    fn default() -> Self {
+        Self {
+            every: Duration::from_secs(24 * 3600),
+            sample_above: Duration::from_secs(10),
         }
     }
 }

@@ -1,10 +1,14 @@
 //! Typed access to the module schema: the only place that knows its tables, columns and functions.
 
+pub mod audits;
+pub mod catalog;
 pub mod changes;
 pub mod definitions;
 pub mod history;
 pub mod installation;
+pub mod logs;
 pub mod overview;
+pub mod programs;
 pub mod refreshes;
 pub mod requests;
 pub mod schedules;

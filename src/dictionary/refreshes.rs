@@ -9,7 +9,7 @@ use crate::sql::{ModuleSchema, composed, quote_literal, quote_nullable};
 /// What one refresh came to.
 #[derive(Debug, Clone, PartialEq, FromRow)]
 pub struct RefreshRow {
-    /// `refreshed`, `busy`, `done_elsewhere`, `off` or `gone`.
+    /// `refreshed`, `unchanged`, `busy`, `done_elsewhere`, `off` or `gone`.
     pub status: String,
     /// The view's key.
     pub mv_id: i32,
@@ -17,6 +17,8 @@ pub struct RefreshRow {
     pub method: Option<String>,
     /// The form of a complete refresh.
     pub form: Option<String>,
+    /// Why this method.
+    pub reason: Option<String>,
     /// As of when the rows are right.
     pub last_refresh: Option<DateTime<Utc>>,
     /// Milliseconds it took.
@@ -27,6 +29,8 @@ pub struct RefreshRow {
     pub avg_cost_ms: Option<f64>,
     /// The database's clock at its end.
     pub database_now: DateTime<Utc>,
+    /// Whether upkeep may make the next refresh a fast one.
+    pub needs_upkeep: Option<bool>,
 }
 
 /// Limits for one refresh, in milliseconds; 0 is none.

@@ -45,6 +45,9 @@ pub struct ScheduleRow {
     pub suspended: bool,
     /// The materialized views it reads.
     pub depends_on: Vec<i32>,
+    /// Nothing is pending for it: told only where single views are read again.
+    #[sqlx(default)]
+    pub is_quiet: bool,
 }
 
 const COLUMNS: &str = "mv_id, mv_name, refresh_rate_in_sec, refresh_cron, refresh_time_zone, refresh_group, enabled, \
@@ -127,8 +130,9 @@ pub async fn of_views(
         database_now: DateTime<Utc>,
     }
     let sql = schema.sql(&format!(
-        "SELECT {COLUMNS}, pg_catalog.clock_timestamp() AS database_now FROM @.refresh_schedule \
-         WHERE mv_id = ANY ($1)"
+        "SELECT {COLUMNS}, mv_id IN (SELECT q FROM @.quiet_views($1) AS q) AS is_quiet,
+                pg_catalog.clock_timestamp() AS database_now
+         FROM @.refresh_schedule WHERE mv_id = ANY ($1)"
     ));
     let stamped: Vec<Stamped> = sqlx::query_as(sql)
         .bind(ids)

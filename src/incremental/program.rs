@@ -49,10 +49,22 @@ pub struct FastRefresh {
     pub logged: Vec<LoggedTable>,
     /// What has to be kept beside the materialized view's rows.
     pub state: Option<StateTable>,
-    /// The index by which stored rows are found, as `CREATE INDEX`.
-    pub row_index: String,
+    /// The index by which stored rows are found, if one is needed, as `CREATE INDEX`.
+    pub row_index: Option<String>,
     /// How, in words.
     pub plan: Plan,
+}
+
+impl FastRefresh {
+    /// The statements of a PL/pgSQL function with the parameter `watermark` and an OUT variable for each column of the
+    /// statement's row.
+    #[must_use]
+    pub fn body(&self) -> String {
+        format!(
+            "{}\nINTO STRICT snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete;",
+            self.statement
+        )
+    }
 }
 
 /// A base table whose changes are read, and which columns of it.
@@ -189,11 +201,11 @@ pub fn compile(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
         statement: statement(&parts, &tables, &missing),
         logged: tables.values().map(ChangedTable::logged).collect(),
         state,
-        row_index: format!(
+        row_index: Some(format!(
             "CREATE INDEX ON {} (({}));",
             target.view_text(),
             bag::row_hash(&outputs, &columns, "")
-        ),
+        )),
         plan: plan(&shape, &tables),
     })
 }

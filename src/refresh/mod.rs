@@ -1,5 +1,6 @@
 //! One refresh: performed, and its failure understood and noted.
 
+pub mod compile;
 mod failure;
 mod perform;
 

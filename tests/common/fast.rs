@@ -1,135 +1,78 @@
-//! Fast refreshes in tests: compiled as the daemon compiles, refreshed by SQL.
+//! Materialized views that are refreshed fast: compiled as the daemon does it, refreshed, and told how that went.
 
-use mvrefreshd::dictionary::catalog::{self, ServerFacts};
-use mvrefreshd::dictionary::{logs, programs};
-use mvrefreshd::refresh::compile::{COMPILER, Compiled, compile};
+use mvrefreshd::dictionary::catalog::server_facts;
+use mvrefreshd::refresh::compile::{Compiled, compile};
 use mvrefreshd::sql::ModuleSchema;
 use sqlx::Row;
 
-use super::{Database, Session};
+use super::Session;
 
-/// What the daemon does beside refreshing, when a test says so.
-pub(crate) struct Upkeep {
-    session: Session,
-    schema: ModuleSchema,
-    facts: ServerFacts,
-}
-
-/// How long upkeep waits for a base table.
-const LOCK_TIMEOUT_MS: i32 = 100;
-
-impl Upkeep {
-    /// On a connection of its own.
-    pub(crate) async fn of(database: &Database) -> Self {
-        let mut session = database.admin().await;
-        session.run("SET search_path TO pg_catalog, pg_temp").await;
-        let facts = catalog::server_facts(&mut session.connection)
-            .await
-            .unwrap();
-        Self {
-            session,
-            schema: database.schema.clone(),
-            facts,
-        }
-    }
-
-    /// Learns of types, functions and operators made since.
-    pub(crate) async fn learn(&mut self) {
-        self.facts = catalog::server_facts(&mut self.session.connection)
-            .await
-            .unwrap();
-    }
-
-    /// Repairs logs and compiles what is to be compiled; what became of each view, by name.
-    pub(crate) async fn run(&mut self) -> Vec<(String, Compiled)> {
-        let connection = &mut self.session.connection;
-        logs::repair(connection, &self.schema, LOCK_TIMEOUT_MS)
-            .await
-            .unwrap();
-        let mut outcomes = Vec::new();
-        for view in programs::to_compile(connection, &self.schema, COMPILER)
-            .await
-            .unwrap()
-        {
-            let compiled = compile(
-                connection,
-                &self.schema,
-                &self.facts,
-                view.mv_id,
-                LOCK_TIMEOUT_MS,
-            )
-            .await
-            .unwrap_or_else(|error| panic!("{}: {error}", view.mv_name));
-            outcomes.push((view.mv_name, compiled));
-        }
-        outcomes
-    }
-}
-
-/// What a refresh came to.
+/// How a refresh went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refreshed {
-    /// `refreshed` or `unchanged`, mostly.
+    /// `refreshed` or `unchanged`.
     pub(crate) status: String,
-    /// `fast`, `complete`, or nothing if nothing was to be done.
+    /// `fast` or `complete`; `none` where unchanged.
     pub(crate) method: String,
+    /// Why.
     pub(crate) reason: String,
 }
 
 impl Session {
-    /// Refreshes fast if that can be, in the transaction that is open, if any.
-    pub(crate) async fn refresh_fast(&mut self, name: &str) -> Refreshed {
-        let sql = format!(
-            "SELECT status, coalesce(method, ''), coalesce(reason, '') FROM mvrefresh.refresh_materialized_view($n${name}$n$, 'fast')"
-        );
-        let rows = self.rows(&sql).await;
-        assert_eq!(rows.len(), 1, "{name}");
+    /// The key of a materialized view.
+    pub(crate) async fn view_id(&mut self, name: &str) -> i32 {
+        self.value(&format!(
+            "SELECT mv_id FROM mvrefresh.materialized_views WHERE format('%I.%I', mv_schema, mv_name) = $n${name}$n$"
+        ))
+        .await
+    }
+
+    /// Compiles a materialized view as the daemon does; the session must be one of the module's role.
+    pub(crate) async fn compile(&mut self, name: &str) -> Compiled {
+        let id = self.view_id(name).await;
+        let facts = server_facts(&mut self.connection).await.unwrap();
+        let schema = ModuleSchema::new("mvrefresh");
+        compile(&mut self.connection, &schema, &facts, id, 2000)
+            .await
+            .unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// Compiles a materialized view, and refreshes it once so that the next refresh is a fast one.
+    pub(crate) async fn make_fast(&mut self, name: &str) {
+        assert_eq!(self.compile(name).await, Compiled::Fast, "{name}");
+        self.refresh(name, None).await;
+    }
+
+    /// Refreshes a materialized view with the module's rights, as part of the session's transaction if there is one.
+    pub(crate) async fn refresh(&mut self, name: &str, method: Option<&str>) -> Refreshed {
+        let id = self.view_id(name).await;
+        let method = method.map_or_else(|| "NULL".to_owned(), |method| format!("'{method}'"));
+        let rows = self
+            .rows(&format!("SELECT status, coalesce(method, 'none') AS method, coalesce(reason, '') AS reason FROM mvrefresh.perform_refresh({id}, 'test', {method})"))
+            .await;
         Refreshed {
-            status: rows[0].get(0),
-            method: rows[0].get(1),
-            reason: rows[0].get(2),
+            status: rows[0].get("status"),
+            method: rows[0].get("method"),
+            reason: rows[0].get("reason"),
         }
     }
 
-    /// Refreshes, and asserts that a fast refresh did everything, or that there was nothing to do, and that it is exact.
-    pub(crate) async fn assert_fast(&mut self, name: &str, after: &str) {
-        let refreshed = self.refresh_fast(name).await;
-        assert!(
-            refreshed.method == "fast" || refreshed.status == "unchanged",
-            "{name} after {after}: {refreshed:?}"
-        );
-        self.assert_same(name, after).await;
+    /// Asserts that a materialized view is refreshed fast, and right.
+    pub(crate) async fn assert_fast(&mut self, name: &str) {
+        let refreshed = self.refresh(name, Some("fast")).await;
+        assert_eq!(refreshed.method, "fast", "{name}: {}", refreshed.reason);
+        self.assert_exact(name).await;
     }
 
-    /// Refreshes, and asserts that it was completely, for a reason that contains this, and that it is exact.
+    /// Asserts that a materialized view is refreshed completely for a reason that contains this, and right.
     pub(crate) async fn assert_complete(&mut self, name: &str, reason: &str) {
-        let refreshed = self.refresh_fast(name).await;
+        let refreshed = self.refresh(name, Some("fast")).await;
+        assert_eq!(refreshed.method, "complete", "{name}: {}", refreshed.reason);
         assert!(
-            refreshed.method == "complete" && refreshed.reason.contains(reason),
-            "{name}: {refreshed:?}, not {reason:?}"
+            refreshed.reason.contains(reason),
+            "{name}: {}",
+            refreshed.reason
         );
-        self.assert_same(name, reason).await;
-    }
-
-    /// Asserts that a materialized view holds exactly, to the letter, what its query gives.
-    pub(crate) async fn assert_same(&mut self, name: &str, after: &str) {
-        let difference = self.difference(name).await;
-        assert_eq!(difference, [""; 0], "{name} differs after {after}");
-    }
-
-    /// Rows that are missing or unexpected in a materialized view, as text.
-    pub(crate) async fn difference(&mut self, name: &str) -> Vec<String> {
-        let rows = self
-            .rows(&format!(
-                "SELECT mvrefresh.qualified_name(mv_relation), mvrefresh.qualified_name(v_relation)
-                 FROM mvrefresh.materialized_view_settings WHERE mv_relation = $n${name}$n$::regclass"
-            ))
-            .await;
-        let (table, view): (String, String) = (rows[0].get(0), rows[0].get(1));
-        self.values(&format!(
-            "SELECT 'missing ' || r::text FROM {view} AS r EXCEPT ALL SELECT 'missing ' || r::text FROM {table} AS r
-             UNION ALL (SELECT 'unexpected ' || r::text FROM {table} AS r EXCEPT ALL SELECT 'unexpected ' || r::text FROM {view} AS r)"
-        ))
-        .await
+        self.assert_exact(name).await;
     }
 }

@@ -166,7 +166,9 @@ impl Session {
             "CREATE TABLE mv{view} AS SELECT * FROM query{view}"
         ))
         .await?;
-        self.execute(&refresh.row_index).await?;
+        if let Some(row_index) = &refresh.row_index {
+            self.execute(row_index).await?;
+        }
         if let Some(state) = &refresh.state {
             self.execute(&state.create).await?;
         }

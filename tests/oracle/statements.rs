@@ -129,7 +129,8 @@ async fn the_statements_of_canonical_views_are_the_ones_that_were_read() {
             .unwrap_or_else(|refusal| panic!("{query}\n{refusal}"));
         let mut text = format!(
             "-- {query}\n\n{};\n\n{}\n",
-            refresh.statement, refresh.row_index
+            refresh.statement,
+            refresh.row_index.as_deref().unwrap_or_default()
         );
         if let Some(state) = &refresh.state {
             text.extend(["\n", &state.create, "\n\n", &state.rows, ";\n"]);

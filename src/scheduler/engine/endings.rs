@@ -52,6 +52,12 @@ impl Engine {
         }
         for row in rows {
             self.say(row);
+            if row.needs_upkeep == Some(true) {
+                self.upkeep.notify_one();
+            }
+            if row.status == "unchanged" {
+                self.details.check(row.mv_id, row.database_now);
+            }
         }
         let outcomes: Vec<Outcome> = rows
             .iter()
@@ -82,6 +88,7 @@ impl Engine {
             status = row.status,
             method = row.method,
             form = row.form,
+            reason = row.reason,
             rows_changed = row.rows_changed,
             duration_ms = row.duration_ms,
             "refresh ended"
@@ -215,7 +222,10 @@ fn broken(message: &str) -> Failed {
 fn outcome_of(row: &RefreshRow) -> Outcome {
     Outcome {
         id: row.mv_id,
-        last_refresh: row.last_refresh,
+        last_refresh: match row.status.as_str() {
+            "unchanged" => Some(row.database_now),
+            _ => row.last_refresh,
+        },
         failure: None,
         suspended: false,
         avg_cost_ms: row.avg_cost_ms.map(views::as_cost),

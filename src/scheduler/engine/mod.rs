@@ -13,10 +13,11 @@ mod work;
 mod workers;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tracing::info;
 
@@ -87,14 +88,16 @@ pub enum Instruction {
     Retune(Box<Tunables>),
 }
 
-/// Runs the scheduler until it is told to stop. The module schema must be installed, now or by somebody later.
+/// Runs the scheduler until it is told to stop. The module schema must be installed, now or by somebody later. Upkeep is
+/// woken when settings have changed, or a refresh had to be a complete one though a fast one was wanted.
 pub async fn run(
     settings: &ConnectionSettings,
     schema: &ModuleSchema,
     tunables: Tunables,
+    upkeep: Arc<Notify>,
     mut instructions: mpsc::UnboundedReceiver<Instruction>,
 ) {
-    let (mut engine, wakes) = Engine::new(settings, schema, tunables);
+    let (mut engine, wakes) = Engine::new(settings, schema, tunables, upkeep);
     if engine.serve(&mut instructions, wakes).await == Stop::AtOnce {
         engine.tunables.scheduler.drain_timeout = Duration::ZERO;
     }
@@ -132,6 +135,7 @@ struct Engine {
     next_poll: Instant,
     next_prune: Instant,
     listener: JoinHandle<()>,
+    upkeep: Arc<Notify>,
 }
 
 impl Engine {
@@ -139,6 +143,7 @@ impl Engine {
         settings: &ConnectionSettings,
         schema: &ModuleSchema,
         tunables: Tunables,
+        upkeep: Arc<Notify>,
     ) -> (Self, mpsc::Receiver<()>) {
         let (wake, wakes) = mpsc::channel(1);
         let listening = listener::listen(settings.clone(), schema.name().to_owned(), wake);
@@ -162,6 +167,7 @@ impl Engine {
             next_poll: now,
             next_prune: now,
             listener: tokio::spawn(listening),
+            upkeep,
             tunables,
         };
         (engine, wakes)
@@ -295,6 +301,9 @@ impl Engine {
                 materialized_views = rows.len(),
                 "the dictionary has been read"
             );
+        }
+        if !rows.is_empty() {
+            self.upkeep.notify_one();
         }
         let now = self.clock.now();
         for row in &rows {

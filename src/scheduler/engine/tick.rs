@@ -29,6 +29,7 @@ impl Engine {
         let now = self.clock.now();
         if self.registry.observe(now) {
             warn!("the database's clock was set back: all schedules are reckoned anew");
+            self.details.forget_checks();
             let window = self.tunables.scheduler.startup_spread;
             self.registry
                 .spread_overdue(now, window, self.lanes.workers());
@@ -83,7 +84,11 @@ impl Engine {
     /// Takes a row of the dictionary into the registry. Rows read together are taken in as of one instant, or a view
     /// could seem to have been waiting for longer than one it reads. A crontab that can't be followed suspends its view.
     pub(super) async fn take_in(&mut self, row: &ScheduleRow, now: DateTime<Utc>) {
-        let (mut view, problem) = views::view(row, &mut self.interner);
+        if row.is_quiet {
+            self.details.check(row.mv_id, now);
+        }
+        let checked_at = self.details.checked_at(row.mv_id);
+        let (mut view, problem) = views::view(row, checked_at, &mut self.interner);
         if let Some(problem) = problem
             && row.enabled
             && !row.suspended

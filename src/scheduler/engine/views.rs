@@ -17,8 +17,13 @@ use crate::dictionary::schedules::ScheduleRow;
 /// The time zone of crontabs that name none.
 pub(super) const DEFAULT_TIME_ZONE: &str = "UTC";
 
-/// A row's view. A crontab that can't be read (or never comes) is returned as well: the view is then kept without it.
-pub(super) fn view(row: &ScheduleRow, interner: &mut Interner) -> (View, Option<CrontabError>) {
+/// A row's view, known to equal its query at `checked_at` if there was nothing pending then. A crontab that can't be
+/// read (or never comes) is returned as well: the view is then kept without it.
+pub(super) fn view(
+    row: &ScheduleRow,
+    checked_at: Option<DateTime<Utc>>,
+    interner: &mut Interner,
+) -> (View, Option<CrontabError>) {
     let rate = row
         .refresh_rate_in_sec
         .and_then(|seconds| u64::try_from(seconds).ok())
@@ -43,7 +48,9 @@ pub(super) fn view(row: &ScheduleRow, interner: &mut Interner) -> (View, Option<
             .map(|name| interner.group(name)),
         schedule,
         state: ViewState {
-            last_refresh: row.last_refresh,
+            last_refresh: row
+                .last_refresh
+                .map(|last| checked_at.map_or(last, |at| at.max(last))),
             created_at: row.created_at,
             requested_at: row.requested_at,
             failure: failure(row.failures, row.retry_at),
@@ -80,11 +87,13 @@ fn milliseconds(seconds: Option<i32>) -> Option<NonZeroU32> {
     NonZeroU32::new(u32::try_from(seconds?).ok()?.saturating_mul(1000))
 }
 
-/// What is said of views in logs and orders: names of all, methods of those for which one was requested.
+/// What is said of views in logs and orders: names of all, methods of those for which one was requested; and when some
+/// were last found to be right without a refresh.
 #[derive(Debug, Default)]
 pub(super) struct Details {
     names: HashMap<i32, Box<str>>,
     requested_methods: HashMap<i32, Box<str>>,
+    checked: HashMap<i32, DateTime<Utc>>,
 }
 
 impl Details {
@@ -104,6 +113,22 @@ impl Details {
     pub(super) fn forget(&mut self, id: i32) {
         self.names.remove(&id);
         self.requested_methods.remove(&id);
+        self.checked.remove(&id);
+    }
+
+    /// Notes that nothing was pending for a view.
+    pub(super) fn check(&mut self, id: i32, at: DateTime<Utc>) {
+        self.checked.insert(id, at);
+    }
+
+    /// When nothing was pending for a view the last time.
+    pub(super) fn checked_at(&self, id: i32) -> Option<DateTime<Utc>> {
+        self.checked.get(&id).copied()
+    }
+
+    /// Forgets what was found at instants that mean nothing any more.
+    pub(super) fn forget_checks(&mut self) {
+        self.checked.clear();
     }
 
     pub(super) fn name(&self, id: i32) -> &str {
@@ -117,5 +142,5 @@ impl Details {
 
 /// Whether all that changed of the view's state is in the row, so that nothing has to be read again.
 pub(super) fn is_final(row: &RefreshRow) -> bool {
-    row.status == "refreshed"
+    matches!(row.status.as_str(), "refreshed" | "unchanged")
 }

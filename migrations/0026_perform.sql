@@ -1,0 +1,133 @@
+-- One refresh, from lock to history.
+
+CREATE FUNCTION refresh_status(
+    p_view materialized_view_settings, p_state materialized_view_state, p_if_seen boolean, p_seen_last_refresh timestamptz
+) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT
+RETURN CASE
+    WHEN p_view.mv_id IS NULL THEN 'gone'
+    -- later, not different: with nothing pending a daemon knows more rows right than the dictionary says
+    WHEN p_if_seen AND (p_state.last_refresh > p_seen_last_refresh OR (p_seen_last_refresh IS NULL AND p_state.last_refresh IS NOT NULL)) THEN 'done_elsewhere'
+    WHEN p_if_seen AND (NOT p_view.enabled OR p_view.mv_relation IS NULL OR p_state.suspended_at > p_view.changed_at) THEN 'off'
+    ELSE 'refreshed'
+END;
+COMMENT ON FUNCTION refresh_status(materialized_view_settings, materialized_view_state, boolean, timestamptz) IS
+    'Whether a materialized view is still to be refreshed: refreshed, or why not';
+
+CREATE FUNCTION new_watermark(p_snapshot pg_snapshot, p_own_rows bigint) RETURNS pg_snapshot
+LANGUAGE sql VOLATILE SET search_path FROM CURRENT
+-- What this transaction wrote to base tables before has been seen. What it goes on to write must stay pending, which is
+-- simple only if it has written nothing so far; else see last_own_rows.
+RETURN snapshot_with(p_snapshot, pg_current_xact_id(), p_own_rows > 0);
+COMMENT ON FUNCTION new_watermark(pg_snapshot, bigint) IS 'The snapshot of a refresh as it is kept, with its own transaction in or out for certain';
+
+CREATE FUNCTION record_refresh(
+    p_state materialized_view_state, p_pending bigint, p_result refresh_result, p_own_rows bigint, p_outcome refresh_outcome
+) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    costs materialized_view_state;
+BEGIN
+    SELECT * INTO costs FROM learn_costs(p_state, p_result.method, p_result.by_cost, p_pending, p_outcome.duration_ms);
+    -- In REPEATABLE READ this is also the guard against a refresh that committed since: it fails to serialize.
+    UPDATE materialized_view_state
+    SET last_refresh = p_outcome.last_refresh,
+        last_snapshot = new_watermark(p_result.snapshot, p_own_rows),
+        last_xid = CASE WHEN p_own_rows > 0 THEN pg_current_xact_id() END,
+        last_own_rows = nullif(p_own_rows, 0),
+        last_method = p_result.method,
+        last_reason = p_result.reason,
+        last_duration_ms = p_outcome.duration_ms,
+        last_rows_changed = p_outcome.rows_changed,
+        avg_cost_ms = p_outcome.avg_cost_ms,
+        fast_ms_per_row = costs.fast_ms_per_row,
+        complete_ms = costs.complete_ms,
+        system_identifier = CASE WHEN p_result.method = 'fast' THEN system_identifier ELSE (SELECT system_identifier FROM pg_control_system()) END,
+        failures = 0, last_error = NULL, last_error_code = NULL, retry_at = NULL, suspended_at = NULL
+    WHERE mv_id = p_state.mv_id;
+    IF p_result.method <> 'fast' THEN
+        -- what no longer fits is compiled again, by whoever looks after that
+        UPDATE fast_programs SET compiled_for = NULL
+        WHERE mv_id = p_state.mv_id AND compiled_for <> program_fingerprint(p_state.mv_id);
+    END IF;
+END $$;
+COMMENT ON FUNCTION record_refresh(materialized_view_state, bigint, refresh_result, bigint, refresh_outcome) IS
+    'Notes a successful refresh in the state of its materialized view';
+
+CREATE FUNCTION perform_refresh(
+    p_mv_id integer,
+    p_trigger text,
+    p_method text DEFAULT NULL,
+    p_due_at timestamptz DEFAULT NULL,
+    -- with p_if_seen: do nothing unless the last refresh is still the one that the caller knows
+    p_if_seen boolean DEFAULT false,
+    p_seen_last_refresh timestamptz DEFAULT NULL,
+    p_wait boolean DEFAULT false
+) RETURNS refresh_outcome
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    view_row materialized_view_settings;
+    state_row materialized_view_state;
+    choice refresh_choice;
+    result refresh_result;
+    outcome refresh_outcome;
+    begun timestamptz;
+    executed_from timestamptz;
+    execute_ms double precision;
+    -- nothing written by now means no rows of its own in the logs
+    has_written boolean := pg_current_xact_id_if_assigned() IS NOT NULL;
+BEGIN
+    outcome.mv_id := p_mv_id;
+    IF NOT try_refresh_lock(p_mv_id, p_wait) THEN
+        outcome.status := 'busy';
+        outcome.database_now := clock_timestamp();
+        RETURN outcome;
+    END IF;
+    -- waiting for the lock is no part of the refresh
+    begun := clock_timestamp();
+    SELECT * INTO view_row FROM materialized_view_settings WHERE mv_id = p_mv_id;
+    SELECT * INTO state_row FROM materialized_view_state WHERE mv_id = p_mv_id;
+    outcome.status := refresh_status(view_row, state_row, p_if_seen, p_seen_last_refresh);
+    IF outcome.status = 'refreshed' THEN
+        PERFORM ensure_compiled(p_mv_id);
+        choice := choose_refresh(view_row, state_row, p_method);
+        outcome.reason := choice.reason;
+        outcome.needs_upkeep := coalesce(choice.needs_upkeep, false);
+        IF choice.method = 'none' THEN
+            outcome.status := 'unchanged';
+        END IF;
+    END IF;
+    IF outcome.status <> 'refreshed' THEN
+        outcome.last_refresh := state_row.last_refresh;
+        outcome.avg_cost_ms := state_row.avg_cost_ms;
+        outcome.database_now := clock_timestamp();
+        RETURN outcome;
+    END IF;
+
+    executed_from := clock_timestamp();
+    -- no later than the statement's snapshot: in REPEATABLE READ that is the transaction's
+    outcome.last_refresh := CASE WHEN current_setting('transaction_isolation') = 'read committed' THEN executed_from ELSE now() END;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        -- early, so that few others begin between the snapshot and this transaction's own id: see snapshot_with
+        PERFORM pg_current_xact_id();
+    END IF;
+    result := run_refresh(view_row, state_row, choice);
+    execute_ms := elapsed_ms(executed_from);
+    outcome.method := result.method;
+    outcome.form := result.form;
+    outcome.reason := result.reason;
+    outcome.duration_ms := elapsed_ms(begun);
+    outcome.rows_changed := result.rows_inserted + coalesce(result.rows_updated, 0) + coalesce(result.rows_deleted, 0);
+    outcome.avg_cost_ms := coalesce((state_row.avg_cost_ms + outcome.duration_ms) / 2, outcome.duration_ms);
+    PERFORM record_refresh(state_row, choice.pending_rows, result,
+                           CASE WHEN has_written THEN own_log_rows(p_mv_id, pg_current_xact_id()) ELSE 0 END, outcome);
+    INSERT INTO refresh_history (mv_id, mv_name, refresh_group, outcome, method, form, reason, trigger, due_at, started_at,
+                                 prepare_ms, execute_ms, duration_ms, rows_inserted, rows_updated, rows_deleted, pending_rows)
+    VALUES (p_mv_id, shown_name(view_row), view_row.refresh_group, 'succeeded', result.method, result.form, result.reason, p_trigger, p_due_at,
+            begun, extract(epoch FROM executed_from - begun) * 1000, execute_ms, outcome.duration_ms,
+            result.rows_inserted, result.rows_updated, result.rows_deleted, choice.pending_rows);
+    outcome.database_now := clock_timestamp();
+    RETURN outcome;
+END $$;
+COMMENT ON FUNCTION perform_refresh(integer, text, text, timestamptz, boolean, timestamptz, boolean) IS
+    'Refreshes one materialized view now, with the rights of its owner';

@@ -1,0 +1,62 @@
+//! Audits, one at a time.
+
+use sqlx::Executor;
+use sqlx::postgres::PgConnection;
+use tracing::{debug, error, warn};
+
+use super::Tunables;
+use crate::connect::describe;
+use crate::dictionary::audits::{self, Audit, DueAudit};
+use crate::sql::ModuleSchema;
+
+/// Audits the view that has waited longest, if any is due; whether there was one.
+pub(super) async fn one(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    tunables: &Tunables,
+) -> sqlx::Result<bool> {
+    let every = tunables.audit.every.as_secs_f64();
+    if every == 0.0 {
+        return Ok(false);
+    }
+    audits::prune(connection, schema, tunables.history.keep.as_secs_f64()).await?;
+    let Some(view) = audits::due(connection, schema, every).await? else {
+        return Ok(false);
+    };
+    let sample_above_ms = tunables.audit.sample_above.as_secs_f64() * 1000.0;
+    match audits::perform(connection, schema, view.mv_id, sample_above_ms).await {
+        Ok(audit) => {
+            say(&view, &audit);
+            Ok(audit.audit_id.is_some())
+        }
+        Err(error) if error.as_database_error().is_none() => Err(error),
+        Err(error) => {
+            let error = describe(&error).replace('\n', " ");
+            let view = view.mv_name;
+            warn!(materialized_view = view, error, "could not be audited");
+            connection.execute("RESET ALL").await?;
+            Ok(false)
+        }
+    }
+}
+
+fn say(view: &DueAudit, audit: &Audit) {
+    let name = &view.mv_name;
+    let difference = audit.rows_missing.unwrap_or(0) + audit.rows_unexpected.unwrap_or(0);
+    if difference > 0 {
+        error!(
+            materialized_view = name,
+            audit_id = audit.audit_id,
+            rows_missing = audit.rows_missing,
+            rows_unexpected = audit.rows_unexpected,
+            "its rows were not those of its query: put right, and refreshed completely until it is resumed; the evidence is in the table audits"
+        );
+    } else {
+        debug!(
+            materialized_view = name,
+            rows_compared = audit.rows_compared,
+            sampled_by = audit.sampled_by,
+            "audited: equal to its query"
+        );
+    }
+}
