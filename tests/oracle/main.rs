@@ -35,7 +35,7 @@ use case::Session;
 use common::TestServer;
 use installed::Installed;
 use scenario::{Case, Way};
-use subject::{Failure, Subject};
+use subject::{Failure, Subject, is_slow};
 use tally::Tally;
 
 /// How many cases an ordinary run tries in each way.
@@ -88,6 +88,11 @@ async fn all(way: Way) -> Tally {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+    let slow = u64::try_from(tally.slow.len()).unwrap();
+    assert!(
+        slow * 100 <= cases.max(100),
+        "too many took too long: {tally}"
+    );
     eprintln!("{way:?}: {tally}");
     tally
 }
@@ -111,6 +116,7 @@ async fn run<S: Subject>(subject: &mut S, way: Way, seeds: &[u64]) -> Result<Tal
             let case = Case::random(*seed, way);
             match subject.run(&case).await {
                 Ok(report) => tally.count(&case, &report),
+                Err(failure) if is_slow(&failure) => tally.slow.push(*seed),
                 Err(failure) => return Err(shown(subject, *seed, &case, &failure).await),
             }
         }

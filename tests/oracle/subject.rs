@@ -62,7 +62,7 @@ pub(crate) const KINDS: &str = "CREATE SCHEMA kinds; CREATE TYPE kinds.mood AS E
 /// What both sessions of a subject begin with.
 pub(crate) const SETTINGS: &str =
     "SET jit = off; SET synchronous_commit = off; SET client_min_messages = error;
-    SET lock_timeout = '100ms'; SET statement_timeout = '60s'";
+    SET lock_timeout = '100ms'; SET statement_timeout = '20s'";
 
 /// A SQLSTATE and a message.
 pub(crate) type ServerError = (String, String);
@@ -82,6 +82,11 @@ pub(crate) fn may_happen(code: &str) -> bool {
     // lock timeout
     const MAY_HAPPEN: &[&str] = &["23", "21000", "25P02", "3B001", "40001", "40P01", "55P03"];
     MAY_HAPPEN.iter().any(|start| code.starts_with(start))
+}
+
+/// Whether a statement took too long.
+pub(crate) fn is_slow(failure: &Failure) -> bool {
+    failure.kind == Kind::Error("57014".to_owned())
 }
 
 pub(crate) fn unfit((code, message): ServerError) -> Failure {

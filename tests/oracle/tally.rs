@@ -14,6 +14,8 @@ pub(crate) struct Tally {
     unchanged: u64,
     complete: BTreeMap<String, u64>,
     failed_changes: u64,
+    /// Cases whose refresh did not end in time: a query that joins a table with itself six times, say.
+    pub(crate) slow: Vec<u64>,
     /// How often, and one of the queries.
     refused: BTreeMap<String, (u64, String)>,
 }
@@ -43,6 +45,7 @@ impl Tally {
         self.unchanged += other.unchanged;
         add(&mut self.complete, &other.complete);
         self.failed_changes += other.failed_changes;
+        self.slow.extend(other.slow);
         for (reason, (count, query)) in other.refused {
             self.refused.entry(reason).or_insert((0, query)).0 += count;
         }
@@ -87,6 +90,9 @@ impl fmt::Display for Tally {
             self.failed_changes,
             self.refused_views()
         )?;
+        if !self.slow.is_empty() {
+            writeln!(out, "  took too long: seeds {:?}", self.slow)?;
+        }
         for (reason, count) in &self.complete {
             writeln!(out, "  {count} × complete: {reason}")?;
         }
