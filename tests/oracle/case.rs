@@ -1,5 +1,8 @@
 //! Runs cases through what the compiler writes: tables with plain logs, the statement, and the comparison.
 
+mod logged;
+mod single;
+
 use std::collections::{BTreeMap, HashMap};
 
 use mvrefreshd::definition::{self, Catalog, Relation, TypeName};
@@ -10,13 +13,13 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use crate::catalog;
 use crate::common::TestServer;
-use crate::generate::COLUMNS;
-use crate::scenario::{Case, Step, TableOf};
+use crate::scenario::{Case, Step};
 use crate::script::Script;
 use crate::subject::{
     Failure, KINDS, Kind, Report, SETTINGS, Subject, compare, described, run_in, tolerated, unfit,
 };
-use crate::words::{Names, replaced};
+use crate::words::replaced;
+use logged::table_with_log;
 
 /// Two sessions: one for nearly everything, one whose transactions commit late.
 pub(crate) struct Session {
@@ -365,74 +368,13 @@ impl Subject for Session {
 
     async fn tidy(&mut self) {
         self.end_transactions().await.unwrap();
-        raw(&mut self.main, "VACUUM").await.unwrap();
+        for sql in ["SET statement_timeout = 0", "VACUUM", SETTINGS] {
+            raw(&mut self.main, sql).await.unwrap();
+        }
     }
 
     fn script(&self) -> &str {
         self.script.text()
-    }
-}
-
-/// For tests of single statements, in schemas `shop` and `mvrefresh`.
-impl Session {
-    /// Empty schemas, and these tables.
-    pub(crate) async fn begin(&mut self, tables: &str) -> Result<(), String> {
-        raw(
-            &mut self.main,
-            "SET search_path = pg_catalog; DROP SCHEMA IF EXISTS shop CASCADE; DROP SCHEMA IF EXISTS mvrefresh CASCADE;
-            CREATE SCHEMA shop; CREATE SCHEMA mvrefresh; SET search_path = shop",
-        )
-        .await?;
-        raw(&mut self.main, tables).await
-    }
-
-    /// A collation in which different strings are equal.
-    pub(crate) async fn begin_more(&mut self, sql: &str) {
-        raw(&mut self.main, sql).await.unwrap();
-        let names = "SELECT '\"' || collnamespace::regnamespace || '\".\"' || collname || '\"' FROM pg_collation WHERE NOT collisdeterministic";
-        let names: Vec<String> = sqlx::query_scalar(names)
-            .fetch_all(&mut self.main)
-            .await
-            .unwrap();
-        self.facts.nondeterministic_collations.extend(names);
-    }
-
-    /// The fast refresh of a query over tables with the logs 1, 2, …
-    pub(crate) async fn compiled(
-        &mut self,
-        query: &str,
-        tables: &[&str],
-    ) -> Result<FastRefresh, String> {
-        raw(
-            &mut self.main,
-            &format!("CREATE OR REPLACE VIEW the_query AS {query}; SET search_path = pg_catalog"),
-        )
-        .await?;
-        self.facts.relations = catalog::relations(&mut self.main, "shop", &self.types).await;
-        let definition =
-            sqlx::query_scalar::<_, String>("SELECT pg_get_viewdef('shop.the_query'::regclass)")
-                .fetch_one(&mut self.main)
-                .await;
-        raw(
-            &mut self.main,
-            "SET search_path = shop; DROP VIEW the_query",
-        )
-        .await?;
-        let definition = definition.map_err(|error| error.to_string())?;
-        let query =
-            definition::read(&definition, &self.facts).map_err(|refusal| refusal.to_string())?;
-        let logs = tables
-            .iter()
-            .zip(1..)
-            .map(|(table, log)| (self.facts.relation("shop", table).unwrap().oid, log));
-        let target = Target {
-            module: ModuleSchema::new("mvrefresh"),
-            mv_id: 1,
-            schema: "shop".to_owned(),
-            name: "mv".to_owned(),
-            logs: logs.collect(),
-        };
-        incremental::compile(&query, &target).map_err(|refusal| refusal.to_string())
     }
 }
 
@@ -447,37 +389,4 @@ async fn raw(connection: &mut PgConnection, sql: &str) -> Result<(), String> {
     run_in(connection, sql)
         .await
         .map_err(|(_, message)| message)
-}
-
-/// A table with a log of the shape that the engine reads, and plain triggers that fill it.
-fn table_with_log(table: &TableOf, names: &Names, number: usize) -> String {
-    let name = identifier(names.of(&table.table.name));
-    let ddl = names.applied(&table.ddl());
-    let logged: Vec<String> = table
-        .columns
-        .iter()
-        .enumerate()
-        .map(|(n, column)| format!("c{} {}", n + 1, COLUMNS[*column].1))
-        .collect();
-    let listed: Vec<String> = (1..=table.columns.len()).map(|n| format!("c{n}")).collect();
-    let log = format!("%module%.\"log${number}\"");
-    let into = format!("INSERT INTO {log} (weight, {}) SELECT", listed.join(", "));
-    let function = format!("%module%.log_{number}()");
-    format!(
-        "{ddl}
-CREATE TABLE {log} (xid xid8 NOT NULL DEFAULT pg_current_xact_id(), weight smallint NOT NULL, {logged});
-CREATE INDEX ON {log} (xid);
-CREATE FUNCTION {function} RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF TG_OP = 'TRUNCATE' THEN INSERT INTO {log} (weight) VALUES (0); RETURN NULL; END IF;
-    IF TG_OP <> 'INSERT' THEN {into} -1, r.* FROM old_rows r; END IF;
-    IF TG_OP <> 'DELETE' THEN {into} 1, r.* FROM new_rows r; END IF;
-    RETURN NULL;
-END $$;
-CREATE TRIGGER log_insert AFTER INSERT ON {name} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION {function};
-CREATE TRIGGER log_update AFTER UPDATE ON {name} REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION {function};
-CREATE TRIGGER log_delete AFTER DELETE ON {name} REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION {function};
-CREATE TRIGGER log_truncate AFTER TRUNCATE ON {name} FOR EACH STATEMENT EXECUTE FUNCTION {function};",
-        logged = logged.join(", "),
-    )
 }

@@ -256,6 +256,8 @@ impl Subject for Installed {
                 .unwrap();
         }
         self.upkeep.run().await;
-        run_in(&mut self.main, "VACUUM").await.unwrap();
+        for sql in ["SET statement_timeout = 0", "VACUUM", SETTINGS] {
+            run_in(&mut self.main, sql).await.unwrap();
+        }
     }
 }

@@ -38,8 +38,13 @@ use scenario::{Case, Way};
 use subject::{Failure, Subject, is_slow};
 use tally::Tally;
 
-/// How many cases an ordinary run tries in each way.
-const CASES: u64 = 1000;
+/// How many cases an ordinary run tries in a way.
+const fn ordinary_cases(way: Way) -> u64 {
+    match way {
+        Way::Statements => 1400,
+        Way::Installed => 600,
+    }
+}
 
 /// How many servers work at the cases side by side.
 const SERVERS: u64 = 2;
@@ -72,7 +77,7 @@ async fn all(way: Way) -> Tally {
             .and_then(|text| text.parse::<u64>().ok())
     };
     let first = number("ORACLE_SEED").unwrap_or(1);
-    let cases = number("ORACLE_CASES").unwrap_or(CASES);
+    let cases = number("ORACLE_CASES").unwrap_or(ordinary_cases(way));
     let running: Vec<_> = (0..SERVERS)
         .map(|server| {
             let seeds = (first..first + cases).filter(move |seed| seed % SERVERS == server);

@@ -62,7 +62,7 @@ pub(crate) const KINDS: &str = "CREATE SCHEMA kinds; CREATE TYPE kinds.mood AS E
 /// What both sessions of a subject begin with.
 pub(crate) const SETTINGS: &str =
     "SET jit = off; SET synchronous_commit = off; SET client_min_messages = error;
-    SET lock_timeout = '100ms'; SET statement_timeout = '20s'";
+    SET lock_timeout = '100ms'; SET statement_timeout = '5s'";
 
 /// A SQLSTATE and a message.
 pub(crate) type ServerError = (String, String);
