@@ -12,6 +12,7 @@
 
 mod bag;
 mod blocks;
+mod general;
 mod groups;
 mod identity;
 mod logs;

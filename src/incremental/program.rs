@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::blocks::{Block, flatten, substituted};
+use super::blocks::{Block, flatten, not_simple, substituted};
 use super::logs::{ChangedTable, changed_tables, changes_of, pending};
 use super::print::sql;
 use super::terms::{Writer, as_columns, qualified};
-use super::{bag, groups};
+use super::{bag, general, groups};
 use crate::definition::{AggregateCall, Expression, Operator, Query, Refusal};
 use crate::sql::{ModuleSchema, identifier};
 
@@ -108,7 +108,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    fn outside(taken: &BTreeSet<&str>) -> Self {
+    pub(super) fn outside(taken: &BTreeSet<&str>) -> Self {
         let free = |wanted: &str| {
             let mut name = wanted.to_owned();
             while taken.contains(name.as_str()) {
@@ -129,6 +129,11 @@ impl Names {
 
 /// Compiles the fast refresh of a query, or says why there is none.
 pub fn compile(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
+    simple(query, target).or_else(|_| general::compile(query, target))
+}
+
+/// The fast refresh of a query that is a bag or one grouping, over a sum of joins of base tables.
+fn simple(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
     let shape = Shape::of(&query.root)?;
     let tables = match &shape.grouping {
         None => changed_tables(&shape.blocks, target)?,
@@ -210,7 +215,7 @@ pub fn compile(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
     })
 }
 
-fn statement(
+pub(super) fn statement(
     parts: &[(String, String)],
     tables: &BTreeMap<u32, ChangedTable>,
     missing: &str,
@@ -302,10 +307,11 @@ impl Shape {
                 }
                 Ok(shape)
             }
-            Operator::Scan(_) | Operator::Join(_) | Operator::UnionAll(_) => Err(Refusal::new(
-                "an aggregate or DISTINCT in a subquery",
-                "this version does not know it",
-            )),
+            Operator::Scan(_)
+            | Operator::Join(_)
+            | Operator::UnionAll(_)
+            | Operator::Outer { .. }
+            | Operator::Match { .. } => Err(not_simple()),
         }
     }
 }

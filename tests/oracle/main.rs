@@ -18,6 +18,7 @@ mod broken;
 mod case;
 mod catalog;
 mod changes;
+mod general;
 mod generate;
 mod installed;
 mod scenario;
