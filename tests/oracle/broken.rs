@@ -1,9 +1,10 @@
 //! The oracle itself is tested with statements that are broken on purpose: it must find them, and make the case small.
 
-use crate::case::{Kind, Session};
+use crate::case::Session;
 use crate::common::TestServer;
-use crate::scenario::{Case, Step, Way};
+use crate::scenario::{Case, Form, Step, Way};
 use crate::shrink;
+use crate::subject::{Kind, Subject};
 
 /// Without the terms that take away what two changes have in common.
 fn without_common_changes(statement: &str) -> String {
@@ -20,10 +21,10 @@ async fn a_broken_statement_is_found_and_its_case_shrinks_to_a_handful_of_lines(
     let server = TestServer::start().await;
     let mut session = Session::open(&server).await;
     session.distortion = without_common_changes;
-    session.way = Some(Way::Statement);
+    session.form = Some(Form::Statement);
     let mut found = 0;
     for seed in 1..200 {
-        let case = Case::random(seed);
+        let case = Case::random(seed, Way::Statements);
         let Err(failure) = session.run(&case).await else {
             continue;
         };
@@ -44,7 +45,7 @@ async fn a_broken_statement_is_found_and_its_case_shrinks_to_a_handful_of_lines(
             .count();
         assert!(statements <= 6, "{small:#?}");
         assert!(
-            small.queries.len() == 1 && small.queries[0].len() < 120,
+            small.queries.len() == 1 && small.queries[0].len() < 200,
             "{small:#?}"
         );
         found += 1;
