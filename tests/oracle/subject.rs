@@ -86,7 +86,7 @@ pub(crate) fn may_happen(code: &str) -> bool {
 
 /// Whether a statement took too long.
 pub(crate) fn is_slow(failure: &Failure) -> bool {
-    failure.kind == Kind::Error("57014".to_owned())
+    matches!(&failure.kind, Kind::Error(code) | Kind::Unfit(code) if code == "57014")
 }
 
 pub(crate) fn unfit((code, message): ServerError) -> Failure {
