@@ -75,7 +75,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     PERFORM consume_permit(p_mv_id);
     -- its group is not needed for a first fill, and READ COMMITTED will do
-    PERFORM perform_refresh(p_mv_id, 'create', 'rebuild', p_wait => true);
+    PERFORM perform_refresh(p_mv_id, 'create', p_wait => true);
 END $$;
 COMMENT ON FUNCTION fill_permitted(integer) IS 'Fills a new materialized view for whoever holds a permit';
 

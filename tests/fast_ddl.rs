@@ -54,10 +54,15 @@ async fn answered(ddl: &str, view: &str, reason: &str) {
     alice.run(ddl).await;
     alice.run(CHANGE).await;
     module.assert_complete(view, reason).await;
-    upkeep(&mut module).await;
+    for _ in 0..2 {
+        for view in ["alice.lines", "alice.averages"] {
+            module.refresh(view, None).await;
+            module.assert_exact(view).await;
+        }
+        upkeep(&mut module).await;
+    }
     for view in ["alice.lines", "alice.averages"] {
         module.refresh(view, None).await;
-        module.assert_exact(view).await;
     }
     alice.run(CHANGE).await;
     for view in ["alice.lines", "alice.averages"] {
@@ -266,14 +271,8 @@ async fn another_owner_of_the_materialized_view() {
     module.refresh("alice.lines", None).await;
     alice.run(CHANGE).await;
     module.assert_fast("alice.lines").await;
-    // as bob, with nobody else's rights
+    // only a complete refresh reads through the view of alice
     alice.run("REVOKE SELECT ON alice.orders FROM bob").await;
     alice.run(CHANGE).await;
-    let id = module.view_id("alice.lines").await;
-    let failure = module
-        .failure(&format!(
-            "SELECT mvrefresh.perform_refresh({id}, 'test', 'fast')"
-        ))
-        .await;
-    assert_eq!(failure.code, "42501", "{failure:?}");
+    module.assert_complete("alice.lines", CHANGED).await;
 }

@@ -1,8 +1,29 @@
 //! A signed bag of rows applied to the stored rows.
 
+use super::blocks::Block;
 use super::identity::{hashed, identity, is_identical_if_equal};
-use super::program::{Names, Target};
+use super::names::Names;
+use super::program::Target;
+use super::terms::Writer;
 use crate::definition::{Expression, Refusal};
+
+/// The parts up to the signed rows of a sum of joins.
+pub(super) fn row_changes(
+    writer: &Writer<'_>,
+    blocks: &[Block],
+    columns: &[String],
+) -> Vec<(String, String)> {
+    // rows of one table only are added up later in any case
+    let mut parts = writer.changes(|block| block.scans.len() == 1, blocks);
+    parts.push((
+        "row_changes AS".to_owned(),
+        format!(
+            "    -- difference of the query's rows\n{}",
+            writer.difference(blocks, columns)
+        ),
+    ));
+    parts
+}
 
 /// The difference by rows, equal ones added up: what the statement's parts after it read.
 ///
@@ -39,13 +60,21 @@ pub(super) fn net_rows(
     ))
 }
 
+/// The number of rows that should have been there.
+pub(super) fn missing(names: &Names) -> String {
+    format!(
+        "(SELECT coalesce(sum(-{weight}), 0) FROM numbered_changes WHERE {weight} < 0) - (SELECT count(*) FROM deleted_rows)",
+        weight = names.weight
+    )
+}
+
 /// The parts of the statement that delete and insert.
 pub(super) fn apply(
     outputs: &[Expression],
     columns: &[String],
     names: &Names,
     target: &Target,
-) -> Vec<(&'static str, String)> {
+) -> Vec<(String, String)> {
     let list = |prefix: &str| {
         columns
             .iter()
@@ -58,7 +87,7 @@ pub(super) fn apply(
     let weight = &names.weight;
     vec![
         (
-            "numbered_changes AS MATERIALIZED",
+            "numbered_changes AS MATERIALIZED".to_owned(),
             format!(
                 "    SELECT {}, {weight}, row_number() OVER () AS {number}, {} AS {hashes}\n    FROM net_rows",
                 list(""),
@@ -68,7 +97,7 @@ pub(super) fn apply(
             ),
         ),
         (
-            "doomed_rows AS MATERIALIZED",
+            "doomed_rows AS MATERIALIZED".to_owned(),
             format!(
                 "    -- as many stored rows as each negative weight says, found by hash and equal byte for byte\n    SELECT candidate.row_address\n    FROM (\n        SELECT stored.ctid AS row_address, -change.{weight} AS surplus,\n               row_number() OVER (PARTITION BY change.{number}) AS occurrence\n        FROM numbered_changes AS change\n        JOIN ONLY {mv} AS stored ON {stored_hash} = change.{hashes} AND ROW({stored})::record *= ROW({changed})::record\n        WHERE change.{weight} < 0\n    ) AS candidate\n    WHERE candidate.occurrence <= candidate.surplus",
                 number = names.number,
@@ -79,13 +108,13 @@ pub(super) fn apply(
             ),
         ),
         (
-            "deleted_rows AS",
+            "deleted_rows AS".to_owned(),
             format!(
                 "    DELETE FROM ONLY {mv} AS stored USING doomed_rows\n    WHERE stored.ctid = doomed_rows.row_address\n    RETURNING 1"
             ),
         ),
         (
-            "inserted_rows AS",
+            "inserted_rows AS".to_owned(),
             format!(
                 "    -- counting the deletions first lets them happen first: unique indexes see no passing duplicate\n    INSERT INTO {mv} ({})\n    SELECT {}\n    FROM numbered_changes AS change\n    CROSS JOIN generate_series(1, change.{weight})\n    CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions\n    RETURNING 1",
                 list(""),

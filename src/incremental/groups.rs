@@ -1,30 +1,60 @@
-//! Grouping: signed partial sums per group, merged into the stored ones; rows before and after come from both.
+//! Grouping: signed partial sums per group, merged into the stored ones; the rows of groups follow from these.
 
 use super::blocks::Block;
+use super::names::Names;
 use super::partials::{Partial, Partials, Told};
 use super::print::sql;
-use super::program::{Grouping, Names, Target};
-use super::recompute;
+use super::program::{Grouping, Target};
+use super::rows::KeyedRows;
+use super::stored::{Storage, ViewColumns, shown_keys};
 use super::terms::Writer;
+use super::{added_up, recompute};
 use crate::definition::{AggregateCall, AggregateFunction, Expression};
 
-/// A grouping with its state.
+/// A grouping, and where its groups are kept.
 #[derive(Debug)]
 pub(super) struct Grouped<'a> {
     grouping: &'a Grouping,
     pub(super) names: &'a Names,
+    /// The materialized view's columns.
+    columns: &'a [String],
     /// The sum of blocks that gives the keys and what the partial values are computed from.
     pub(super) inputs: Vec<Block>,
     pub(super) keys: Vec<(String, Expression)>,
     pub(super) partials: Vec<Partial>,
     told: Vec<Told>,
-    pub(super) state: String,
+    pub(super) storage: Storage,
+}
+
+/// Parts of a statement that lead to rows, and what the rest of it has to know of them.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) parts: Vec<(String, String)>,
+    /// Whether the rows come with whether they were there before.
+    pub(super) knows_before: bool,
+    /// What to add to the number of rows that should have been there.
+    pub(super) missing: String,
+    /// When the statement can't be sure to be enough and has done nothing.
+    pub(super) unforeseen: Option<String>,
+}
+
+impl Parts {
+    /// Parts that need no word about them.
+    pub(super) fn plain(parts: Vec<(String, String)>) -> Self {
+        Self {
+            parts,
+            knows_before: false,
+            missing: String::new(),
+            unforeseen: None,
+        }
+    }
 }
 
 impl<'a> Grouped<'a> {
     pub(super) fn new(
         grouping: &'a Grouping,
         blocks: &[Block],
+        columns: &'a [String],
         names: &'a Names,
         target: &Target,
     ) -> Self {
@@ -35,14 +65,20 @@ impl<'a> Grouped<'a> {
             .enumerate()
             .map(|(number, key)| (format!("key_{}", number + 1), key.clone()))
             .collect();
+        let view = target.view_text();
+        let storage = match ViewColumns::of(grouping, &partials, &told, columns, &view) {
+            Some(view) => Storage::View(view),
+            None => Storage::State(target.in_module(&format!("state${}", target.mv_id))),
+        };
         Self {
             grouping,
             names,
+            columns,
             inputs,
             keys,
             partials,
             told,
-            state: target.in_module(&format!("state${}", target.mv_id)),
+            storage,
         }
     }
 
@@ -56,10 +92,28 @@ impl<'a> Grouped<'a> {
             .collect()
     }
 
+    /// The rows by the keys of the groups, if these are shown.
+    pub(super) fn keyed_rows(&self, target: &Target) -> Option<KeyedRows<'a>> {
+        let shown = shown_keys(self.grouping)?;
+        let keys = shown.into_iter().zip(&self.keys);
+        Some(KeyedRows {
+            view: target.view_text(),
+            columns: self.columns,
+            key: keys
+                .map(|(output, (_, key))| (output, key.is_nullable))
+                .collect(),
+            names: self.names,
+        })
+    }
+
     pub(super) fn input_names(&self) -> Vec<String> {
         let keys = self.keys.iter().map(|(name, _)| name.clone());
         keys.chain(self.partials.iter().map(|partial| partial.name.clone()))
             .collect()
+    }
+
+    pub(super) fn key_names(&self) -> Vec<String> {
+        self.keys.iter().map(|(name, _)| name.clone()).collect()
     }
 
     pub(super) fn key_list(&self, prefix: &str) -> String {
@@ -73,74 +127,77 @@ impl<'a> Grouped<'a> {
         self.partials.iter().any(Partial::may_be_stale)
     }
 
-    /// `left` and `right` hold the same group.
-    pub(super) fn same_group(&self, left: &str, right: &str) -> String {
-        if self.keys.is_empty() {
-            return "true".to_owned();
-        }
-        let has_null = self.keys.iter().any(|(_, key)| key.is_nullable);
-        let mut conditions = Vec::new();
-        if has_null {
-            // IS NOT DISTINCT FROM can use neither index nor hash
-            conditions.push(format!(
-                "{} = {}",
-                self.key_hash(left),
-                self.key_hash(right)
+    /// The parts of the statement from the difference of the input to the rows (`target_rows`, or `found_rows` where the
+    /// groups are kept in them, or signed `row_changes` where rows have no key).
+    pub(super) fn parts(&self, writer: &Writer<'_>, has_key: bool) -> Parts {
+        let mut parts = Vec::new();
+        let is_additive = self.partials.iter().all(Partial::is_additive);
+        let added_up = added_up::input(self, writer);
+        let is_added_up = added_up.is_some();
+        if let Some(added_up) = added_up {
+            parts.extend(added_up);
+        } else {
+            parts.extend(
+                writer.changes(|block| is_additive && block.scans.len() == 1, &self.inputs),
+            );
+            parts.push((
+                "input_changes AS".to_owned(),
+                format!(
+                    "    -- difference of the rows that are grouped\n{}",
+                    writer.difference(&self.inputs, &self.input_names())
+                ),
             ));
         }
-        conditions.extend(self.keys.iter().map(|(name, key)| {
-            let operator = if key.is_nullable {
-                "IS NOT DISTINCT FROM"
-            } else {
-                "="
-            };
-            format!("{left}{name} {operator} {right}{name}")
-        }));
-        conditions.join(" AND ")
-    }
-
-    pub(super) fn key_hash(&self, prefix: &str) -> String {
-        let fields: Vec<String> = self
-            .keys
-            .iter()
-            .map(|(name, _)| format!("{prefix}{name}"))
-            .collect();
-        format!("hash_record_extended(ROW({}), 0)", fields.join(", "))
-    }
-
-    /// The parts of the statement from the difference of the input to the difference of the rows.
-    pub(super) fn parts(&self, writer: &Writer<'_>, columns: &[String]) -> Vec<(String, String)> {
-        let mut parts = vec![(
-            "input_changes AS".to_owned(),
-            format!(
-                "    -- difference of the rows that are grouped\n{}",
-                writer.difference(&self.inputs, &self.input_names())
-            ),
-        )];
         let mut from = "input_changes";
-        if self.may_be_stale() {
+        if !is_additive {
             // a pair of equal rows that cancel must not look like one that came and one that went
             parts.push(("net_input_changes AS".to_owned(), self.net_input()));
             from = "net_input_changes";
         }
-        parts.push(("group_changes AS".to_owned(), self.group_changes(from)));
+        parts.push((
+            "group_changes AS".to_owned(),
+            self.group_changes(from, is_added_up),
+        ));
         parts.push((
             "merged_groups AS MATERIALIZED".to_owned(),
             self.merged_groups(),
         ));
+        let mut unforeseen = None;
         if self.may_be_stale() {
-            parts.push((
-                "recomputed_groups AS MATERIALIZED".to_owned(),
-                recompute::recomputed_groups(self, &self.input_names()),
-            ));
-            parts.push((
-                "new_groups AS MATERIALIZED".to_owned(),
-                recompute::new_groups(self),
-            ));
+            // NaN and the like are rare: then the statement that knows all does it
+            if is_additive && writer.only.is_some() {
+                parts.push((
+                    "new_groups AS".to_owned(),
+                    recompute::groups_if_none_is_stale(self),
+                ));
+                unforeseen = Some(recompute::any_is_stale(self));
+            } else {
+                parts.push((
+                    "recomputed_groups AS MATERIALIZED".to_owned(),
+                    recompute::recomputed_groups(self, &self.input_names()),
+                ));
+                parts.push((
+                    "new_groups AS MATERIALIZED".to_owned(),
+                    recompute::new_groups(self),
+                ));
+            }
         }
-        parts.extend(self.state_parts());
-        parts.push(("row_changes AS".to_owned(), self.row_changes(columns)));
-        parts
+        if self.is_in_view() {
+            parts.push(("found_rows AS".to_owned(), self.found_rows()));
+        } else {
+            parts.extend(self.state_parts());
+            parts.push(if has_key {
+                ("target_rows AS".to_owned(), self.target_rows())
+            } else {
+                ("row_changes AS".to_owned(), self.row_changes())
+            });
+        }
+        Parts {
+            parts,
+            knows_before: !self.is_in_view() && has_key,
+            missing: self.missing(),
+            unforeseen,
+        }
     }
 
     pub(super) fn groups_name(&self) -> &'static str {
@@ -152,7 +209,7 @@ impl<'a> Grouped<'a> {
     }
 
     /// A group is there as long as it has rows; that of a query without GROUP BY always.
-    pub(super) fn is_there(&self, prefix: &str) -> String {
+    pub(super) fn has_rows(&self, prefix: &str) -> String {
         if self.keys.is_empty() {
             "true".to_owned()
         } else {
@@ -160,58 +217,117 @@ impl<'a> Grouped<'a> {
         }
     }
 
-    // rows before = the query's expressions over stored groups, rows after = over new ones
-    fn row_changes(&self, columns: &[String]) -> String {
-        let (groups, weight) = (self.groups_name(), &self.names.weight);
-        let select = |prefix: &str, sign: &str, from: &str, there: &str| {
-            let column = |position: usize| self.group_column(position, prefix);
-            let outputs: String = self
-                .grouping
-                .outputs
-                .iter()
-                .zip(columns)
-                .map(|(output, name)| format!("{} AS {name}, ", sql(output, &column)))
-                .collect();
-            let mut conditions = vec![there.to_owned()];
-            conditions.extend(
-                self.grouping
-                    .conditions
-                    .iter()
-                    .map(|condition| sql(condition, &column)),
-            );
-            format!(
-                "    SELECT {outputs}{sign}1 AS {weight}\n    FROM {from}\n    WHERE {}",
-                conditions.join(" AND ")
-            )
+    // groups that are kept in the rows: where they are stored is known
+    fn found_rows(&self) -> String {
+        let values = |suffix: &str| {
+            let column = |position: usize| self.group_column(position, suffix);
+            let outputs = self.grouping.outputs.iter();
+            outputs
+                .map(|output| sql(output, &column))
+                .collect::<Vec<_>>()
+                .join(", ")
         };
-        let before = format!(
-            "{groups} AS changed JOIN ONLY {} AS stored ON stored.ctid = changed.{}",
-            self.state, self.names.address
-        );
+        let differs = if self.keeps_before() {
+            format!(
+                "\n    WHERE NOT {there} OR changed.{} IS NULL OR ROW({})::record *<> ROW({})::record",
+                self.names.address,
+                values(""),
+                values("_before"),
+                there = self.has_rows("changed."),
+            )
+        } else {
+            String::new()
+        };
         format!(
-            "    -- the rows of changed groups: minus as they were, plus as they are\n{}\n    UNION ALL\n{}",
-            select("stored.", "-", &before, &self.is_there("stored.")),
-            select(
-                "changed.",
-                "",
-                &format!("{groups} AS changed"),
-                &self.is_there("changed.")
-            ),
+            "    -- the rows of changed groups\n    SELECT {}, changed.{}, {} AS {}\n    FROM {} AS changed{differs}",
+            self.outputs("").join(", "),
+            self.names.address,
+            self.has_rows("changed."),
+            self.names.there,
+            self.groups_name(),
         )
     }
 
-    fn group_column(&self, position: usize, prefix: &str) -> String {
-        if let Some((name, _)) = self.keys.get(position) {
-            return format!("{prefix}{name}");
+    // rows before = the query's expressions over stored groups, rows after = over new ones
+    fn target_rows(&self) -> String {
+        let (there, before) = (self.is_shown(""), self.is_shown("_before"));
+        let values = |suffix: &str| -> String {
+            let column = |position: usize| self.group_column(position, suffix);
+            let outputs = self.grouping.outputs.iter();
+            outputs
+                .map(|output| sql(output, &column))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        format!(
+            "    -- the rows of changed groups that differ from before\n    SELECT {}, {there} AS {}, {before} AS {}\n    FROM {} AS changed\n    WHERE {there} <> {before} OR ({there} AND ROW({})::record *<> ROW({})::record)",
+            self.outputs("").join(", "),
+            self.names.there,
+            self.names.before,
+            self.groups_name(),
+            values(""),
+            values("_before"),
+        )
+    }
+
+    fn row_changes(&self) -> String {
+        let (groups, weight) = (self.groups_name(), &self.names.weight);
+        let select = |suffix: &str, sign: &str| {
+            format!(
+                "    SELECT {}, {sign}1 AS {weight}\n    FROM {groups} AS changed\n    WHERE {}",
+                self.outputs(suffix).join(", "),
+                self.is_shown(suffix),
+            )
+        };
+        format!(
+            "    -- the rows of changed groups: minus as they were, plus as they are\n{}\n    UNION ALL\n{}",
+            select("_before", "-"),
+            select("", ""),
+        )
+    }
+
+    /// Whether the row of a group is there, after (or, with a suffix, before).
+    fn is_shown(&self, suffix: &str) -> String {
+        let mut conditions = Vec::new();
+        if !suffix.is_empty() {
+            conditions.push(format!("changed.{} IS NOT NULL", self.names.address));
+        } else if !self.keys.is_empty() {
+            conditions.push("changed.row_count > 0".to_owned());
         }
-        let partial = |number: usize| format!("{prefix}{}", self.partials[number].name);
-        let value =
-            self.told[position - self.keys.len()].value(&format!("{prefix}row_count"), &partial);
+        let having = &self.grouping.conditions;
+        let column = |position: usize| self.group_column(position, suffix);
+        conditions.extend(
+            having
+                .iter()
+                .map(|condition| format!("coalesce({}, false)", sql(condition, &column))),
+        );
+        if conditions.is_empty() {
+            "true".to_owned()
+        } else {
+            format!("({})", conditions.join(" AND "))
+        }
+    }
+
+    /// The columns of the rows over the columns of groups, after (or, with a suffix, before).
+    fn outputs(&self, suffix: &str) -> Vec<String> {
+        let column = |position: usize| self.group_column(position, suffix);
+        let outputs = self.grouping.outputs.iter().zip(self.columns);
+        outputs
+            .map(|(output, name)| format!("{} AS {name}", sql(output, &column)))
+            .collect()
+    }
+
+    fn group_column(&self, position: usize, suffix: &str) -> String {
+        if let Some((name, _)) = self.keys.get(position) {
+            return format!("changed.{name}");
+        }
+        let partial = |number: usize| format!("changed.{}{suffix}", self.partials[number].name);
+        let rows = format!("changed.row_count{suffix}");
+        let value = self.told[position - self.keys.len()].value(&rows, &partial);
         format!("({value})")
     }
 
-    /// What to add to the number of rows that should have been there.
-    pub(super) fn missing(&self) -> String {
+    fn missing(&self) -> String {
         let without = if self.keys.is_empty() {
             format!(" OR {} IS NULL", self.names.address)
         } else {

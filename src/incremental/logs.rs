@@ -1,22 +1,14 @@
-//! The net change of each base table since the watermark.
+//! The pending changes of each base table, and their net.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::blocks::Block;
 use super::identity::{identity, is_identical_if_equal};
+use super::names::is_part;
 use super::naming::free_name;
 use super::program::{LoggedTable, Target};
 use crate::definition::{Expression, Kind, Refusal, Relation};
 use crate::sql::identifier;
-
-/// Parts of the statement that might be the changes of a table by their names.
-const OTHER_PARTS: &[&str] = &[
-    "group_changes",
-    "input_changes",
-    "net_input_changes",
-    "numbered_changes",
-    "row_changes",
-];
 
 /// A base table, what is read of it, and the name of its changes.
 #[derive(Debug, Clone)]
@@ -41,6 +33,23 @@ impl ChangedTable {
             columns: columns.collect(),
         }
     }
+
+    /// A column as the log calls it.
+    pub(super) fn logged_column(&self, position: usize) -> String {
+        format!("c{}", self.relation.columns[position].attnum)
+    }
+
+    /// A column as an expression.
+    fn expression(&self, position: usize) -> Expression {
+        let column = &self.relation.columns[position];
+        Expression {
+            kind: Kind::Column(position),
+            data_type: column.data_type.clone(),
+            collation: column.collation.clone(),
+            scale: column.scale(),
+            is_nullable: true,
+        }
+    }
 }
 
 /// Every base table of the blocks, by oid.
@@ -55,7 +64,7 @@ pub(super) fn changed_tables(
                 continue;
             }
             let changes = free_name(&relation.name, "_changes", |name| {
-                !OTHER_PARTS.contains(&name) && tables.values().all(|table| table.changes != name)
+                !is_part(name) && tables.values().all(|table| table.changes != name)
             });
             let log_id = target.logs.get(&relation.oid).ok_or_else(|| {
                 Refusal::new(
@@ -91,60 +100,123 @@ pub(super) fn pending() -> &'static str {
     "xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)"
 }
 
-/// Δ scan = the logged images with their weights; those that cancel are left out.
-pub(super) fn changes_of(table: &ChangedTable, weight: &str) -> String {
-    let columns: Vec<(Expression, String, String)> = table
-        .columns
-        .iter()
-        .map(|position| {
-            let column = &table.relation.columns[*position];
-            let expression = Expression {
-                kind: Kind::Column(*position),
-                data_type: column.data_type.clone(),
-                collation: column.collation.clone(),
-                scale: column.scale(),
-                is_nullable: true,
-            };
-            (
-                expression,
-                format!("c{}", column.attnum),
-                identifier(&column.name),
-            )
-        })
-        .collect();
-    // where a type can't be compared byte for byte, images that cancel stay in: they add up to nothing later
-    let is_comparable = columns
-        .iter()
-        .all(|(column, _, _)| is_identical_if_equal(column));
-    let keys: Option<Vec<Vec<String>>> = columns
-        .iter()
-        .map(|(column, text, _)| identity(column, text))
-        .collect();
-    let outputs = columns
-        .iter()
-        .map(|(_, text, name)| format!("{text} AS {name}, "))
-        .collect::<String>();
-    let comment = format!(
-        "-- net change of {}.{} since the watermark",
-        table.relation.schema, table.relation.name
-    );
-    let comment = comment.replace(['\n', '\r'], " ");
-    match keys {
-        Some(keys) if is_comparable && !keys.is_empty() => format!(
-            "    {comment}\n    SELECT {outputs}sum(weight)::int8 AS {weight}\n    FROM {}\n    WHERE {}\n    GROUP BY {}\n    HAVING sum(weight) <> 0",
-            table.log,
-            pending(),
-            keys.concat().join(", "),
-        ),
-        Some(keys) if keys.is_empty() => format!(
-            "    {comment}\n    SELECT sum(weight)::int8 AS {weight}\n    FROM {}\n    WHERE {}\n    HAVING sum(weight) <> 0",
-            table.log,
-            pending(),
-        ),
-        _ => format!(
-            "    {comment}\n    SELECT {outputs}weight::int8 AS {weight}\n    FROM {}\n    WHERE {} AND weight <> 0",
-            table.log,
-            pending(),
-        ),
+/// Which of the pending rows a statement reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// All of them.
+    All,
+    /// All of them, if there are no others than were foreseen; else none. The limit cuts nothing off: it tells the
+    /// planner how many there are at most.
+    Foreseen,
+}
+
+impl ChangedTable {
+    /// An item of FROM: these columns (as the log calls them) and `weight` of the pending rows.
+    pub(super) fn pending_rows(&self, reading: Reading, columns: &[usize]) -> String {
+        match reading {
+            Reading::All => format!("{}\n    WHERE {}", self.log, pending()),
+            Reading::Foreseen => {
+                let listed: String = columns
+                    .iter()
+                    .map(|position| format!("{}, ", self.logged_column(*position)))
+                    .collect();
+                format!(
+                    "(\n        SELECT {listed}weight FROM {}\n        WHERE {} AND (SELECT is_so FROM foreseen)\n        LIMIT at_most\n    ) AS pending",
+                    self.log,
+                    pending()
+                )
+            }
+        }
+    }
+
+    fn all_columns(&self) -> Vec<usize> {
+        self.columns.iter().copied().collect()
+    }
+
+    fn comment(&self, what: &str) -> String {
+        let comment = format!(
+            "-- {what} of {}.{} since the watermark",
+            self.relation.schema, self.relation.name
+        );
+        comment.replace(['\n', '\r'], " ")
+    }
+
+    /// The logged images with their weights, as they are.
+    pub(super) fn images(&self, weight: &str, reading: Reading) -> String {
+        let columns = self.all_columns();
+        let marker = match reading {
+            Reading::All => " AND weight <> 0",
+            Reading::Foreseen => "",
+        };
+        format!(
+            "    {}\n    SELECT {}weight::int8 AS {weight}\n    FROM {}{marker}",
+            self.comment("changes"),
+            self.outputs(&columns),
+            self.pending_rows(reading, &columns),
+        )
+    }
+
+    fn outputs(&self, columns: &[usize]) -> String {
+        columns
+            .iter()
+            .map(|position| {
+                format!(
+                    "{} AS {}, ",
+                    self.logged_column(*position),
+                    identifier(&self.relation.columns[*position].name)
+                )
+            })
+            .collect()
+    }
+
+    /// Δ scan = the logged images with their weights; those that cancel are left out.
+    pub(super) fn net_changes(&self, weight: &str, reading: Reading) -> String {
+        let columns = self.all_columns();
+        // where a type can't be compared byte for byte, images that cancel stay in: they add up to nothing later
+        let is_comparable = columns
+            .iter()
+            .all(|position| is_identical_if_equal(&self.expression(*position)));
+        if !is_comparable {
+            return self.images(weight, reading);
+        }
+        format!(
+            "    {}\n    SELECT {}sum(weight)::int8 AS {weight}\n    FROM {}{}\n    HAVING sum(weight) <> 0",
+            self.comment("net change"),
+            self.outputs(&columns),
+            self.pending_rows(reading, &columns),
+            self.grouped_by(&columns),
+        )
+    }
+
+    /// Old images of which there are fewer now, told apart by these columns only.
+    pub(super) fn gone_images(&self, columns: &[usize], reading: Reading) -> String {
+        format!(
+            "    -- what is no more\n    SELECT {}\n    FROM {}{}\n    HAVING sum(weight) < 0",
+            self.outputs(columns).trim_end_matches(", "),
+            self.pending_rows(reading, columns),
+            self.grouped_by(columns),
+        )
+    }
+
+    /// Whether images can be told apart by these columns with GROUP BY.
+    pub(super) fn are_identical_if_equal(&self, columns: &[usize]) -> bool {
+        columns
+            .iter()
+            .all(|position| is_identical_if_equal(&self.expression(*position)))
+    }
+
+    fn grouped_by(&self, columns: &[usize]) -> String {
+        let keys: Vec<String> = columns
+            .iter()
+            .flat_map(|position| {
+                let text = self.logged_column(*position);
+                identity(&self.expression(*position), &text).unwrap_or_else(|| vec![text])
+            })
+            .collect();
+        if keys.is_empty() {
+            String::new()
+        } else {
+            format!("\n    GROUP BY {}", keys.join(", "))
+        }
     }
 }

@@ -2,41 +2,31 @@
 
 use super::groups::Grouped;
 use super::identity::identity;
-use super::partials::PartialKind;
+use super::partials::{Partial, PartialKind};
+use super::stored::same_key;
 
 impl Grouped<'_> {
     pub(super) fn net_input(&self) -> String {
-        let described = self
-            .keys
-            .iter()
-            .map(|(name, key)| (name, key))
-            .chain(self.partials.iter().map(|p| (&p.name, &p.over)));
+        let described = || {
+            self.keys
+                .iter()
+                .map(|(name, key)| (name, key))
+                .chain(self.partials.iter().map(|p| (&p.name, &p.over)))
+        };
         let mut by = Vec::new();
-        for (name, expression) in described {
+        let mut values = Vec::new();
+        for (name, expression) in described() {
             // aggregated types all have an identity
-            by.extend(identity(expression, name).unwrap_or_else(|| vec![name.clone()]));
+            let terms = identity(expression, name).unwrap_or_else(|| vec![name.clone()]);
+            values.push(if terms.contains(name) {
+                name.clone()
+            } else {
+                format!("(array_agg({name}))[1] AS {name}")
+            });
+            by.extend(terms);
         }
         let weight = &self.names.weight;
-        let values: Vec<String> = self
-            .keys
-            .iter()
-            .map(|(name, key)| (name, key))
-            .chain(self.partials.iter().map(|p| (&p.name, &p.over)))
-            .map(|(name, expression)| {
-                let is_grouped =
-                    identity(expression, name).is_none_or(|terms| terms.contains(name));
-                if is_grouped {
-                    name.clone()
-                } else {
-                    format!("(array_agg({name}))[1] AS {name}")
-                }
-            })
-            .collect();
-        let group_by = if by.is_empty() {
-            String::new()
-        } else {
-            format!("\n    GROUP BY {}", by.join(", "))
-        };
+        let group_by = grouped_by(&by);
         let list: String = values.iter().map(|value| format!("{value}, ")).collect();
         format!(
             "    SELECT {list}sum({weight})::int8 AS {weight}\n    FROM input_changes{group_by}\n    HAVING sum({weight}) <> 0"
@@ -44,89 +34,111 @@ impl Grouped<'_> {
     }
 
     // Δ group = signed partial sums; of extrema what came and what went, apart
-    pub(super) fn group_changes(&self, from: &str) -> String {
+    pub(super) fn group_changes(&self, from: &str, is_added_up: bool) -> String {
         let weight = &self.names.weight;
-        let mut columns = vec![format!(
-            "{}coalesce(sum({weight}), 0)::int8 AS row_count",
-            self.key_list("")
-        )];
+        let rows = format!("coalesce(sum({weight}), 0)::int8");
+        let mut columns = vec![format!("{}{rows} AS row_count", self.key_list(""))];
         for partial in &self.partials {
-            let name = &partial.name;
-            let data_type = partial.data_type();
-            match partial.kind {
-                PartialKind::Count => columns.push(format!(
-                    "coalesce(sum({weight}) FILTER (WHERE {name}), 0)::int8 AS {name}"
-                )),
-                PartialKind::Sum => {
-                    let finite = if partial.may_be_infinite() {
-                        format!(" FILTER (WHERE {name} NOT IN ({NOT_FINITE}))")
-                    } else {
-                        String::new()
-                    };
-                    columns.push(format!("coalesce(sum({weight} * {name}::{data_type}){finite}, 0)::{data_type} AS {name}"));
-                    if partial.may_be_infinite() {
-                        columns.push(format!("coalesce(bool_or({name} IN ({NOT_FINITE})), false) AS {name}_not_finite"));
-                    }
-                    if partial.has_digits_to_watch() {
-                        columns.push(format!(
-                            "max(scale({name})) FILTER (WHERE {weight} < 0) AS {name}_digits_gone"
-                        ));
-                    }
-                }
-                PartialKind::Min | PartialKind::Max => {
-                    let function = extremum(partial.kind);
-                    columns.push(format!(
-                        "{function}({name}) FILTER (WHERE {weight} > 0) AS {name}"
-                    ));
-                    columns.push(format!(
-                        "{function}({name}) FILTER (WHERE {weight} < 0) AS {name}_gone"
-                    ));
-                }
-            }
+            let added = if is_added_up {
+                re_added(partial)
+            } else {
+                self.added(partial, &partial.name)
+            };
+            columns.extend(
+                added
+                    .iter()
+                    .map(|(name, expression)| format!("{expression} AS {name}")),
+            );
         }
-        let keys = self.key_list("");
-        let group_by = if self.keys.is_empty() {
-            String::new()
+        let keys: Vec<String> = self.keys.iter().map(|(name, _)| name.clone()).collect();
+        let having = if self.partials.iter().all(Partial::is_additive) && !self.keys.is_empty() {
+            let mut changes = vec![format!("sum({weight}) <> 0")];
+            for partial in &self.partials {
+                let added = if is_added_up {
+                    re_added(partial)
+                } else {
+                    self.added(partial, &partial.name)
+                };
+                changes.extend(is_change(&added));
+            }
+            format!("\n    HAVING {}", changes.join(" OR "))
         } else {
-            format!("\n    GROUP BY {}", keys.trim_end_matches(", "))
+            String::new()
         };
         format!(
-            "    -- by how much counts and sums of each group change\n    SELECT {}\n    FROM {from}{group_by}",
-            columns.join(",\n           ")
+            "    -- by how much counts and sums of each group change\n    SELECT {}\n    FROM {from}{}{having}",
+            columns.join(",\n           "),
+            grouped_by(&keys),
         )
+    }
+
+    /// A partial value over weighted rows in which it is computed from `input`: columns and their expressions.
+    pub(super) fn added(&self, partial: &Partial, input: &str) -> Vec<(String, String)> {
+        weighted(partial, input, &self.names.weight)
+    }
+
+    /// Whether the parts on groups also have the values before: needed where a change of a group may change no row.
+    pub(super) fn keeps_before(&self) -> bool {
+        !self.is_in_view() || !self.partials.iter().all(Partial::is_additive)
+    }
+
+    /// The columns with the values before.
+    pub(super) fn before_list(&self, prefix: &str) -> String {
+        if !self.keeps_before() {
+            return String::new();
+        }
+        let names = self.state_columns();
+        let before = names.iter().map(|name| format!(", {prefix}{name}_before"));
+        before.collect()
     }
 
     pub(super) fn merged_groups(&self) -> String {
         let address = &self.names.address;
+        let count = format!("stored.{}", self.stored_count());
         let mut columns = vec![
             format!("{}stored.ctid AS {address}", self.key_list("change.")),
-            "coalesce(stored.row_count, 0) + change.row_count AS row_count".to_owned(),
+            format!("coalesce({count}, 0) + change.row_count AS row_count"),
         ];
         let mut stale = Vec::new();
-        for partial in &self.partials {
+        for (position, partial) in self.partials.iter().enumerate() {
             let name = &partial.name;
+            let stored = format!("stored.{}", self.stored_partial(position));
             columns.push(match partial.kind {
                 PartialKind::Count | PartialKind::Sum => {
-                    format!("coalesce(stored.{name}, 0) + change.{name} AS {name}")
+                    format!("coalesce({stored}, 0) + change.{name} AS {name}")
                 }
-                PartialKind::Min => format!("least(stored.{name}, change.{name}) AS {name}"),
-                PartialKind::Max => format!("greatest(stored.{name}, change.{name}) AS {name}"),
+                PartialKind::Min => format!("least({stored}, change.{name}) AS {name}"),
+                PartialKind::Max => format!("greatest({stored}, change.{name}) AS {name}"),
             });
             match partial.kind {
-                PartialKind::Min => stale.push(format!("change.{name}_gone <= stored.{name}")),
-                PartialKind::Max => stale.push(format!("change.{name}_gone >= stored.{name}")),
+                PartialKind::Min => stale.push(format!("change.{name}_gone <= {stored}")),
+                PartialKind::Max => stale.push(format!("change.{name}_gone >= {stored}")),
                 PartialKind::Sum if partial.may_be_infinite() => {
                     stale.push(format!(
-                        "change.{name}_not_finite OR stored.{name} IN ({NOT_FINITE})"
+                        "change.{name}_not_finite OR {stored} IN ({NOT_FINITE})"
                     ));
                     if partial.has_digits_to_watch() {
                         stale.push(format!(
-                            "change.{name}_digits_gone >= greatest(scale(stored.{name}), 1)"
+                            "change.{name}_digits_gone >= greatest(scale({stored}), 1)"
                         ));
                     }
                 }
                 PartialKind::Count | PartialKind::Sum => {}
             }
+        }
+        if self.keeps_before() {
+            let stored = (0..self.partials.len()).map(|partial| {
+                (
+                    self.partials[partial].name.clone(),
+                    format!("stored.{}", self.stored_partial(partial)),
+                )
+            });
+            columns.extend(
+                [("row_count".to_owned(), count)]
+                    .into_iter()
+                    .chain(stored)
+                    .map(|(name, stored)| format!("{stored} AS {name}_before")),
+            );
         }
         if !stale.is_empty() {
             columns.push(format!(
@@ -143,14 +155,99 @@ impl Grouped<'_> {
                 "; stale where what was taken away may have been the value itself"
             },
             columns.join(",\n           "),
-            self.state,
-            self.same_group("stored.", "change."),
+            self.stored_table(),
+            same_key("stored.", &self.stored_keys(), "change.", &self.key_names()),
         )
     }
 }
 
 /// Values of numeric that a sum can't lose again.
 const NOT_FINITE: &str = "'NaN', 'Infinity', '-Infinity'";
+
+/// A partial value over weighted rows in which it is computed from `input`: columns and their expressions.
+pub(super) fn weighted(partial: &Partial, input: &str, weight: &str) -> Vec<(String, String)> {
+    let name = &partial.name;
+    let data_type = partial.data_type();
+    let mut columns = Vec::new();
+    match partial.kind {
+        PartialKind::Count => columns.push((
+            name.clone(),
+            format!("coalesce(sum({weight}) FILTER (WHERE {input}), 0)::int8"),
+        )),
+        PartialKind::Sum => {
+            let finite = if partial.may_be_infinite() {
+                format!(" FILTER (WHERE {input} NOT IN ({NOT_FINITE}))")
+            } else {
+                String::new()
+            };
+            columns.push((
+                name.clone(),
+                format!("coalesce(sum({weight} * {input}::{data_type}){finite}, 0)::{data_type}"),
+            ));
+            if partial.may_be_infinite() {
+                columns.push((
+                    format!("{name}_not_finite"),
+                    format!("coalesce(bool_or({input} IN ({NOT_FINITE})), false)"),
+                ));
+            }
+            if partial.has_digits_to_watch() {
+                columns.push((
+                    format!("{name}_digits_gone"),
+                    format!("max(scale({input})) FILTER (WHERE {weight} < 0)"),
+                ));
+            }
+        }
+        PartialKind::Min | PartialKind::Max => {
+            let function = extremum(partial.kind);
+            columns.push((
+                name.clone(),
+                format!("{function}({input}) FILTER (WHERE {weight} > 0)"),
+            ));
+            columns.push((
+                format!("{name}_gone"),
+                format!("{function}({input}) FILTER (WHERE {weight} < 0)"),
+            ));
+        }
+    }
+    columns
+}
+
+/// The same over rows in which it is added up already.
+fn re_added(partial: &Partial) -> Vec<(String, String)> {
+    let name = &partial.name;
+    let mut columns = vec![(
+        name.clone(),
+        format!("coalesce(sum({name}), 0)::{}", partial.data_type()),
+    )];
+    if partial.may_be_infinite() {
+        let flag = format!("{name}_not_finite");
+        let any = format!("coalesce(bool_or({flag}), false)");
+        columns.push((flag, any));
+    }
+    columns
+}
+
+/// That one of the columns of an additive partial value says that something changed.
+pub(super) fn is_change(columns: &[(String, String)]) -> Vec<String> {
+    columns
+        .iter()
+        .map(|(name, expression)| {
+            if name.ends_with("_not_finite") {
+                expression.clone()
+            } else {
+                format!("{expression} <> 0")
+            }
+        })
+        .collect()
+}
+
+pub(super) fn grouped_by(keys: &[String]) -> String {
+    if keys.is_empty() {
+        String::new()
+    } else {
+        format!("\n    GROUP BY {}", keys.join(", "))
+    }
+}
 
 fn extremum(kind: PartialKind) -> &'static str {
     if kind == PartialKind::Min {

@@ -10,18 +10,26 @@
     reason = "a view is compiled once; that its text can be read here counts more than an allocation"
 )]
 
+mod added_up;
 mod bag;
 mod blocks;
+mod body;
 mod groups;
 mod identity;
+mod keyed;
+mod keys;
 mod logs;
 mod merge;
+mod names;
 mod naming;
 mod partials;
 mod print;
 mod program;
 mod recompute;
+mod rows;
 mod state;
+mod statement;
+mod stored;
 mod terms;
 
-pub use program::{FastRefresh, LoggedTable, Plan, StateTable, Target, compile};
+pub use program::{FastRefresh, LoggedTable, Plan, StateTable, Target, Variant, compile};

@@ -1,5 +1,6 @@
 //! What is kept of a group so that its aggregates can be told after any change.
 
+use super::stored::Shown;
 use crate::definition::{AggregateCall, AggregateFunction, Expression, Kind, TypeName};
 
 /// A column of the state table.
@@ -24,17 +25,24 @@ pub(super) enum PartialKind {
     Max,
 }
 
+/// A number of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// All rows of the group.
+    Rows,
+    /// A count, by its position.
+    Partial(usize),
+}
+
 /// How one aggregate is told from the partial values, by their positions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Told {
-    /// The number of rows in the group.
-    Rows,
     /// A count as it is.
-    Count(usize),
+    Count(Counted),
     /// The second where the first is not 0.
-    Sum(usize, usize),
+    Sum(Counted, usize),
     /// The second divided by the first where that is not 0.
-    Avg(usize, usize),
+    Avg(Counted, usize),
     /// As it is.
     Extremum(usize),
     /// Counts of true and of false.
@@ -54,17 +62,18 @@ impl Partials {
     pub(super) fn told_by(&mut self, call: &AggregateCall) -> Told {
         let Some(argument) = &call.argument else {
             return match &call.filter {
-                None => Told::Rows,
-                Some(filter) => Told::Count(self.note("count", PartialKind::Count, filter.clone())),
+                None => Told::Count(Counted::Rows),
+                Some(filter) => Told::Count(Counted::Partial(self.note(
+                    "count",
+                    PartialKind::Count,
+                    filter.clone(),
+                ))),
             };
         };
-        let not_null = || filtered_condition(test(argument, "IS NOT NULL"), call.filter.as_ref());
         match call.function {
-            AggregateFunction::Count => {
-                Told::Count(self.note("count", PartialKind::Count, not_null()))
-            }
+            AggregateFunction::Count => Told::Count(self.not_null(argument, call.filter.as_ref())),
             AggregateFunction::Sum | AggregateFunction::Avg => {
-                let count = self.note("count", PartialKind::Count, not_null());
+                let count = self.not_null(argument, call.filter.as_ref());
                 let sum = self.note(
                     "sum",
                     PartialKind::Sum,
@@ -97,6 +106,14 @@ impl Partials {
                 }
             }
         }
+    }
+
+    fn not_null(&mut self, argument: &Expression, filter: Option<&Expression>) -> Counted {
+        if filter.is_none() && !argument.is_nullable {
+            return Counted::Rows;
+        }
+        let condition = filtered_condition(test(argument, "IS NOT NULL"), filter);
+        Counted::Partial(self.note("count", PartialKind::Count, condition))
     }
 
     fn note(&mut self, word: &str, kind: PartialKind, over: Expression) -> usize {
@@ -136,6 +153,11 @@ impl Partial {
         self.may_be_infinite() && self.over.scale.is_none()
     }
 
+    /// Whether it is added up without any pairs of values that cancel doing harm.
+    pub(super) fn is_additive(&self) -> bool {
+        matches!(self.kind, PartialKind::Count | PartialKind::Sum) && !self.has_digits_to_watch()
+    }
+
     /// Whether it may have to be computed anew from the base tables.
     pub(super) fn may_be_stale(&self) -> bool {
         self.may_be_infinite() || matches!(self.kind, PartialKind::Min | PartialKind::Max)
@@ -154,19 +176,34 @@ impl Partial {
 }
 
 impl Told {
+    /// What it shows if it stands in the select list as it is.
+    pub(super) fn shows(&self) -> Shown {
+        match *self {
+            Self::Count(Counted::Rows) => Shown::Rows,
+            // a sum of nothing is NULL, and taken for 0
+            Self::Count(Counted::Partial(position))
+            | Self::Sum(_, position)
+            | Self::Extremum(position) => Shown::Partial(position),
+            Self::Avg(..) | Self::BoolAnd(..) | Self::BoolOr(..) => Shown::Neither,
+        }
+    }
+
     /// The aggregate's value, with partial values printed by `partial` and the number of rows given.
     pub(super) fn value(&self, rows: &str, partial: &dyn Fn(usize) -> String) -> String {
+        let counted = |count: Counted| match count {
+            Counted::Rows => rows.to_owned(),
+            Counted::Partial(position) => partial(position),
+        };
         match *self {
-            Self::Rows => rows.to_owned(),
-            Self::Count(count) => partial(count),
+            Self::Count(count) => counted(count),
             Self::Sum(count, sum) => {
-                format!("CASE WHEN {} > 0 THEN {} END", partial(count), partial(sum))
+                format!("CASE WHEN {} > 0 THEN {} END", counted(count), partial(sum))
             }
             // exactly what the server does: numeric.c, int8_avg and numeric_avg
             Self::Avg(count, sum) => {
                 format!(
                     "CASE WHEN {0} > 0 THEN {1}::numeric / {0}::numeric END",
-                    partial(count),
+                    counted(count),
                     partial(sum)
                 )
             }

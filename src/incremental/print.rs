@@ -55,11 +55,45 @@ pub(super) fn sql(expression: &Expression, column: &dyn Fn(usize) -> String) -> 
     }
 }
 
-/// Text moved to the right by so many levels.
+/// SQL moved to the right by so many levels. What is within quotes over several lines stays as it is.
 pub(super) fn indented(text: &str, levels: usize) -> String {
     let margin = "    ".repeat(levels);
-    text.lines()
-        .map(|line| format!("{margin}{line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    let mut quote = None;
+    let mut moved = Vec::new();
+    for line in text.split('\n') {
+        if quote.is_none() && !line.is_empty() {
+            moved.push(format!("{margin}{line}"));
+        } else {
+            moved.push(line.to_owned());
+        }
+        quote = quote_after(line, quote);
+    }
+    moved.join("\n")
+}
+
+/// The quote in which a line of SQL ends, if it begins in the one given. A doubled quote ends and begins.
+fn quote_after(line: &str, mut quote: Option<char>) -> Option<char> {
+    let mut before = ' ';
+    for letter in line.chars() {
+        match quote {
+            Some(open) if open == letter => quote = None,
+            None if letter == '\'' || letter == '"' => quote = Some(letter),
+            None if letter == '-' && before == '-' => return None,
+            _ => {}
+        }
+        before = letter;
+    }
+    quote
+}
+
+#[cfg(test)]
+mod tests {
+    use super::indented;
+
+    #[test]
+    fn a_constant_over_several_lines_keeps_its_value() {
+        let text = "SELECT 'it''s\n-- ''two' AS \"a\nb\" -- it's\nFROM t";
+        let moved = "    SELECT 'it''s\n-- ''two' AS \"a\nb\" -- it's\n    FROM t";
+        assert_eq!(indented(text, 1), moved);
+    }
 }

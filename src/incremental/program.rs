@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::blocks::{Block, flatten, substituted};
-use super::logs::{ChangedTable, changed_tables, changes_of, pending};
+use super::groups;
+use super::logs::{ChangedTable, changed_tables, pending};
+use super::names::Names;
 use super::print::sql;
-use super::terms::{Writer, as_columns, qualified};
-use super::{bag, groups};
+use super::statement::Compiler;
+use super::terms::{as_columns, qualified};
 use crate::definition::{AggregateCall, Expression, Operator, Query, Refusal};
 use crate::sql::{ModuleSchema, identifier};
 
@@ -45,6 +47,8 @@ pub struct FastRefresh {
     /// were not those of the watermark, if `must_complete` a log says that it lacks changes: in both cases the transaction
     /// must not commit without a complete refresh.
     pub statement: String,
+    /// The same for the case that only one base table has changed: one for each, which gives `unforeseen` as well.
+    pub variants: Vec<Variant>,
     /// What the logs must hold, in the order of the base tables' oids.
     pub logged: Vec<LoggedTable>,
     /// What has to be kept beside the materialized view's rows.
@@ -55,16 +59,15 @@ pub struct FastRefresh {
     pub plan: Plan,
 }
 
-impl FastRefresh {
-    /// The statements of a PL/pgSQL function with the parameter `watermark` and an OUT variable for each column of the
-    /// statement's row.
-    #[must_use]
-    pub fn body(&self) -> String {
-        format!(
-            "{}\nINTO STRICT snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete;",
-            self.statement
-        )
-    }
+/// A statement for changes of one base table only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variant {
+    /// What follows FROM in a query of the table's pending changes.
+    pub pending: String,
+    /// As [`FastRefresh::statement`], for not more than `at_most` (a variable) pending rows. If there are more, or the log
+    /// says that it lacks changes, or other tables have changed as well, or it can't be done without them, it does nothing
+    /// and gives true as one more column, `unforeseen`.
+    pub statement: String,
 }
 
 /// A base table whose changes are read, and which columns of it.
@@ -96,37 +99,6 @@ pub struct Plan {
     pub clauses: Vec<(String, String)>,
 }
 
-/// Names inside the statement that no table or column of the query has.
-#[derive(Debug)]
-pub(super) struct Names {
-    pub(super) weight: String,
-    pub(super) number: String,
-    pub(super) hash: String,
-    pub(super) address: String,
-    pub(super) stale: String,
-    pub(super) stale_groups: String,
-}
-
-impl Names {
-    fn outside(taken: &BTreeSet<&str>) -> Self {
-        let free = |wanted: &str| {
-            let mut name = wanted.to_owned();
-            while taken.contains(name.as_str()) {
-                name.push('_');
-            }
-            name
-        };
-        Self {
-            weight: free("weight"),
-            number: free("change_number"),
-            hash: free("row_hash"),
-            address: free("row_address"),
-            stale: free("is_stale"),
-            stale_groups: free("stale_groups"),
-        }
-    }
-}
-
 /// Compiles the fast refresh of a query, or says why there is none.
 pub fn compile(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
     let shape = Shape::of(&query.root)?;
@@ -153,94 +125,29 @@ pub fn compile(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
         .collect();
     let names = Names::outside(&taken);
     let columns: Vec<String> = query.columns.iter().map(|name| identifier(name)).collect();
-    let writer = Writer {
-        tables: &tables,
-        weight: &names.weight,
-    };
-    let mut parts: Vec<(String, String)> = tables
-        .values()
-        .map(|table| {
-            (
-                format!("{} AS MATERIALIZED", identifier(&table.changes)),
-                changes_of(table, &names.weight),
-            )
-        })
-        .collect();
-    let mut missing = format!(
-        "(SELECT coalesce(sum(-{weight}), 0) FROM numbered_changes WHERE {weight} < 0) - (SELECT count(*) FROM deleted_rows)",
-        weight = names.weight
-    );
-    let mut state = None;
-    let outputs;
-    if let Some(grouping) = &shape.grouping {
-        let grouped = groups::Grouped::new(grouping, &shape.blocks, &names, target);
-        outputs = grouped.output_expressions();
-        parts.extend(grouped.parts(&writer, &columns));
-        missing += &grouped.missing();
-        state = Some(grouped.state_table());
-    } else {
-        outputs = as_columns(&common_outputs(&shape.blocks));
-        parts.push((
-            "row_changes AS".to_owned(),
-            format!(
-                "    -- difference of the query's rows\n{}",
-                writer.difference(&shape.blocks, &columns)
-            ),
-        ));
+    let compiler = Compiler::new(&shape, &tables, &columns, &names, target);
+    let mut variants = Vec::new();
+    for (oid, table) in &tables {
+        variants.push(Variant {
+            pending: format!("{} WHERE {}", table.log, pending()),
+            statement: compiler.statement(Some(*oid))?,
+        });
     }
-    parts.push((
-        "net_rows AS".to_owned(),
-        bag::net_rows(&outputs, &columns, &names, "row_changes")?,
-    ));
-    parts.extend(
-        bag::apply(&outputs, &columns, &names, target)
-            .into_iter()
-            .map(|(head, body)| (head.to_owned(), body)),
-    );
     Ok(FastRefresh {
-        statement: statement(&parts, &tables, &missing),
+        statement: compiler.statement(None)?,
+        variants,
         logged: tables.values().map(ChangedTable::logged).collect(),
-        state,
-        row_index: Some(format!(
-            "CREATE INDEX ON {} (({}));",
-            target.view_text(),
-            bag::row_hash(&outputs, &columns, "")
-        )),
-        plan: plan(&shape, &tables),
+        state: compiler.state_table(),
+        row_index: compiler.row_index(),
+        plan: plan(&shape, &tables, &compiler),
     })
-}
-
-fn statement(
-    parts: &[(String, String)],
-    tables: &BTreeMap<u32, ChangedTable>,
-    missing: &str,
-) -> String {
-    let written: Vec<String> = parts
-        .iter()
-        .map(|(head, body)| format!("{head} (\n{body}\n)"))
-        .collect();
-    let markers: Vec<String> = tables
-        .values()
-        .map(|table| {
-            format!(
-                "EXISTS (SELECT FROM {} WHERE {} AND weight = 0)",
-                table.log,
-                pending()
-            )
-        })
-        .collect();
-    format!(
-        "WITH {}\nSELECT pg_current_snapshot() AS snapshot,\n       (SELECT count(*) FROM inserted_rows) AS rows_inserted,\n       0::int8 AS rows_updated,\n       (SELECT count(*) FROM deleted_rows) AS rows_deleted,\n       -- rows that should have been there\n       ({missing})::int8 AS rows_missing,\n       -- a log that says: something happened that is not in it\n       {} AS must_complete",
-        written.join(", "),
-        markers.join("\n       OR "),
-    )
 }
 
 /// A query as a grouping, if any, over a sum of blocks.
 #[derive(Debug)]
-struct Shape {
-    grouping: Option<Grouping>,
-    blocks: Vec<Block>,
+pub(super) struct Shape {
+    pub(super) grouping: Option<Grouping>,
+    pub(super) blocks: Vec<Block>,
 }
 
 /// What is computed of groups, and which groups are shown. All over `keys` followed by `aggregates`.
@@ -332,21 +239,15 @@ pub(super) fn common_outputs(blocks: &[Block]) -> Vec<Expression> {
     outputs
 }
 
-fn plan(shape: &Shape, tables: &BTreeMap<u32, ChangedTable>) -> Plan {
-    let largest = shape
-        .blocks
-        .iter()
-        .map(|block| block.scans.len())
-        .max()
-        .unwrap_or(0);
-    let strategy = if largest > 1 {
-        "its changes are joined with the other tables as they are now"
-    } else {
-        "its changes are taken as they are"
-    };
+fn plan(shape: &Shape, tables: &BTreeMap<u32, ChangedTable>, compiler: &Compiler<'_>) -> Plan {
     let tables = tables
-        .values()
-        .map(|table| (qualified(&table.relation), strategy.to_owned()))
+        .iter()
+        .map(|(oid, table)| {
+            (
+                qualified(&table.relation),
+                compiler.strategy(*oid).to_owned(),
+            )
+        })
         .collect();
     let mut clauses = Vec::new();
     for block in &shape.blocks {
@@ -367,7 +268,11 @@ fn plan(shape: &Shape, tables: &BTreeMap<u32, ChangedTable>) -> Plan {
     if let Some(grouping) = &shape.grouping {
         clauses.push((
             "GROUP BY or DISTINCT".to_owned(),
-            "counts and sums per group, kept in a state table".to_owned(),
+            if compiler.state_table().is_some() {
+                "counts and sums per group, kept in a state table".to_owned()
+            } else {
+                "counts and sums per group, kept in the rows themselves".to_owned()
+            },
         ));
         for aggregate in &grouping.aggregates {
             clauses.push((

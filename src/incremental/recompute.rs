@@ -4,20 +4,27 @@ use super::blocks::Block;
 use super::groups::Grouped;
 use super::partials::PartialKind;
 use super::print::sql;
+use super::stored::{Key, key_hash, same_key};
 use super::terms::{Conditions, Writer};
 
-/// The groups of the query as it is now, with more in FROM and WHERE of every block: keys, number of rows, partial values.
-pub(super) fn groups_now(
-    grouped: &Grouped<'_>,
-    names: &[String],
-    more: &[String],
-    conditions: Conditions<'_>,
-) -> String {
-    let blocks: Vec<String> = grouped
-        .inputs
-        .iter()
-        .map(|block| rows_now(block, names, more, conditions))
-        .collect();
+/// The groups of the query as it is now: keys, number of rows, partial values.
+pub(super) fn all_groups(grouped: &Grouped<'_>, names: &[String]) -> String {
+    let all: Conditions<'_> = &|_, _| Vec::new();
+    groups_of(grouped, names, &[(String::new(), all)])
+}
+
+/// The same of some rows: for each arm a further item of FROM and the conditions by which rows belong to it.
+fn groups_of(grouped: &Grouped<'_>, names: &[String], arms: &[(String, Conditions<'_>)]) -> String {
+    let mut blocks = Vec::new();
+    for block in &grouped.inputs {
+        for (more, conditions) in arms {
+            let more: Vec<String> = Some(more.clone())
+                .filter(|more| !more.is_empty())
+                .into_iter()
+                .collect();
+            blocks.push(Writer::now(block, names, &more, *conditions));
+        }
+    }
     let partials: String = grouped
         .partials
         .iter()
@@ -35,44 +42,59 @@ pub(super) fn groups_now(
     )
 }
 
-fn rows_now(
-    block: &Block,
-    names: &[String],
-    more: &[String],
-    conditions: Conditions<'_>,
-) -> String {
-    Writer::now(block, names, more, conditions)
-}
-
 /// The stale groups as they are now.
 pub(super) fn recomputed_groups(grouped: &Grouped<'_>, names: &[String]) -> String {
-    let stale_groups = &grouped.names.stale_groups;
-    let stale = format!(
-        "(SELECT {} FROM merged_groups WHERE {}) AS {stale_groups}",
-        select_list(grouped),
-        grouped.names.stale
-    );
-    let matched = |block: &Block, column: &dyn Fn(usize) -> String| {
-        let keys = grouped.keys.iter().zip(&block.outputs);
-        keys.map(|((name, _), output)| {
-            let operator = if output.is_nullable {
-                "IS NOT DISTINCT FROM"
-            } else {
-                "="
-            };
-            format!("{} {operator} {stale_groups}.{name}", sql(output, column))
-        })
-        .collect()
-    };
-    let text = groups_now(grouped, names, &[stale], &matched);
+    let text = groups_now_by(grouped, names);
     format!(
         "    -- stale groups, from the base tables\n{}",
         super::print::indented(&text, 1)
     )
 }
 
-fn select_list(grouped: &Grouped<'_>) -> String {
-    grouped.key_list("").trim_end_matches(", ").to_owned()
+// Keys are compared with =, which an index can answer. Stale groups with NULL in their key, if there are any, in an arm of
+// their own, by hash.
+fn groups_now_by(grouped: &Grouped<'_>, names: &[String]) -> String {
+    let stale_groups = &grouped.names.stale_groups;
+    let stale = |condition: &str| {
+        format!(
+            "(SELECT {} FROM merged_groups WHERE {}{condition}) AS {stale_groups}",
+            grouped.key_list("").trim_end_matches(", "),
+            grouped.names.stale,
+        )
+    };
+    let by_value = |block: &Block, column: &dyn Fn(usize) -> String| {
+        let keys = grouped.keys.iter().zip(&block.outputs);
+        keys.map(|((name, _), output)| format!("{} = {stale_groups}.{name}", sql(output, column)))
+            .collect()
+    };
+    let by_hash =
+        |block: &Block, column: &dyn Fn(usize) -> String| {
+            let keys: Vec<String> = block.outputs[..grouped.keys.len()]
+                .iter()
+                .map(|output| sql(output, column))
+                .collect();
+            let mut conditions = vec![format!(
+                "{} = {}",
+                key_hash("", &keys),
+                key_hash(&format!("{stale_groups}."), &grouped.key_names())
+            )];
+            conditions.extend(grouped.keys.iter().zip(&keys).map(|((name, _), key)| {
+                format!("{key} IS NOT DISTINCT FROM {stale_groups}.{name}")
+            }));
+            conditions
+        };
+    let nullable: Vec<String> = grouped
+        .keys
+        .iter()
+        .filter(|(_, key)| key.is_nullable)
+        .map(|(name, _)| format!("{name} IS NULL"))
+        .collect();
+    let mut arms: Vec<(String, Conditions<'_>)> = vec![(stale(""), &by_value)];
+    if !nullable.is_empty() {
+        let has_null = format!(" AND ({})", nullable.join(" OR "));
+        arms.push((stale(&has_null), &by_hash));
+    }
+    groups_of(grouped, names, &arms)
 }
 
 /// All changed groups, stale ones as recomputed.
@@ -94,10 +116,44 @@ pub(super) fn new_groups(grouped: &Grouped<'_>) -> String {
             PartialKind::Min | PartialKind::Max => format!(", recomputed.{}", partial.name),
         })
         .collect();
+    let keys: Vec<Key> = grouped
+        .keys
+        .iter()
+        .map(|(name, key)| Key {
+            name: name.clone(),
+            is_nullable: key.is_nullable,
+        })
+        .collect();
     format!(
-        "    SELECT {}{address}, row_count{merged}\n    FROM merged_groups WHERE NOT {stale}\n    UNION ALL\n    SELECT {}merged.{address}, coalesce(recomputed.row_count, 0){recomputed}\n    FROM merged_groups AS merged LEFT JOIN recomputed_groups AS recomputed ON {}\n    WHERE merged.{stale}",
+        "    SELECT {}{address}, row_count{merged}{}\n    FROM merged_groups WHERE NOT {stale}\n    UNION ALL\n    SELECT {}merged.{address}, coalesce(recomputed.row_count, 0){recomputed}{}\n    FROM merged_groups AS merged LEFT JOIN recomputed_groups AS recomputed ON {}\n    WHERE merged.{stale}",
         grouped.key_list(""),
+        grouped.before_list(""),
         grouped.key_list("merged."),
-        grouped.same_group("merged.", "recomputed."),
+        grouped.before_list("merged."),
+        same_key("merged.", &keys, "recomputed.", &grouped.key_names()),
+    )
+}
+
+/// That a group can't be told from what was kept of it.
+pub(super) fn any_is_stale(grouped: &Grouped<'_>) -> String {
+    format!(
+        "(SELECT coalesce(bool_or({}), false) FROM merged_groups)",
+        grouped.names.stale
+    )
+}
+
+/// All changed groups, or none if any is stale.
+pub(super) fn groups_if_none_is_stale(grouped: &Grouped<'_>) -> String {
+    let partials: String = grouped
+        .partials
+        .iter()
+        .map(|partial| format!(", {}", partial.name))
+        .collect();
+    format!(
+        "    SELECT {}{}, row_count{partials}{}\n    FROM merged_groups\n    WHERE NOT {}",
+        grouped.key_list(""),
+        grouped.names.address,
+        grouped.before_list(""),
+        any_is_stale(grouped),
     )
 }

@@ -4,6 +4,7 @@ use super::groups::Grouped;
 use super::partials::PartialKind;
 use super::program::StateTable;
 use super::recompute;
+use super::stored::key_index;
 use crate::definition::Expression;
 use crate::sql::identifier;
 
@@ -17,7 +18,8 @@ impl Grouped<'_> {
     }
 
     pub(super) fn state_parts(&self) -> Vec<(String, String)> {
-        let (groups, state, address) = (self.groups_name(), &self.state, &self.names.address);
+        let (groups, state, address) =
+            (self.groups_name(), self.stored_table(), &self.names.address);
         let columns = self.state_columns();
         let settings: Vec<String> = columns
             .iter()
@@ -29,7 +31,7 @@ impl Grouped<'_> {
                 "deleted_groups AS".to_owned(),
                 format!(
                     "    DELETE FROM ONLY {state} AS stored USING {groups} AS changed\n    WHERE stored.ctid = changed.{address} AND NOT ({})",
-                    self.is_there("changed."),
+                    self.has_rows("changed."),
                 ),
             ),
             (
@@ -37,22 +39,25 @@ impl Grouped<'_> {
                 format!(
                     "    UPDATE ONLY {state} AS stored SET {}\n    FROM {groups} AS changed\n    WHERE stored.ctid = changed.{address} AND {}",
                     settings.join(", "),
-                    self.is_there("changed."),
+                    self.has_rows("changed."),
                 ),
             ),
             (
                 "inserted_groups AS".to_owned(),
                 format!(
                     "    INSERT INTO {state} ({keys}{values})\n    SELECT {keys}{values} FROM {groups} WHERE {address} IS NULL AND {}",
-                    self.is_there(""),
+                    self.has_rows(""),
                     keys = self.key_list(""),
                 ),
             ),
         ]
     }
 
-    /// The table that keeps the groups.
-    pub(super) fn state_table(&self) -> StateTable {
+    /// The table that keeps the groups, where the materialized view itself does not.
+    pub(super) fn state_table(&self) -> Option<StateTable> {
+        if self.is_in_view() {
+            return None;
+        }
         let mut columns: Vec<String> = self
             .keys
             .iter()
@@ -69,25 +74,13 @@ impl Grouped<'_> {
                 &partial.data_type().to_string(),
             ),
         }));
-        let has_null = self.keys.iter().any(|(_, key)| key.is_nullable);
-        let keys = self.key_list("");
-        let index = match (self.keys.is_empty(), has_null) {
-            (true, _) => String::new(),
-            (false, true) => format!(
-                "\nCREATE INDEX ON {} (({}));",
-                self.state,
-                self.key_hash("")
-            ),
-            (false, false) => format!(
-                "\nCREATE UNIQUE INDEX ON {} ({});",
-                self.state,
-                keys.trim_end_matches(", ")
-            ),
-        };
-        StateTable {
+        let table = self.stored_table();
+        let index = key_index(table, &self.stored_keys(), true);
+        let index = index.map_or_else(String::new, |index| format!("\n{index}"));
+        // room on every page, as groups are updated again and again and none of what changes is indexed
+        Some(StateTable {
             create: format!(
-                "CREATE TABLE {} (\n    {}\n);{index}",
-                self.state,
+                "CREATE TABLE {table} (\n    {}\n) WITH (fillfactor = 80);{index}",
                 columns.join(",\n    ")
             ),
             columns: self
@@ -96,8 +89,8 @@ impl Grouped<'_> {
                 .map(|(name, _)| name.clone())
                 .chain(self.state_columns())
                 .collect(),
-            rows: recompute::groups_now(self, &self.input_names(), &[], &|_, _| Vec::new()),
-        }
+            rows: recompute::all_groups(self, &self.input_names()),
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::blocks::Block;
-use super::logs::ChangedTable;
+use super::logs::{ChangedTable, Reading};
 use super::naming::free_name;
 use super::print::sql;
 use crate::definition::{Expression, Relation};
@@ -21,34 +21,31 @@ pub(super) enum State {
     Old,
 }
 
-/// The terms of a block's difference, with their signs.
-pub(super) fn terms(scans: usize) -> Vec<(Vec<State>, i32)> {
-    if scans <= MOST_FOR_COMBINATIONS {
+/// The terms of a block's difference, with their signs, if the scans given may have changed.
+pub(super) fn terms(scans: usize, changeable: &[usize]) -> Vec<(Vec<State>, i32)> {
+    let place = |scan: usize| changeable.iter().position(|other| *other == scan);
+    if changeable.len() <= MOST_FOR_COMBINATIONS {
         // Δ(A⋈B) = ΔA⋈B + A⋈ΔB − ΔA⋈ΔB; in general the sum over all non-empty sets T of tables of (−1)^(|T|+1) times
         // the join of the changes of T with the new states of the others, since old = new − Δ
-        return (1..1_u32 << scans)
+        return (1..1_u32 << changeable.len())
             .map(|set| {
-                let states = (0..scans).map(|scan| {
-                    if set >> scan & 1 == 1 {
-                        State::Change
-                    } else {
-                        State::New
-                    }
+                let states = (0..scans).map(|scan| match place(scan) {
+                    Some(place) if set >> place & 1 == 1 => State::Change,
+                    _ => State::New,
                 });
-                (
-                    states.collect(),
-                    if set.count_ones() % 2 == 1 { 1 } else { -1 },
-                )
+                let sign = if set.count_ones() % 2 == 1 { 1 } else { -1 };
+                (states.collect(), sign)
             })
             .collect();
     }
     // Δ(A⋈B⋈…) = ΔA⋈B_old⋈… + A_new⋈ΔB⋈C_old⋈… + …
-    (0..scans)
+    changeable
+        .iter()
         .map(|changed| {
-            let states = (0..scans).map(|scan| match scan.cmp(&changed) {
-                std::cmp::Ordering::Less => State::New,
+            let states = (0..scans).map(|scan| match scan.cmp(changed) {
                 std::cmp::Ordering::Equal => State::Change,
-                std::cmp::Ordering::Greater => State::Old,
+                std::cmp::Ordering::Greater if place(scan).is_some() => State::Old,
+                _ => State::New,
             });
             (states.collect(), 1)
         })
@@ -63,18 +60,62 @@ pub(super) type Conditions<'a> = &'a dyn Fn(&Block, &dyn Fn(usize) -> String) ->
 pub(super) struct Writer<'a> {
     pub(super) tables: &'a BTreeMap<u32, ChangedTable>,
     pub(super) weight: &'a str,
+    /// The only table that has changed, where that is known.
+    pub(super) only: Option<u32>,
 }
 
 impl Writer<'_> {
+    /// Which of the pending rows are read.
+    pub(super) fn reading(&self) -> Reading {
+        if self.only.is_some() {
+            Reading::Foreseen
+        } else {
+            Reading::All
+        }
+    }
+
+    /// The parts with the changes of tables: net ones, or images as logged where every block of a table allows it.
+    pub(super) fn changes(
+        &self,
+        may_be_raw: impl Fn(&Block) -> bool,
+        blocks: &[Block],
+    ) -> Vec<(String, String)> {
+        let changed = self
+            .tables
+            .iter()
+            .filter(|(oid, _)| self.only.is_none_or(|only| **oid == only));
+        changed
+            .map(|(oid, table)| {
+                let name = identifier(&table.changes);
+                let reads = |block: &&Block| block.scans.iter().any(|scan| scan.oid == *oid);
+                if blocks.iter().filter(reads).all(&may_be_raw) {
+                    return (
+                        format!("{name} AS"),
+                        table.images(self.weight, self.reading()),
+                    );
+                }
+                let net = table.net_changes(self.weight, self.reading());
+                (format!("{name} AS MATERIALIZED"), net)
+            })
+            .collect()
+    }
+
     /// The difference of a sum of blocks: columns by these names, and the weight.
     pub(super) fn difference(&self, blocks: &[Block], names: &[String]) -> String {
         let mut parts = Vec::new();
         for block in blocks {
-            for (states, sign) in terms(block.scans.len()) {
+            for (states, sign) in terms(block.scans.len(), &self.changeable(block)) {
                 parts.push(self.term(block, &states, sign, names));
             }
         }
         parts.join("\n    UNION ALL\n")
+    }
+
+    /// The scans of tables that may have changed.
+    pub(super) fn changeable(&self, block: &Block) -> Vec<usize> {
+        (0..block.scans.len())
+            .filter(|scan| self.only.is_none_or(|only| block.scans[*scan].oid == only))
+            .collect()
     }
 
     fn term(&self, block: &Block, states: &[State], sign: i32, names: &[String]) -> String {
@@ -88,7 +129,7 @@ impl Writer<'_> {
             if *state != State::New {
                 factors.push(format!("{alias}.{}", self.weight));
             }
-            if *state == State::Change && block.scans.len() > 1 {
+            if *state == State::Change && block.scans.len() > 1 && self.only.is_none() {
                 // asked once before anything else is read
                 conditions.push(format!(
                     "EXISTS (SELECT FROM {})",
@@ -182,7 +223,7 @@ fn outputs(block: &Block, names: &[String], column: &dyn Fn(usize) -> String) ->
         .collect()
 }
 
-fn where_clause(conditions: &[String]) -> String {
+pub(super) fn where_clause(conditions: &[String]) -> String {
     if conditions.is_empty() {
         String::new()
     } else {
@@ -190,7 +231,10 @@ fn where_clause(conditions: &[String]) -> String {
     }
 }
 
-fn column_printer<'a>(block: &'a Block, aliases: &'a [String]) -> impl Fn(usize) -> String + 'a {
+pub(super) fn column_printer<'a>(
+    block: &'a Block,
+    aliases: &'a [String],
+) -> impl Fn(usize) -> String + 'a {
     move |position| {
         let (scan, column) = block.origin(position);
         format!(
@@ -202,7 +246,7 @@ fn column_printer<'a>(block: &'a Block, aliases: &'a [String]) -> impl Fn(usize)
 }
 
 /// Each scan by the name of its table, numbered where a table occurs again.
-fn aliases(scans: &[Relation]) -> Vec<String> {
+pub(super) fn aliases(scans: &[Relation]) -> Vec<String> {
     let mut taken: Vec<String> = Vec::new();
     for scan in scans {
         let name = free_name(&scan.name, "", |name| {

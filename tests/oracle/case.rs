@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use crate::catalog;
 use crate::common::TestServer;
-use crate::scenario::{Case, Step};
+use crate::scenario::{Case, Step, Way};
 use crate::script::Script;
 use crate::subject::{
     Failure, KINDS, Kind, Report, SETTINGS, Subject, compare, described, run_in, tolerated, unfit,
@@ -32,6 +32,8 @@ pub(crate) struct Session {
     script: Script,
     /// What is done to a statement before it runs: nothing, but where the oracle itself is tested.
     pub(crate) distortion: fn(&str) -> String,
+    /// How refreshes are run, whatever the case says.
+    pub(crate) way: Option<Way>,
 }
 
 /// Tables and their logs.
@@ -46,6 +48,8 @@ struct Shop {
 /// A materialized view of a running case.
 struct Kept {
     refresh: FastRefresh,
+    /// With the watermark as `$1`.
+    statement: String,
     watermark: String,
 }
 
@@ -65,6 +69,7 @@ impl Session {
             shops: HashMap::new(),
             script: Script::new(),
             distortion: str::to_owned,
+            way: None,
         }
     }
 
@@ -156,6 +161,7 @@ impl Session {
         shop: &Shop,
         view: usize,
         query: &str,
+        way: Way,
     ) -> Result<Result<Kept, String>, Failure> {
         self.execute(&format!("CREATE VIEW query{view} AS {query}"))
             .await?;
@@ -177,8 +183,46 @@ impl Session {
         }
         self.fill_state(shop, view, &refresh).await?;
         let watermark = self.watermark(view).await?;
+        let statement = self.define(shop, view, &refresh, way).await?;
         self.execute("COMMIT").await?;
-        Ok(Ok(Kept { refresh, watermark }))
+        Ok(Ok(Kept {
+            refresh,
+            statement,
+            watermark,
+        }))
+    }
+
+    /// The statement that refreshes, and the function if it calls one.
+    async fn define(
+        &mut self,
+        shop: &Shop,
+        view: usize,
+        refresh: &FastRefresh,
+        way: Way,
+    ) -> Result<String, Failure> {
+        if way == Way::Statement {
+            return Ok((self.distortion)(&refresh.statement));
+        }
+        let mut body = (self.distortion)(&refresh.body());
+        if way == Way::Unforeseen {
+            body = body.replace("at_most := pending + 100", "at_most := 1");
+        }
+        let settings: String = FastRefresh::settings()
+            .iter()
+            .map(|(name, value)| format!(" SET {name} = {value}"))
+            .collect();
+        self.execute(&format!(
+            "CREATE OR REPLACE FUNCTION {}.\"fast${view}\"(watermark pg_snapshot, OUT snapshot pg_snapshot, OUT rows_inserted int8, OUT rows_updated int8,
+    OUT rows_deleted int8, OUT rows_missing int8, OUT must_complete boolean) LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp{settings} AS $body$
+#variable_conflict use_column
+BEGIN
+{body}
+END $body$",
+            shop.module
+        ))
+        .await?;
+        Ok(format!("SELECT * FROM {}.\"fast${view}\"($1)", shop.module))
     }
 
     async fn fill_state(
@@ -247,7 +291,7 @@ impl Session {
         shop: &Shop,
         may_be_marked: bool,
     ) -> Result<bool, Failure> {
-        let statement = (self.distortion)(&kept.refresh.statement);
+        let statement = kept.statement.clone();
         let with = |watermark: &str| {
             replaced(&statement, &|token, word| {
                 (token == Token::Param && word == "$1").then(|| watermark.to_owned())
@@ -343,7 +387,10 @@ impl Subject for Session {
                 }
                 Step::Create(view) => {
                     let query = case.names.applied(&case.queries[*view]);
-                    match self.create(&shop, *view, &query).await? {
+                    match self
+                        .create(&shop, *view, &query, self.way.unwrap_or(case.way))
+                        .await?
+                    {
                         Ok(made) => _ = kept.insert(*view, made),
                         Err(reason) => report.refused.push(reason),
                     }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use mvrefreshd::definition::{
     Catalog, Column, FunctionFact, FunctionKind, OperatorFact, Relation, RelationKind, TypeName,
+    UniqueKey,
 };
 use sqlx::{AssertSqlSafe, PgConnection, Row, postgres::PgRow};
 
@@ -148,10 +149,24 @@ pub(crate) async fn relations(
                 None => RelationKind::Table,
             },
             columns: columns.collect(),
-            unique_keys: Vec::new(),
+            unique_keys: unique_keys(connection, relation).await,
             has_children: false,
             has_row_security: false,
         });
     }
     found
+}
+
+async fn unique_keys(connection: &mut PgConnection, relation: i64) -> Vec<UniqueKey> {
+    let sql = format!(
+        "SELECT (indkey::int2[])[0:indnkeyatts - 1] AS columns FROM pg_index
+         WHERE indrelid = {relation} AND indisunique AND indimmediate AND indisvalid AND indpred IS NULL AND indexprs IS NULL
+         ORDER BY indexrelid"
+    );
+    let keys = rows(connection, &sql).await;
+    keys.iter()
+        .map(|row| UniqueKey {
+            columns: row.get("columns"),
+        })
+        .collect()
 }

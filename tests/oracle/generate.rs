@@ -316,6 +316,7 @@ impl Queries<'_> {
                         "{text} JOIN {item} ON {other}.a < {alias}.id AND {other}.b = {alias}.b"
                     ),
                     3 if number == 1 => format!("{text} JOIN {item} USING (id, b)"),
+                    6 => format!("{text} JOIN {item} ON {other}.a = {alias}.id"),
                     4 if count == 2 => format!("{text} CROSS JOIN {item}"),
                     5 => format!(
                         "{text} JOIN {item} ON {other}.v = {alias}.b AND {other}.id > {alias}.id"

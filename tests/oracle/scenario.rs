@@ -16,9 +16,9 @@ pub(crate) struct TableOf {
     pub(crate) is_partitioned: bool,
 }
 
-/// How a case is to be run.
+/// What a case is run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Scope {
     /// The compiler's statements on logs of the test's own.
     Statements,
     /// The whole of it, as installed.
@@ -91,6 +91,19 @@ pub(crate) struct Case {
     pub(crate) tables: Vec<TableOf>,
     pub(crate) queries: Vec<String>,
     pub(crate) steps: Vec<Step>,
+    /// How refreshes are run.
+    pub(crate) way: Way,
+}
+
+/// How a refresh is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// As one statement for changes of any tables.
+    Statement,
+    /// By the function that chooses the statement.
+    Function,
+    /// By that function, which always finds that more is pending than it has foreseen.
+    Unforeseen,
 }
 
 /// The late session's rows have ids from here on, those of the others lie below, so that neither waits for the other.
@@ -98,28 +111,33 @@ const LATE: i32 = 1000;
 
 impl Case {
     /// The case of a seed.
-    pub(crate) fn random(seed: u64, way: Way) -> Self {
+    pub(crate) fn random(seed: u64, scope: Scope) -> Self {
         let mut rng = Rng::with_seed(seed);
         let mut tables = tables(&mut rng);
         for table in &mut tables {
-            table.is_partitioned = way == Way::Installed && rng.u8(..5) == 0;
+            table.is_partitioned = scope == Scope::Installed && rng.u8(..5) == 0;
         }
         let mut case = Self {
             names: Names::random(&mut rng),
-            queries: queries(&mut rng, &tables, way),
+            queries: queries(&mut rng, &tables, scope),
             tables,
             steps: Vec::new(),
+            way: match rng.u8(..5) {
+                0 => Way::Statement,
+                1 => Way::Unforeseen,
+                _ => Way::Function,
+            },
         };
         case.fill_tables(&mut rng);
         // what is pending for one when the next one is made is of use, too
         for view in 0..case.queries.len() {
             if view > 0 && rng.bool() {
-                case.round(&mut rng, view, way);
+                case.round(&mut rng, view, scope);
             }
             case.steps.extend([Step::Create(view), Step::Upkeep]);
         }
         for _ in 0..rng.u8(3..6) {
-            case.round(&mut rng, case.queries.len(), way);
+            case.round(&mut rng, case.queries.len(), scope);
         }
         case
     }
@@ -145,7 +163,7 @@ impl Case {
     }
 
     /// Some transactions, refreshes of the first views, and perhaps a transaction that stays open beyond them.
-    fn round(&mut self, rng: &mut Rng, views: usize, way: Way) {
+    fn round(&mut self, rng: &mut Rng, views: usize, scope: Scope) {
         let is_late = rng.u8(..3) == 0;
         if is_late {
             self.steps.push(Step::Late("BEGIN".to_owned()));
@@ -155,11 +173,11 @@ impl Case {
                 self.steps.push(Step::Late(change));
             }
         }
-        if way == Way::Installed {
+        if scope == Scope::Installed {
             self.circumstances(rng);
         }
         let refreshed_within =
-            (way == Way::Installed && rng.u8(..5) == 0).then(|| rng.usize(..views));
+            (scope == Scope::Installed && rng.u8(..5) == 0).then(|| rng.usize(..views));
         for _ in 0..rng.u8(1..3) {
             self.transaction(rng, !is_late, refreshed_within);
         }
@@ -248,10 +266,10 @@ impl Case {
 const NOT_COPIED: [&str; 3] = ["g", "m", "h"];
 
 /// Some queries. Installed, the first may be a copy of a table, which the others read as if it were one.
-fn queries(rng: &mut Rng, tables: &[TableOf], way: Way) -> Vec<String> {
+fn queries(rng: &mut Rng, tables: &[TableOf], scope: Scope) -> Vec<String> {
     let mut sources: Vec<Table> = tables.iter().map(|of| of.table.clone()).collect();
     let mut queries = Vec::new();
-    let has_copy = way == Way::Installed && rng.u8(..4) == 0;
+    let has_copy = scope == Scope::Installed && rng.u8(..4) == 0;
     if has_copy {
         let table = &sources[rng.usize(..sources.len())].name;
         let columns = COLUMNS.iter().map(|(column, _)| *column);

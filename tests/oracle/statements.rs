@@ -128,8 +128,8 @@ async fn the_statements_of_canonical_views_are_the_ones_that_were_read() {
             .await
             .unwrap_or_else(|refusal| panic!("{query}\n{refusal}"));
         let mut text = format!(
-            "-- {query}\n\n{};\n\n{}\n",
-            refresh.statement,
+            "-- {query}\n\n{}\n\n{}\n",
+            refresh.body(),
             refresh.row_index.as_deref().unwrap_or_default()
         );
         if let Some(state) = &refresh.state {

@@ -1,146 +1,367 @@
 -- SELECT c.region, count(*) AS n, sum(o.amount) AS total, avg(o.amount) AS mean FROM orders o JOIN customers c USING (customer_id) GROUP BY c.region HAVING count(*) > 1
 
-WITH customers_changes AS MATERIALIZED (
-    -- net change of shop.customers since the watermark
-    SELECT c1 AS customer_id, c3 AS region, sum(weight)::int8 AS weight_
-    FROM mvrefresh."log$1"
-    WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)
-    GROUP BY c1, c3
-    HAVING sum(weight) <> 0
-), orders_changes AS MATERIALIZED (
-    -- net change of shop.orders since the watermark
-    SELECT c2 AS customer_id, c4 AS amount, sum(weight)::int8 AS weight_
-    FROM mvrefresh."log$2"
-    WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)
-    GROUP BY c2, c4
-    HAVING sum(weight) <> 0
-), input_changes AS (
-    -- difference of the rows that are grouped
-    SELECT customers.region AS key_1, (orders.amount IS NOT NULL) AS count_1, orders.amount AS sum_2, orders.weight_ AS weight_
-    FROM orders_changes AS orders, shop.customers AS customers
-    WHERE EXISTS (SELECT FROM orders_changes) AND (orders.customer_id = customers.customer_id)
-    UNION ALL
-    SELECT customers.region AS key_1, (orders.amount IS NOT NULL) AS count_1, orders.amount AS sum_2, customers.weight_ AS weight_
-    FROM shop.orders AS orders, customers_changes AS customers
-    WHERE EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id)
-    UNION ALL
-    SELECT customers.region AS key_1, (orders.amount IS NOT NULL) AS count_1, orders.amount AS sum_2, -(orders.weight_ * customers.weight_) AS weight_
-    FROM orders_changes AS orders, customers_changes AS customers
-    WHERE EXISTS (SELECT FROM orders_changes) AND EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id)
-), net_input_changes AS (
-    SELECT key_1, count_1, sum_2, sum(weight_)::int8 AS weight_
-    FROM input_changes
-    GROUP BY key_1, count_1, sum_2
-    HAVING sum(weight_) <> 0
-), group_changes AS (
-    -- by how much counts and sums of each group change
-    SELECT key_1, coalesce(sum(weight_), 0)::int8 AS row_count,
-           coalesce(sum(weight_) FILTER (WHERE count_1), 0)::int8 AS count_1,
-           coalesce(sum(weight_ * sum_2::numeric) FILTER (WHERE sum_2 NOT IN ('NaN', 'Infinity', '-Infinity')), 0)::numeric AS sum_2,
-           coalesce(bool_or(sum_2 IN ('NaN', 'Infinity', '-Infinity')), false) AS sum_2_not_finite
-    FROM net_input_changes
-    GROUP BY key_1
-), merged_groups AS MATERIALIZED (
-    -- the groups with their new counts and sums; stale where what was taken away may have been the value itself
-    SELECT change.key_1, stored.ctid AS row_address,
-           coalesce(stored.row_count, 0) + change.row_count AS row_count,
-           coalesce(stored.count_1, 0) + change.count_1 AS count_1,
-           coalesce(stored.sum_2, 0) + change.sum_2 AS sum_2,
-           coalesce((change.sum_2_not_finite OR stored.sum_2 IN ('NaN', 'Infinity', '-Infinity')), false) AS is_stale
-    FROM group_changes AS change
-    LEFT JOIN ONLY mvrefresh."state$1" AS stored ON hash_record_extended(ROW(stored.key_1), 0) = hash_record_extended(ROW(change.key_1), 0) AND stored.key_1 IS NOT DISTINCT FROM change.key_1
-), recomputed_groups AS MATERIALIZED (
-    -- stale groups, from the base tables
-    SELECT key_1, count(*) AS row_count, count(*) FILTER (WHERE count_1) AS count_1, coalesce(sum(sum_2), 0)::numeric AS sum_2
-    FROM (
-        SELECT customers.region AS key_1, (orders.amount IS NOT NULL) AS count_1, orders.amount AS sum_2
-        FROM shop.orders AS orders, shop.customers AS customers, (SELECT key_1 FROM merged_groups WHERE is_stale) AS stale_groups
-        WHERE (orders.customer_id = customers.customer_id) AND customers.region IS NOT DISTINCT FROM stale_groups.key_1
-    ) AS input_rows
-    GROUP BY key_1
-), new_groups AS MATERIALIZED (
-    SELECT key_1, row_address, row_count, count_1, sum_2
-    FROM merged_groups WHERE NOT is_stale
-    UNION ALL
-    SELECT merged.key_1, merged.row_address, coalesce(recomputed.row_count, 0), coalesce(recomputed.count_1, 0), coalesce(recomputed.sum_2, 0)
-    FROM merged_groups AS merged LEFT JOIN recomputed_groups AS recomputed ON hash_record_extended(ROW(merged.key_1), 0) = hash_record_extended(ROW(recomputed.key_1), 0) AND merged.key_1 IS NOT DISTINCT FROM recomputed.key_1
-    WHERE merged.is_stale
-), deleted_groups AS (
-    DELETE FROM ONLY mvrefresh."state$1" AS stored USING new_groups AS changed
-    WHERE stored.ctid = changed.row_address AND NOT (changed.row_count > 0)
-), updated_groups AS (
-    UPDATE ONLY mvrefresh."state$1" AS stored SET row_count = changed.row_count, count_1 = changed.count_1, sum_2 = changed.sum_2
-    FROM new_groups AS changed
-    WHERE stored.ctid = changed.row_address AND changed.row_count > 0
-), inserted_groups AS (
-    INSERT INTO mvrefresh."state$1" (key_1, row_count, count_1, sum_2)
-    SELECT key_1, row_count, count_1, sum_2 FROM new_groups WHERE row_address IS NULL AND row_count > 0
-), row_changes AS (
-    -- the rows of changed groups: minus as they were, plus as they are
-    SELECT stored.key_1 AS region, (stored.row_count) AS n, (CASE WHEN stored.count_1 > 0 THEN stored.sum_2 END) AS total, (CASE WHEN stored.count_1 > 0 THEN stored.sum_2::numeric / stored.count_1::numeric END) AS mean, -1 AS weight_
-    FROM new_groups AS changed JOIN ONLY mvrefresh."state$1" AS stored ON stored.ctid = changed.row_address
-    WHERE stored.row_count > 0 AND ((stored.row_count) > 1)
-    UNION ALL
-    SELECT changed.key_1 AS region, (changed.row_count) AS n, (CASE WHEN changed.count_1 > 0 THEN changed.sum_2 END) AS total, (CASE WHEN changed.count_1 > 0 THEN changed.sum_2::numeric / changed.count_1::numeric END) AS mean, 1 AS weight_
-    FROM new_groups AS changed
-    WHERE changed.row_count > 0 AND ((changed.row_count) > 1)
-), net_rows AS (
-    -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
-    SELECT region, n, (array_agg(total))[1] AS total, (array_agg(mean))[1] AS mean, sum(weight_)::int8 AS weight_
-    FROM row_changes
-    GROUP BY region, n, total, scale(total), mean, scale(mean)
-    HAVING sum(weight_) <> 0
-), numbered_changes AS MATERIALIZED (
-    SELECT region, n, total, mean, weight_, row_number() OVER () AS change_number, hash_record_extended(ROW(region, n, total, mean), 0) AS row_hash
-    FROM net_rows
-), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
-    SELECT candidate.row_address
-    FROM (
-        SELECT stored.ctid AS row_address, -change.weight_ AS surplus,
-               row_number() OVER (PARTITION BY change.change_number) AS occurrence
-        FROM numbered_changes AS change
-        JOIN ONLY shop.mv AS stored ON hash_record_extended(ROW(stored.region, stored.n, stored.total, stored.mean), 0) = change.row_hash AND ROW(stored.region, stored.n, stored.total, stored.mean)::record *= ROW(change.region, change.n, change.total, change.mean)::record
-        WHERE change.weight_ < 0
-    ) AS candidate
-    WHERE candidate.occurrence <= candidate.surplus
-), deleted_rows AS (
-    DELETE FROM ONLY shop.mv AS stored USING doomed_rows
-    WHERE stored.ctid = doomed_rows.row_address
-    RETURNING 1
-), inserted_rows AS (
-    -- counting the deletions first lets them happen first: unique indexes see no passing duplicate
-    INSERT INTO shop.mv (region, n, total, mean)
-    SELECT change.region, change.n, change.total, change.mean
-    FROM numbered_changes AS change
-    CROSS JOIN generate_series(1, change.weight_)
-    CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions
-    RETURNING 1
-)
-SELECT pg_current_snapshot() AS snapshot,
-       (SELECT count(*) FROM inserted_rows) AS rows_inserted,
-       0::int8 AS rows_updated,
-       (SELECT count(*) FROM deleted_rows) AS rows_deleted,
-       -- rows that should have been there
-       ((SELECT coalesce(sum(-weight_), 0) FROM numbered_changes WHERE weight_ < 0) - (SELECT count(*) FROM deleted_rows)
-        + (SELECT count(*) FROM merged_groups WHERE row_count < 0))::int8 AS rows_missing,
-       -- a log that says: something happened that is not in it
-       EXISTS (SELECT FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND weight = 0)
-       OR EXISTS (SELECT FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND weight = 0) AS must_complete;
+DECLARE
+    pending_1 int8;
+    pending_2 int8;
+    pending int8;
+    at_most int8;
+    unforeseen boolean := true;
+BEGIN
+    SELECT (SELECT count(*) FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)),
+           (SELECT count(*) FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)),
+           pg_current_snapshot(), 0, 0, 0, 0, false
+    INTO pending_1, pending_2, snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete;
+    pending := pending_1 + pending_2;
+    IF pending = 0 THEN
+        unforeseen := false;
+    ELSIF pending_1 = pending THEN
+        at_most := pending + 100;
+        WITH foreseen AS MATERIALIZED (
+            -- whether nothing else is pending than was foreseen, and no log says that it lacks changes
+            SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
+                AND NOT EXISTS (SELECT FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AS is_so
+            FROM (SELECT weight FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+        ), customers_changes AS MATERIALIZED (
+            -- net change of shop.customers since the watermark
+            SELECT c1 AS customer_id, c3 AS region, sum(weight)::int8 AS weight_
+            FROM (
+                SELECT c1, c3, weight FROM mvrefresh."log$1"
+                WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
+                LIMIT at_most
+            ) AS pending
+            GROUP BY c1, c3
+            HAVING sum(weight) <> 0
+        ), input_changes AS (
+            -- difference of the rows that are grouped
+            SELECT customers.region AS key_1, orders.amount AS sum_1, customers.weight_ AS weight_
+            FROM shop.orders AS orders, customers_changes AS customers
+            WHERE (orders.customer_id = customers.customer_id)
+        ), group_changes AS (
+            -- by how much counts and sums of each group change
+            SELECT key_1, coalesce(sum(weight_), 0)::int8 AS row_count,
+                   coalesce(sum(weight_ * sum_1::numeric) FILTER (WHERE sum_1 NOT IN ('NaN', 'Infinity', '-Infinity')), 0)::numeric AS sum_1,
+                   coalesce(bool_or(sum_1 IN ('NaN', 'Infinity', '-Infinity')), false) AS sum_1_not_finite
+            FROM input_changes
+            GROUP BY key_1
+            HAVING sum(weight_) <> 0 OR coalesce(sum(weight_ * sum_1::numeric) FILTER (WHERE sum_1 NOT IN ('NaN', 'Infinity', '-Infinity')), 0)::numeric <> 0 OR coalesce(bool_or(sum_1 IN ('NaN', 'Infinity', '-Infinity')), false)
+        ), merged_groups AS MATERIALIZED (
+            -- the groups with their new counts and sums; stale where what was taken away may have been the value itself
+            SELECT change.key_1, stored.ctid AS row_address,
+                   coalesce(stored.row_count, 0) + change.row_count AS row_count,
+                   coalesce(stored.sum_1, 0) + change.sum_1 AS sum_1,
+                   stored.row_count AS row_count_before,
+                   stored.sum_1 AS sum_1_before,
+                   coalesce((change.sum_1_not_finite OR stored.sum_1 IN ('NaN', 'Infinity', '-Infinity')), false) AS is_stale
+            FROM group_changes AS change
+            LEFT JOIN ONLY mvrefresh."state$1" AS stored ON hash_record_extended(ROW(stored.key_1), 0) = hash_record_extended(ROW(change.key_1), 0) AND stored.key_1 IS NOT DISTINCT FROM change.key_1
+        ), new_groups AS (
+            SELECT key_1, row_address, row_count, sum_1, row_count_before, sum_1_before
+            FROM merged_groups
+            WHERE NOT (SELECT coalesce(bool_or(is_stale), false) FROM merged_groups)
+        ), deleted_groups AS (
+            DELETE FROM ONLY mvrefresh."state$1" AS stored USING new_groups AS changed
+            WHERE stored.ctid = changed.row_address AND NOT (changed.row_count > 0)
+        ), updated_groups AS (
+            UPDATE ONLY mvrefresh."state$1" AS stored SET row_count = changed.row_count, sum_1 = changed.sum_1
+            FROM new_groups AS changed
+            WHERE stored.ctid = changed.row_address AND changed.row_count > 0
+        ), inserted_groups AS (
+            INSERT INTO mvrefresh."state$1" (key_1, row_count, sum_1)
+            SELECT key_1, row_count, sum_1 FROM new_groups WHERE row_address IS NULL AND row_count > 0
+        ), target_rows AS (
+            -- the rows of changed groups that differ from before
+            SELECT changed.key_1 AS region, (changed.row_count) AS n, (CASE WHEN changed.row_count > 0 THEN changed.sum_1 END) AS total, (CASE WHEN changed.row_count > 0 THEN changed.sum_1::numeric / changed.row_count::numeric END) AS mean, (changed.row_count > 0 AND coalesce(((changed.row_count) > 1), false)) AS is_there, (changed.row_address IS NOT NULL AND coalesce(((changed.row_count_before) > 1), false)) AS was_there
+            FROM new_groups AS changed
+            WHERE (changed.row_count > 0 AND coalesce(((changed.row_count) > 1), false)) <> (changed.row_address IS NOT NULL AND coalesce(((changed.row_count_before) > 1), false)) OR ((changed.row_count > 0 AND coalesce(((changed.row_count) > 1), false)) AND ROW(changed.key_1, (changed.row_count), (CASE WHEN changed.row_count > 0 THEN changed.sum_1 END), (CASE WHEN changed.row_count > 0 THEN changed.sum_1::numeric / changed.row_count::numeric END))::record *<> ROW(changed.key_1, (changed.row_count_before), (CASE WHEN changed.row_count_before > 0 THEN changed.sum_1_before END), (CASE WHEN changed.row_count_before > 0 THEN changed.sum_1_before::numeric / changed.row_count_before::numeric END))::record)
+        ), found_rows AS MATERIALIZED (
+            -- those that are not stored like this
+            SELECT target.region, target.n, target.total, target.mean, target.is_there, target.was_there, stored.ctid AS row_address
+            FROM target_rows AS target
+            LEFT JOIN ONLY shop.mv AS stored ON hash_record_extended(ROW(stored.region), 0) = hash_record_extended(ROW(target.region), 0) AND stored.region IS NOT DISTINCT FROM target.region
+            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND ROW(stored.n, stored.total, stored.mean)::record *<> ROW(target.n, target.total, target.mean)::record)
+        ), in_place AS MATERIALIZED (
+            -- whether rows can be updated one by one: no unique index of others can see passing duplicates
+            SELECT NOT EXISTS (
+                SELECT FROM pg_index
+                WHERE indrelid = 'shop.mv'::regclass AND (indisunique OR indisexclusion)
+                    AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{1}'
+            ) AS is_so
+        ), deleted_rows AS (
+            DELETE FROM ONLY shop.mv AS stored USING found_rows AS entry
+            WHERE stored.ctid = entry.row_address AND (NOT entry.is_there OR NOT (SELECT is_so FROM in_place))
+            RETURNING 1
+        ), updated_rows AS (
+            UPDATE ONLY shop.mv AS stored SET n = entry.n, total = entry.total, mean = entry.mean
+            FROM found_rows AS entry
+            WHERE stored.ctid = entry.row_address AND entry.is_there AND (SELECT is_so FROM in_place)
+            RETURNING 1
+        ), inserted_rows AS (
+            -- counting the deletions first lets them happen first: unique indexes see no passing duplicate
+            INSERT INTO shop.mv (region, n, total, mean)
+            SELECT entry.region, entry.n, entry.total, entry.mean
+            FROM found_rows AS entry
+            CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions
+            WHERE entry.is_there AND (entry.row_address IS NULL OR NOT (SELECT is_so FROM in_place))
+            RETURNING 1
+        )
+        SELECT pg_current_snapshot() AS snapshot,
+               (SELECT count(*) FROM inserted_rows) AS rows_inserted,
+               (SELECT count(*) FROM updated_rows) AS rows_updated,
+               (SELECT count(*) FROM deleted_rows) AS rows_deleted,
+               -- rows that should have been there
+               ((SELECT count(*) FROM found_rows WHERE row_address IS NOT NULL) - (SELECT count(*) FROM deleted_rows) - (SELECT count(*) FROM updated_rows)
+                + (SELECT count(*) FROM found_rows WHERE was_there <> (row_address IS NOT NULL))
+                + (SELECT count(*) FROM merged_groups WHERE row_count < 0))::int8 AS rows_missing,
+               false AS must_complete,
+               -- nothing was done, as this is not all there is to do
+               NOT (SELECT is_so FROM foreseen) OR (SELECT coalesce(bool_or(is_stale), false) FROM merged_groups) AS unforeseen
+        INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
+    ELSIF pending_2 = pending THEN
+        at_most := pending + 100;
+        WITH foreseen AS MATERIALIZED (
+            -- whether nothing else is pending than was foreseen, and no log says that it lacks changes
+            SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
+                AND NOT EXISTS (SELECT FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AS is_so
+            FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+        ), orders_changes AS (
+            -- changes of shop.orders, added up by what they are joined and grouped by
+            SELECT c2 AS customer_id,
+                   coalesce(sum(weight * c4::numeric) FILTER (WHERE c4 NOT IN ('NaN', 'Infinity', '-Infinity')), 0)::numeric AS sum_1,
+                   coalesce(bool_or(c4 IN ('NaN', 'Infinity', '-Infinity')), false) AS sum_1_not_finite,
+                   coalesce(sum(weight), 0)::int8 AS weight_
+            FROM (
+                SELECT c2, c4, weight FROM mvrefresh."log$2"
+                WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
+                LIMIT at_most
+            ) AS pending
+            GROUP BY c2
+            HAVING sum(weight) <> 0 OR coalesce(sum(weight * c4::numeric) FILTER (WHERE c4 NOT IN ('NaN', 'Infinity', '-Infinity')), 0)::numeric <> 0 OR coalesce(bool_or(c4 IN ('NaN', 'Infinity', '-Infinity')), false)
+        ), input_changes AS (
+            -- by group
+            SELECT customers.region AS key_1, orders.sum_1 AS sum_1, orders.sum_1_not_finite AS sum_1_not_finite, orders.weight_ AS weight_
+            FROM orders_changes AS orders, shop.customers AS customers
+            WHERE (orders.customer_id = customers.customer_id)
+        ), group_changes AS (
+            -- by how much counts and sums of each group change
+            SELECT key_1, coalesce(sum(weight_), 0)::int8 AS row_count,
+                   coalesce(sum(sum_1), 0)::numeric AS sum_1,
+                   coalesce(bool_or(sum_1_not_finite), false) AS sum_1_not_finite
+            FROM input_changes
+            GROUP BY key_1
+            HAVING sum(weight_) <> 0 OR coalesce(sum(sum_1), 0)::numeric <> 0 OR coalesce(bool_or(sum_1_not_finite), false)
+        ), merged_groups AS MATERIALIZED (
+            -- the groups with their new counts and sums; stale where what was taken away may have been the value itself
+            SELECT change.key_1, stored.ctid AS row_address,
+                   coalesce(stored.row_count, 0) + change.row_count AS row_count,
+                   coalesce(stored.sum_1, 0) + change.sum_1 AS sum_1,
+                   stored.row_count AS row_count_before,
+                   stored.sum_1 AS sum_1_before,
+                   coalesce((change.sum_1_not_finite OR stored.sum_1 IN ('NaN', 'Infinity', '-Infinity')), false) AS is_stale
+            FROM group_changes AS change
+            LEFT JOIN ONLY mvrefresh."state$1" AS stored ON hash_record_extended(ROW(stored.key_1), 0) = hash_record_extended(ROW(change.key_1), 0) AND stored.key_1 IS NOT DISTINCT FROM change.key_1
+        ), new_groups AS (
+            SELECT key_1, row_address, row_count, sum_1, row_count_before, sum_1_before
+            FROM merged_groups
+            WHERE NOT (SELECT coalesce(bool_or(is_stale), false) FROM merged_groups)
+        ), deleted_groups AS (
+            DELETE FROM ONLY mvrefresh."state$1" AS stored USING new_groups AS changed
+            WHERE stored.ctid = changed.row_address AND NOT (changed.row_count > 0)
+        ), updated_groups AS (
+            UPDATE ONLY mvrefresh."state$1" AS stored SET row_count = changed.row_count, sum_1 = changed.sum_1
+            FROM new_groups AS changed
+            WHERE stored.ctid = changed.row_address AND changed.row_count > 0
+        ), inserted_groups AS (
+            INSERT INTO mvrefresh."state$1" (key_1, row_count, sum_1)
+            SELECT key_1, row_count, sum_1 FROM new_groups WHERE row_address IS NULL AND row_count > 0
+        ), target_rows AS (
+            -- the rows of changed groups that differ from before
+            SELECT changed.key_1 AS region, (changed.row_count) AS n, (CASE WHEN changed.row_count > 0 THEN changed.sum_1 END) AS total, (CASE WHEN changed.row_count > 0 THEN changed.sum_1::numeric / changed.row_count::numeric END) AS mean, (changed.row_count > 0 AND coalesce(((changed.row_count) > 1), false)) AS is_there, (changed.row_address IS NOT NULL AND coalesce(((changed.row_count_before) > 1), false)) AS was_there
+            FROM new_groups AS changed
+            WHERE (changed.row_count > 0 AND coalesce(((changed.row_count) > 1), false)) <> (changed.row_address IS NOT NULL AND coalesce(((changed.row_count_before) > 1), false)) OR ((changed.row_count > 0 AND coalesce(((changed.row_count) > 1), false)) AND ROW(changed.key_1, (changed.row_count), (CASE WHEN changed.row_count > 0 THEN changed.sum_1 END), (CASE WHEN changed.row_count > 0 THEN changed.sum_1::numeric / changed.row_count::numeric END))::record *<> ROW(changed.key_1, (changed.row_count_before), (CASE WHEN changed.row_count_before > 0 THEN changed.sum_1_before END), (CASE WHEN changed.row_count_before > 0 THEN changed.sum_1_before::numeric / changed.row_count_before::numeric END))::record)
+        ), found_rows AS MATERIALIZED (
+            -- those that are not stored like this
+            SELECT target.region, target.n, target.total, target.mean, target.is_there, target.was_there, stored.ctid AS row_address
+            FROM target_rows AS target
+            LEFT JOIN ONLY shop.mv AS stored ON hash_record_extended(ROW(stored.region), 0) = hash_record_extended(ROW(target.region), 0) AND stored.region IS NOT DISTINCT FROM target.region
+            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND ROW(stored.n, stored.total, stored.mean)::record *<> ROW(target.n, target.total, target.mean)::record)
+        ), in_place AS MATERIALIZED (
+            -- whether rows can be updated one by one: no unique index of others can see passing duplicates
+            SELECT NOT EXISTS (
+                SELECT FROM pg_index
+                WHERE indrelid = 'shop.mv'::regclass AND (indisunique OR indisexclusion)
+                    AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{1}'
+            ) AS is_so
+        ), deleted_rows AS (
+            DELETE FROM ONLY shop.mv AS stored USING found_rows AS entry
+            WHERE stored.ctid = entry.row_address AND (NOT entry.is_there OR NOT (SELECT is_so FROM in_place))
+            RETURNING 1
+        ), updated_rows AS (
+            UPDATE ONLY shop.mv AS stored SET n = entry.n, total = entry.total, mean = entry.mean
+            FROM found_rows AS entry
+            WHERE stored.ctid = entry.row_address AND entry.is_there AND (SELECT is_so FROM in_place)
+            RETURNING 1
+        ), inserted_rows AS (
+            -- counting the deletions first lets them happen first: unique indexes see no passing duplicate
+            INSERT INTO shop.mv (region, n, total, mean)
+            SELECT entry.region, entry.n, entry.total, entry.mean
+            FROM found_rows AS entry
+            CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions
+            WHERE entry.is_there AND (entry.row_address IS NULL OR NOT (SELECT is_so FROM in_place))
+            RETURNING 1
+        )
+        SELECT pg_current_snapshot() AS snapshot,
+               (SELECT count(*) FROM inserted_rows) AS rows_inserted,
+               (SELECT count(*) FROM updated_rows) AS rows_updated,
+               (SELECT count(*) FROM deleted_rows) AS rows_deleted,
+               -- rows that should have been there
+               ((SELECT count(*) FROM found_rows WHERE row_address IS NOT NULL) - (SELECT count(*) FROM deleted_rows) - (SELECT count(*) FROM updated_rows)
+                + (SELECT count(*) FROM found_rows WHERE was_there <> (row_address IS NOT NULL))
+                + (SELECT count(*) FROM merged_groups WHERE row_count < 0))::int8 AS rows_missing,
+               false AS must_complete,
+               -- nothing was done, as this is not all there is to do
+               NOT (SELECT is_so FROM foreseen) OR (SELECT coalesce(bool_or(is_stale), false) FROM merged_groups) AS unforeseen
+        INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
+    END IF;
+    IF unforeseen THEN
+        -- several tables have changed, or more has come meanwhile
+        WITH customers_changes AS MATERIALIZED (
+            -- net change of shop.customers since the watermark
+            SELECT c1 AS customer_id, c3 AS region, sum(weight)::int8 AS weight_
+            FROM mvrefresh."log$1"
+            WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)
+            GROUP BY c1, c3
+            HAVING sum(weight) <> 0
+        ), orders_changes AS MATERIALIZED (
+            -- net change of shop.orders since the watermark
+            SELECT c2 AS customer_id, c4 AS amount, sum(weight)::int8 AS weight_
+            FROM mvrefresh."log$2"
+            WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)
+            GROUP BY c2, c4
+            HAVING sum(weight) <> 0
+        ), input_changes AS (
+            -- difference of the rows that are grouped
+            SELECT customers.region AS key_1, orders.amount AS sum_1, orders.weight_ AS weight_
+            FROM orders_changes AS orders, shop.customers AS customers
+            WHERE EXISTS (SELECT FROM orders_changes) AND (orders.customer_id = customers.customer_id)
+            UNION ALL
+            SELECT customers.region AS key_1, orders.amount AS sum_1, customers.weight_ AS weight_
+            FROM shop.orders AS orders, customers_changes AS customers
+            WHERE EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id)
+            UNION ALL
+            SELECT customers.region AS key_1, orders.amount AS sum_1, -(orders.weight_ * customers.weight_) AS weight_
+            FROM orders_changes AS orders, customers_changes AS customers
+            WHERE EXISTS (SELECT FROM orders_changes) AND EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id)
+        ), group_changes AS (
+            -- by how much counts and sums of each group change
+            SELECT key_1, coalesce(sum(weight_), 0)::int8 AS row_count,
+                   coalesce(sum(weight_ * sum_1::numeric) FILTER (WHERE sum_1 NOT IN ('NaN', 'Infinity', '-Infinity')), 0)::numeric AS sum_1,
+                   coalesce(bool_or(sum_1 IN ('NaN', 'Infinity', '-Infinity')), false) AS sum_1_not_finite
+            FROM input_changes
+            GROUP BY key_1
+            HAVING sum(weight_) <> 0 OR coalesce(sum(weight_ * sum_1::numeric) FILTER (WHERE sum_1 NOT IN ('NaN', 'Infinity', '-Infinity')), 0)::numeric <> 0 OR coalesce(bool_or(sum_1 IN ('NaN', 'Infinity', '-Infinity')), false)
+        ), merged_groups AS MATERIALIZED (
+            -- the groups with their new counts and sums; stale where what was taken away may have been the value itself
+            SELECT change.key_1, stored.ctid AS row_address,
+                   coalesce(stored.row_count, 0) + change.row_count AS row_count,
+                   coalesce(stored.sum_1, 0) + change.sum_1 AS sum_1,
+                   stored.row_count AS row_count_before,
+                   stored.sum_1 AS sum_1_before,
+                   coalesce((change.sum_1_not_finite OR stored.sum_1 IN ('NaN', 'Infinity', '-Infinity')), false) AS is_stale
+            FROM group_changes AS change
+            LEFT JOIN ONLY mvrefresh."state$1" AS stored ON hash_record_extended(ROW(stored.key_1), 0) = hash_record_extended(ROW(change.key_1), 0) AND stored.key_1 IS NOT DISTINCT FROM change.key_1
+        ), recomputed_groups AS MATERIALIZED (
+            -- stale groups, from the base tables
+            SELECT key_1, count(*) AS row_count, coalesce(sum(sum_1), 0)::numeric AS sum_1
+            FROM (
+                SELECT customers.region AS key_1, orders.amount AS sum_1
+                FROM shop.orders AS orders, shop.customers AS customers, (SELECT key_1 FROM merged_groups WHERE is_stale) AS stale_groups
+                WHERE (orders.customer_id = customers.customer_id) AND customers.region = stale_groups.key_1
+                UNION ALL
+                SELECT customers.region AS key_1, orders.amount AS sum_1
+                FROM shop.orders AS orders, shop.customers AS customers, (SELECT key_1 FROM merged_groups WHERE is_stale AND (key_1 IS NULL)) AS stale_groups
+                WHERE (orders.customer_id = customers.customer_id) AND hash_record_extended(ROW(customers.region), 0) = hash_record_extended(ROW(stale_groups.key_1), 0) AND customers.region IS NOT DISTINCT FROM stale_groups.key_1
+            ) AS input_rows
+            GROUP BY key_1
+        ), new_groups AS MATERIALIZED (
+            SELECT key_1, row_address, row_count, sum_1, row_count_before, sum_1_before
+            FROM merged_groups WHERE NOT is_stale
+            UNION ALL
+            SELECT merged.key_1, merged.row_address, coalesce(recomputed.row_count, 0), coalesce(recomputed.sum_1, 0), merged.row_count_before, merged.sum_1_before
+            FROM merged_groups AS merged LEFT JOIN recomputed_groups AS recomputed ON hash_record_extended(ROW(merged.key_1), 0) = hash_record_extended(ROW(recomputed.key_1), 0) AND merged.key_1 IS NOT DISTINCT FROM recomputed.key_1
+            WHERE merged.is_stale
+        ), deleted_groups AS (
+            DELETE FROM ONLY mvrefresh."state$1" AS stored USING new_groups AS changed
+            WHERE stored.ctid = changed.row_address AND NOT (changed.row_count > 0)
+        ), updated_groups AS (
+            UPDATE ONLY mvrefresh."state$1" AS stored SET row_count = changed.row_count, sum_1 = changed.sum_1
+            FROM new_groups AS changed
+            WHERE stored.ctid = changed.row_address AND changed.row_count > 0
+        ), inserted_groups AS (
+            INSERT INTO mvrefresh."state$1" (key_1, row_count, sum_1)
+            SELECT key_1, row_count, sum_1 FROM new_groups WHERE row_address IS NULL AND row_count > 0
+        ), target_rows AS (
+            -- the rows of changed groups that differ from before
+            SELECT changed.key_1 AS region, (changed.row_count) AS n, (CASE WHEN changed.row_count > 0 THEN changed.sum_1 END) AS total, (CASE WHEN changed.row_count > 0 THEN changed.sum_1::numeric / changed.row_count::numeric END) AS mean, (changed.row_count > 0 AND coalesce(((changed.row_count) > 1), false)) AS is_there, (changed.row_address IS NOT NULL AND coalesce(((changed.row_count_before) > 1), false)) AS was_there
+            FROM new_groups AS changed
+            WHERE (changed.row_count > 0 AND coalesce(((changed.row_count) > 1), false)) <> (changed.row_address IS NOT NULL AND coalesce(((changed.row_count_before) > 1), false)) OR ((changed.row_count > 0 AND coalesce(((changed.row_count) > 1), false)) AND ROW(changed.key_1, (changed.row_count), (CASE WHEN changed.row_count > 0 THEN changed.sum_1 END), (CASE WHEN changed.row_count > 0 THEN changed.sum_1::numeric / changed.row_count::numeric END))::record *<> ROW(changed.key_1, (changed.row_count_before), (CASE WHEN changed.row_count_before > 0 THEN changed.sum_1_before END), (CASE WHEN changed.row_count_before > 0 THEN changed.sum_1_before::numeric / changed.row_count_before::numeric END))::record)
+        ), found_rows AS MATERIALIZED (
+            -- those that are not stored like this
+            SELECT target.region, target.n, target.total, target.mean, target.is_there, target.was_there, stored.ctid AS row_address
+            FROM target_rows AS target
+            LEFT JOIN ONLY shop.mv AS stored ON hash_record_extended(ROW(stored.region), 0) = hash_record_extended(ROW(target.region), 0) AND stored.region IS NOT DISTINCT FROM target.region
+            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND ROW(stored.n, stored.total, stored.mean)::record *<> ROW(target.n, target.total, target.mean)::record)
+        ), in_place AS MATERIALIZED (
+            -- whether rows can be updated one by one: no unique index of others can see passing duplicates
+            SELECT NOT EXISTS (
+                SELECT FROM pg_index
+                WHERE indrelid = 'shop.mv'::regclass AND (indisunique OR indisexclusion)
+                    AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{1}'
+            ) AS is_so
+        ), deleted_rows AS (
+            DELETE FROM ONLY shop.mv AS stored USING found_rows AS entry
+            WHERE stored.ctid = entry.row_address AND (NOT entry.is_there OR NOT (SELECT is_so FROM in_place))
+            RETURNING 1
+        ), updated_rows AS (
+            UPDATE ONLY shop.mv AS stored SET n = entry.n, total = entry.total, mean = entry.mean
+            FROM found_rows AS entry
+            WHERE stored.ctid = entry.row_address AND entry.is_there AND (SELECT is_so FROM in_place)
+            RETURNING 1
+        ), inserted_rows AS (
+            -- counting the deletions first lets them happen first: unique indexes see no passing duplicate
+            INSERT INTO shop.mv (region, n, total, mean)
+            SELECT entry.region, entry.n, entry.total, entry.mean
+            FROM found_rows AS entry
+            CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions
+            WHERE entry.is_there AND (entry.row_address IS NULL OR NOT (SELECT is_so FROM in_place))
+            RETURNING 1
+        )
+        SELECT pg_current_snapshot() AS snapshot,
+               (SELECT count(*) FROM inserted_rows) AS rows_inserted,
+               (SELECT count(*) FROM updated_rows) AS rows_updated,
+               (SELECT count(*) FROM deleted_rows) AS rows_deleted,
+               -- rows that should have been there
+               ((SELECT count(*) FROM found_rows WHERE row_address IS NOT NULL) - (SELECT count(*) FROM deleted_rows) - (SELECT count(*) FROM updated_rows)
+                + (SELECT count(*) FROM found_rows WHERE was_there <> (row_address IS NOT NULL))
+                + (SELECT count(*) FROM merged_groups WHERE row_count < 0))::int8 AS rows_missing,
+               -- a log that says: something happened that is not in it
+               EXISTS (SELECT FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND weight = 0)
+               OR EXISTS (SELECT FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND weight = 0) AS must_complete
+        INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete;
+    END IF;
+END;
 
-CREATE INDEX ON shop.mv ((hash_record_extended(ROW(region, n, total, mean), 0)));
+CREATE INDEX ON shop.mv ((hash_record_extended(ROW(region), 0)));
 
 CREATE TABLE mvrefresh."state$1" (
     key_1 text COLLATE "pg_catalog"."default",
     row_count int8 NOT NULL,
-    count_1 int8 NOT NULL,
-    sum_2 numeric NOT NULL
-);
+    sum_1 numeric NOT NULL
+) WITH (fillfactor = 80);
 CREATE INDEX ON mvrefresh."state$1" ((hash_record_extended(ROW(key_1), 0)));
 
-SELECT key_1, count(*) AS row_count, count(*) FILTER (WHERE count_1) AS count_1, coalesce(sum(sum_2), 0)::numeric AS sum_2
+SELECT key_1, count(*) AS row_count, coalesce(sum(sum_1), 0)::numeric AS sum_1
 FROM (
-    SELECT customers.region AS key_1, (orders.amount IS NOT NULL) AS count_1, orders.amount AS sum_2
+    SELECT customers.region AS key_1, orders.amount AS sum_1
     FROM shop.orders AS orders, shop.customers AS customers
     WHERE (orders.customer_id = customers.customer_id)
 ) AS input_rows

@@ -1,73 +1,249 @@
 -- SELECT o.order_id, c.name, o.amount FROM orders o JOIN customers c USING (customer_id)
 
-WITH customers_changes AS MATERIALIZED (
-    -- net change of shop.customers since the watermark
-    SELECT c1 AS customer_id, c2 AS name, sum(weight)::int8 AS weight_
-    FROM mvrefresh."log$1"
-    WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)
-    GROUP BY c1, c2
-    HAVING sum(weight) <> 0
-), orders_changes AS MATERIALIZED (
-    -- net change of shop.orders since the watermark
-    SELECT c1 AS order_id, c2 AS customer_id, c4 AS amount, sum(weight)::int8 AS weight_
-    FROM mvrefresh."log$2"
-    WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)
-    GROUP BY c1, c2, c4
-    HAVING sum(weight) <> 0
-), row_changes AS (
-    -- difference of the query's rows
-    SELECT orders.order_id AS order_id, customers.name AS name, orders.amount AS amount, orders.weight_ AS weight_
-    FROM orders_changes AS orders, shop.customers AS customers
-    WHERE EXISTS (SELECT FROM orders_changes) AND (orders.customer_id = customers.customer_id)
-    UNION ALL
-    SELECT orders.order_id AS order_id, customers.name AS name, orders.amount AS amount, customers.weight_ AS weight_
-    FROM shop.orders AS orders, customers_changes AS customers
-    WHERE EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id)
-    UNION ALL
-    SELECT orders.order_id AS order_id, customers.name AS name, orders.amount AS amount, -(orders.weight_ * customers.weight_) AS weight_
-    FROM orders_changes AS orders, customers_changes AS customers
-    WHERE EXISTS (SELECT FROM orders_changes) AND EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id)
-), net_rows AS (
-    -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
-    SELECT order_id, name, amount, sum(weight_)::int8 AS weight_
-    FROM row_changes
-    GROUP BY order_id, name, amount
-    HAVING sum(weight_) <> 0
-), numbered_changes AS MATERIALIZED (
-    SELECT order_id, name, amount, weight_, row_number() OVER () AS change_number, hash_record_extended(ROW(order_id, name, amount), 0) AS row_hash
-    FROM net_rows
-), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
-    SELECT candidate.row_address
-    FROM (
-        SELECT stored.ctid AS row_address, -change.weight_ AS surplus,
-               row_number() OVER (PARTITION BY change.change_number) AS occurrence
-        FROM numbered_changes AS change
-        JOIN ONLY shop.mv AS stored ON hash_record_extended(ROW(stored.order_id, stored.name, stored.amount), 0) = change.row_hash AND ROW(stored.order_id, stored.name, stored.amount)::record *= ROW(change.order_id, change.name, change.amount)::record
-        WHERE change.weight_ < 0
-    ) AS candidate
-    WHERE candidate.occurrence <= candidate.surplus
-), deleted_rows AS (
-    DELETE FROM ONLY shop.mv AS stored USING doomed_rows
-    WHERE stored.ctid = doomed_rows.row_address
-    RETURNING 1
-), inserted_rows AS (
-    -- counting the deletions first lets them happen first: unique indexes see no passing duplicate
-    INSERT INTO shop.mv (order_id, name, amount)
-    SELECT change.order_id, change.name, change.amount
-    FROM numbered_changes AS change
-    CROSS JOIN generate_series(1, change.weight_)
-    CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions
-    RETURNING 1
-)
-SELECT pg_current_snapshot() AS snapshot,
-       (SELECT count(*) FROM inserted_rows) AS rows_inserted,
-       0::int8 AS rows_updated,
-       (SELECT count(*) FROM deleted_rows) AS rows_deleted,
-       -- rows that should have been there
-       ((SELECT coalesce(sum(-weight_), 0) FROM numbered_changes WHERE weight_ < 0) - (SELECT count(*) FROM deleted_rows))::int8 AS rows_missing,
-       -- a log that says: something happened that is not in it
-       EXISTS (SELECT FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND weight = 0)
-       OR EXISTS (SELECT FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND weight = 0) AS must_complete;
+DECLARE
+    pending_1 int8;
+    pending_2 int8;
+    pending int8;
+    at_most int8;
+    unforeseen boolean := true;
+BEGIN
+    SELECT (SELECT count(*) FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)),
+           (SELECT count(*) FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)),
+           pg_current_snapshot(), 0, 0, 0, 0, false
+    INTO pending_1, pending_2, snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete;
+    pending := pending_1 + pending_2;
+    IF pending = 0 THEN
+        unforeseen := false;
+    ELSIF pending_1 = pending THEN
+        at_most := pending + 100;
+        WITH foreseen AS MATERIALIZED (
+            -- whether nothing else is pending than was foreseen, and no log says that it lacks changes
+            SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
+                AND NOT EXISTS (SELECT FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AS is_so
+            FROM (SELECT weight FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+        ), touched_keys AS (
+            -- keys of changed rows of shop.customers
+            SELECT DISTINCT c1 AS customer_id
+            FROM (
+                SELECT c1, weight FROM mvrefresh."log$1"
+                WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
+                LIMIT at_most
+            ) AS pending
+        ), gone_images AS (
+            -- what is no more
+            SELECT c1 AS customer_id
+            FROM (
+                SELECT c1, weight FROM mvrefresh."log$1"
+                WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
+                LIMIT at_most
+            ) AS pending
+            GROUP BY c1
+            HAVING sum(weight) < 0
+        ), new_rows AS MATERIALIZED (
+            -- the rows that touched ones are in now
+            SELECT orders.order_id AS order_id, customers.name AS name, orders.amount AS amount
+            FROM shop.orders AS orders, shop.customers AS customers, touched_keys AS touched
+            WHERE (orders.customer_id = customers.customer_id) AND customers.customer_id = touched.customer_id
+        ), target_rows AS (
+            SELECT order_id, name, amount, true AS is_there FROM new_rows
+            UNION ALL
+            SELECT gone.order_id, NULL, NULL, false
+            FROM (
+                SELECT orders.order_id AS order_id
+                FROM shop.orders AS orders, gone_images AS customers
+                WHERE (orders.customer_id = customers.customer_id)
+            ) AS gone
+            WHERE NOT EXISTS (SELECT FROM new_rows WHERE new_rows.order_id = gone.order_id)
+        ), found_rows AS MATERIALIZED (
+            -- those that are not stored like this
+            SELECT target.order_id, target.name, target.amount, target.is_there, stored.ctid AS row_address
+            FROM target_rows AS target
+            LEFT JOIN ONLY shop.mv AS stored ON stored.order_id = target.order_id
+            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND ROW(stored.name, stored.amount)::record *<> ROW(target.name, target.amount)::record)
+        ), in_place AS MATERIALIZED (
+            -- whether rows can be updated one by one: no unique index of others can see passing duplicates
+            SELECT NOT EXISTS (
+                SELECT FROM pg_index
+                WHERE indrelid = 'shop.mv'::regclass AND (indisunique OR indisexclusion)
+                    AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{1}'
+            ) AS is_so
+        ), deleted_rows AS (
+            DELETE FROM ONLY shop.mv AS stored USING found_rows AS entry
+            WHERE stored.ctid = entry.row_address AND (NOT entry.is_there OR NOT (SELECT is_so FROM in_place))
+            RETURNING 1
+        ), updated_rows AS (
+            UPDATE ONLY shop.mv AS stored SET name = entry.name, amount = entry.amount
+            FROM found_rows AS entry
+            WHERE stored.ctid = entry.row_address AND entry.is_there AND (SELECT is_so FROM in_place)
+            RETURNING 1
+        ), inserted_rows AS (
+            -- counting the deletions first lets them happen first: unique indexes see no passing duplicate
+            INSERT INTO shop.mv (order_id, name, amount)
+            SELECT entry.order_id, entry.name, entry.amount
+            FROM found_rows AS entry
+            CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions
+            WHERE entry.is_there AND (entry.row_address IS NULL OR NOT (SELECT is_so FROM in_place))
+            RETURNING 1
+        )
+        SELECT pg_current_snapshot() AS snapshot,
+               (SELECT count(*) FROM inserted_rows) AS rows_inserted,
+               (SELECT count(*) FROM updated_rows) AS rows_updated,
+               (SELECT count(*) FROM deleted_rows) AS rows_deleted,
+               -- rows that should have been there
+               ((SELECT count(*) FROM found_rows WHERE row_address IS NOT NULL) - (SELECT count(*) FROM deleted_rows) - (SELECT count(*) FROM updated_rows))::int8 AS rows_missing,
+               false AS must_complete,
+               -- nothing was done, as this is not all there is to do
+               NOT (SELECT is_so FROM foreseen) AS unforeseen
+        INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
+    ELSIF pending_2 = pending THEN
+        at_most := pending + 100;
+        WITH foreseen AS MATERIALIZED (
+            -- whether nothing else is pending than was foreseen, and no log says that it lacks changes
+            SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
+                AND NOT EXISTS (SELECT FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AS is_so
+            FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+        ), touched_keys AS (
+            -- keys of changed rows of shop.orders
+            SELECT DISTINCT c1 AS order_id
+            FROM (
+                SELECT c1, weight FROM mvrefresh."log$2"
+                WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
+                LIMIT at_most
+            ) AS pending
+        ), target_rows AS (
+            -- their rows as they are now, or that there are none
+            SELECT touched.order_id, now.name, now.amount, coalesce(now.is_there, false) AS is_there
+            FROM touched_keys AS touched
+            LEFT JOIN (
+                SELECT true AS is_there, orders.order_id AS order_id, customers.name AS name, orders.amount AS amount
+                FROM shop.orders AS orders, shop.customers AS customers
+                WHERE (orders.customer_id = customers.customer_id)
+            ) AS now ON now.order_id = touched.order_id
+        ), found_rows AS MATERIALIZED (
+            -- those that are not stored like this
+            SELECT target.order_id, target.name, target.amount, target.is_there, stored.ctid AS row_address
+            FROM target_rows AS target
+            LEFT JOIN ONLY shop.mv AS stored ON stored.order_id = target.order_id
+            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND ROW(stored.name, stored.amount)::record *<> ROW(target.name, target.amount)::record)
+        ), in_place AS MATERIALIZED (
+            -- whether rows can be updated one by one: no unique index of others can see passing duplicates
+            SELECT NOT EXISTS (
+                SELECT FROM pg_index
+                WHERE indrelid = 'shop.mv'::regclass AND (indisunique OR indisexclusion)
+                    AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{1}'
+            ) AS is_so
+        ), deleted_rows AS (
+            DELETE FROM ONLY shop.mv AS stored USING found_rows AS entry
+            WHERE stored.ctid = entry.row_address AND (NOT entry.is_there OR NOT (SELECT is_so FROM in_place))
+            RETURNING 1
+        ), updated_rows AS (
+            UPDATE ONLY shop.mv AS stored SET name = entry.name, amount = entry.amount
+            FROM found_rows AS entry
+            WHERE stored.ctid = entry.row_address AND entry.is_there AND (SELECT is_so FROM in_place)
+            RETURNING 1
+        ), inserted_rows AS (
+            -- counting the deletions first lets them happen first: unique indexes see no passing duplicate
+            INSERT INTO shop.mv (order_id, name, amount)
+            SELECT entry.order_id, entry.name, entry.amount
+            FROM found_rows AS entry
+            CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions
+            WHERE entry.is_there AND (entry.row_address IS NULL OR NOT (SELECT is_so FROM in_place))
+            RETURNING 1
+        )
+        SELECT pg_current_snapshot() AS snapshot,
+               (SELECT count(*) FROM inserted_rows) AS rows_inserted,
+               (SELECT count(*) FROM updated_rows) AS rows_updated,
+               (SELECT count(*) FROM deleted_rows) AS rows_deleted,
+               -- rows that should have been there
+               ((SELECT count(*) FROM found_rows WHERE row_address IS NOT NULL) - (SELECT count(*) FROM deleted_rows) - (SELECT count(*) FROM updated_rows))::int8 AS rows_missing,
+               false AS must_complete,
+               -- nothing was done, as this is not all there is to do
+               NOT (SELECT is_so FROM foreseen) AS unforeseen
+        INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
+    END IF;
+    IF unforeseen THEN
+        -- several tables have changed, or more has come meanwhile
+        WITH customers_changes AS MATERIALIZED (
+            -- net change of shop.customers since the watermark
+            SELECT c1 AS customer_id, c2 AS name, sum(weight)::int8 AS weight_
+            FROM mvrefresh."log$1"
+            WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)
+            GROUP BY c1, c2
+            HAVING sum(weight) <> 0
+        ), orders_changes AS MATERIALIZED (
+            -- net change of shop.orders since the watermark
+            SELECT c1 AS order_id, c2 AS customer_id, c4 AS amount, sum(weight)::int8 AS weight_
+            FROM mvrefresh."log$2"
+            WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)
+            GROUP BY c1, c2, c4
+            HAVING sum(weight) <> 0
+        ), row_changes AS (
+            -- difference of the query's rows
+            SELECT orders.order_id AS order_id, customers.name AS name, orders.amount AS amount, orders.weight_ AS weight_
+            FROM orders_changes AS orders, shop.customers AS customers
+            WHERE EXISTS (SELECT FROM orders_changes) AND (orders.customer_id = customers.customer_id)
+            UNION ALL
+            SELECT orders.order_id AS order_id, customers.name AS name, orders.amount AS amount, customers.weight_ AS weight_
+            FROM shop.orders AS orders, customers_changes AS customers
+            WHERE EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id)
+            UNION ALL
+            SELECT orders.order_id AS order_id, customers.name AS name, orders.amount AS amount, -(orders.weight_ * customers.weight_) AS weight_
+            FROM orders_changes AS orders, customers_changes AS customers
+            WHERE EXISTS (SELECT FROM orders_changes) AND EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id)
+        ), net_rows AS (
+            -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
+            SELECT order_id, name, amount, sum(weight_)::int8 AS weight_
+            FROM row_changes
+            GROUP BY order_id, name, amount
+            HAVING sum(weight_) <> 0
+        ), target_rows AS (
+            -- by keys: the row that there is now, if any
+            SELECT DISTINCT ON (order_id) order_id, name, amount, weight_ > 0 AS is_there, bool_or(weight_ < 0) OVER (PARTITION BY order_id) AS was_there
+            FROM net_rows
+            ORDER BY order_id, weight_ DESC
+        ), found_rows AS MATERIALIZED (
+            -- those that are not stored like this
+            SELECT target.order_id, target.name, target.amount, target.is_there, target.was_there, stored.ctid AS row_address
+            FROM target_rows AS target
+            LEFT JOIN ONLY shop.mv AS stored ON stored.order_id = target.order_id
+            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND ROW(stored.name, stored.amount)::record *<> ROW(target.name, target.amount)::record)
+        ), in_place AS MATERIALIZED (
+            -- whether rows can be updated one by one: no unique index of others can see passing duplicates
+            SELECT NOT EXISTS (
+                SELECT FROM pg_index
+                WHERE indrelid = 'shop.mv'::regclass AND (indisunique OR indisexclusion)
+                    AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{1}'
+            ) AS is_so
+        ), deleted_rows AS (
+            DELETE FROM ONLY shop.mv AS stored USING found_rows AS entry
+            WHERE stored.ctid = entry.row_address AND (NOT entry.is_there OR NOT (SELECT is_so FROM in_place))
+            RETURNING 1
+        ), updated_rows AS (
+            UPDATE ONLY shop.mv AS stored SET name = entry.name, amount = entry.amount
+            FROM found_rows AS entry
+            WHERE stored.ctid = entry.row_address AND entry.is_there AND (SELECT is_so FROM in_place)
+            RETURNING 1
+        ), inserted_rows AS (
+            -- counting the deletions first lets them happen first: unique indexes see no passing duplicate
+            INSERT INTO shop.mv (order_id, name, amount)
+            SELECT entry.order_id, entry.name, entry.amount
+            FROM found_rows AS entry
+            CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions
+            WHERE entry.is_there AND (entry.row_address IS NULL OR NOT (SELECT is_so FROM in_place))
+            RETURNING 1
+        )
+        SELECT pg_current_snapshot() AS snapshot,
+               (SELECT count(*) FROM inserted_rows) AS rows_inserted,
+               (SELECT count(*) FROM updated_rows) AS rows_updated,
+               (SELECT count(*) FROM deleted_rows) AS rows_deleted,
+               -- rows that should have been there
+               ((SELECT count(*) FROM found_rows WHERE row_address IS NOT NULL) - (SELECT count(*) FROM deleted_rows) - (SELECT count(*) FROM updated_rows)
+                + (SELECT count(*) FROM found_rows WHERE was_there <> (row_address IS NOT NULL)))::int8 AS rows_missing,
+               -- a log that says: something happened that is not in it
+               EXISTS (SELECT FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND weight = 0)
+               OR EXISTS (SELECT FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND weight = 0) AS must_complete
+        INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete;
+    END IF;
+END;
 
-CREATE INDEX ON shop.mv ((hash_record_extended(ROW(order_id, name, amount), 0)));
+CREATE INDEX ON shop.mv (order_id);

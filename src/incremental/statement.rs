@@ -1,0 +1,214 @@
+//! The whole statement, from its parts.
+
+use std::collections::BTreeMap;
+
+use super::bag;
+use super::groups::{Grouped, Parts};
+use super::keyed::Keyed;
+use super::keys::{RowKey, row_key};
+use super::logs::{ChangedTable, pending};
+use super::names::Names;
+use super::program::{Shape, StateTable, Target, common_outputs};
+use super::rows::KeyedRows;
+use super::terms::{Writer, as_columns};
+use crate::definition::{Expression, Refusal};
+
+/// What the statements of one fast refresh have in common.
+#[derive(Debug)]
+pub(super) struct Compiler<'a> {
+    shape: &'a Shape,
+    tables: &'a BTreeMap<u32, ChangedTable>,
+    columns: &'a [String],
+    names: &'a Names,
+    target: &'a Target,
+    outputs: Vec<Expression>,
+    grouped: Option<Grouped<'a>>,
+    key: Option<RowKey>,
+    rows: Option<KeyedRows<'a>>,
+}
+
+impl<'a> Compiler<'a> {
+    pub(super) fn new(
+        shape: &'a Shape,
+        tables: &'a BTreeMap<u32, ChangedTable>,
+        columns: &'a [String],
+        names: &'a Names,
+        target: &'a Target,
+    ) -> Self {
+        let grouped = shape
+            .grouping
+            .as_ref()
+            .map(|grouping| Grouped::new(grouping, &shape.blocks, columns, names, target));
+        let key = match shape.blocks.as_slice() {
+            [block] if grouped.is_none() => row_key(block),
+            _ => None,
+        };
+        let rows = match (&grouped, &key) {
+            (Some(grouped), _) => grouped.keyed_rows(target),
+            (None, Some(key)) => Some(KeyedRows {
+                view: target.view_text(),
+                columns,
+                key: key.outputs.iter().map(|output| (*output, false)).collect(),
+                names,
+            }),
+            (None, None) => None,
+        };
+        Self {
+            shape,
+            tables,
+            columns,
+            names,
+            target,
+            outputs: match &grouped {
+                Some(grouped) => grouped.output_expressions(),
+                None => as_columns(&common_outputs(&shape.blocks)),
+            },
+            grouped,
+            key,
+            rows,
+        }
+    }
+
+    /// The statement for changes of any tables, or of one only.
+    pub(super) fn statement(&self, only: Option<u32>) -> Result<String, Refusal> {
+        let writer = Writer {
+            tables: self.tables,
+            weight: &self.names.weight,
+            only,
+        };
+        let mut parts = Vec::new();
+        if let Some(only) = only {
+            parts.push(("foreseen AS MATERIALIZED".to_owned(), self.foreseen(only)));
+        }
+        let from = match (&self.grouped, &self.key) {
+            (Some(grouped), _) => grouped.parts(&writer, self.rows.is_some()),
+            (None, Some(key)) => Keyed {
+                block: &self.shape.blocks[0],
+                key,
+                columns: self.columns,
+                names: self.names,
+            }
+            .parts(&writer)?,
+            (None, None) => {
+                Parts::plain(bag::row_changes(&writer, &self.shape.blocks, self.columns))
+            }
+        };
+        let missing;
+        let mut updated = "0::int8";
+        parts.extend(from.parts);
+        if let Some(rows) = &self.rows {
+            if !parts.iter().any(|(head, _)| head.starts_with("found_rows")) {
+                parts.push((
+                    "found_rows AS MATERIALIZED".to_owned(),
+                    rows.found_rows(from.knows_before),
+                ));
+            }
+            parts.extend(rows.apply());
+            missing = rows.missing(from.knows_before);
+            updated = rows.updated();
+        } else {
+            parts.push((
+                "net_rows AS".to_owned(),
+                bag::net_rows(&self.outputs, self.columns, self.names, "row_changes")?,
+            ));
+            parts.extend(bag::apply(
+                &self.outputs,
+                self.columns,
+                self.names,
+                self.target,
+            ));
+            missing = bag::missing(self.names);
+        }
+        let written: Vec<String> = parts
+            .iter()
+            .map(|(head, body)| format!("{head} (\n{body}\n)"))
+            .collect();
+        let last = match only {
+            None => format!(
+                "-- a log that says: something happened that is not in it\n       {} AS must_complete",
+                self.markers()
+            ),
+            Some(_) => {
+                let stale = from.unforeseen.map(|stale| format!(" OR {stale}"));
+                format!(
+                    "false AS must_complete,\n       -- nothing was done, as this is not all there is to do\n       NOT (SELECT is_so FROM foreseen){} AS unforeseen",
+                    stale.unwrap_or_default()
+                )
+            }
+        };
+        Ok(format!(
+            "WITH {}\nSELECT pg_current_snapshot() AS snapshot,\n       (SELECT count(*) FROM inserted_rows) AS rows_inserted,\n       {updated} AS rows_updated,\n       (SELECT count(*) FROM deleted_rows) AS rows_deleted,\n       -- rows that should have been there\n       ({missing}{})::int8 AS rows_missing,\n       {last}",
+            written.join(", "),
+            from.missing,
+        ))
+    }
+
+    // whether the pending rows of one table are all there is, and can be understood
+    fn foreseen(&self, only: u32) -> String {
+        let others: String = self
+            .tables
+            .iter()
+            .filter(|(oid, _)| **oid != only)
+            .map(|(_, table)| {
+                format!(
+                    "\n        AND NOT EXISTS (SELECT FROM {} WHERE {})",
+                    table.log,
+                    pending()
+                )
+            })
+            .collect();
+        format!(
+            "    -- whether nothing else is pending than was foreseen, and no log says that it lacks changes\n    SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0{others} AS is_so\n    FROM (SELECT weight FROM {} WHERE {} LIMIT at_most) AS pending",
+            self.tables[&only].log,
+            pending()
+        )
+    }
+
+    fn markers(&self) -> String {
+        let markers: Vec<String> = self
+            .tables
+            .values()
+            .map(|table| {
+                format!(
+                    "EXISTS (SELECT FROM {} WHERE {} AND weight = 0)",
+                    table.log,
+                    pending()
+                )
+            })
+            .collect();
+        markers.join("\n       OR ")
+    }
+
+    pub(super) fn state_table(&self) -> Option<StateTable> {
+        self.grouped.as_ref().and_then(Grouped::state_table)
+    }
+
+    /// The index by which stored rows are found.
+    pub(super) fn row_index(&self) -> Option<String> {
+        match &self.rows {
+            Some(rows) => rows.index(),
+            None => Some(format!(
+                "CREATE INDEX ON {} (({}));",
+                self.target.view_text(),
+                bag::row_hash(&self.outputs, self.columns, "")
+            )),
+        }
+    }
+
+    /// How a change of a table is dealt with, in words.
+    pub(super) fn strategy(&self, oid: u32) -> &'static str {
+        let scans = self.shape.blocks.iter().flat_map(|block| &block.scans);
+        let is_alone =
+            self.shape.blocks.iter().all(|block| {
+                block.scans.len() == 1 || block.scans.iter().all(|scan| scan.oid != oid)
+            });
+        let occurrences = scans.filter(|scan| scan.oid == oid).count();
+        if self.key.is_some() && occurrences == 1 {
+            "rows of its changed keys are computed as they are now"
+        } else if is_alone {
+            "its changes are taken as they are"
+        } else {
+            "its changes are joined with the other tables as they are now"
+        }
+    }
+}
