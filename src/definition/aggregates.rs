@@ -1,6 +1,6 @@
 //! Aggregates whose exactness under additions and removals can be argued.
 
-use super::{Expression, TypeName};
+use super::{Expression, Kind, TypeName};
 
 /// An aggregate in a query.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +32,29 @@ pub enum AggregateFunction {
     BoolAnd,
     /// `bool_or`.
     BoolOr,
+}
+
+impl AggregateCall {
+    /// What it consists of.
+    pub(crate) fn expressions(&self) -> Vec<&Expression> {
+        self.argument.iter().chain(&self.filter).collect()
+    }
+
+    /// Its value, with what is known of it; its kind is to be replaced.
+    #[must_use]
+    pub fn value(&self) -> Expression {
+        let mut value = Expression::new(Kind::Aggregate(0), self.result.clone());
+        match (self.function, &self.argument) {
+            (AggregateFunction::Count, _) => value.is_nullable = false,
+            (AggregateFunction::Min | AggregateFunction::Max, Some(argument)) => {
+                value.collation.clone_from(&argument.collation);
+                value.scale = argument.scale;
+            }
+            (AggregateFunction::Sum, Some(argument)) => value.scale = argument.scale,
+            _ => {}
+        }
+        value
+    }
 }
 
 impl AggregateFunction {

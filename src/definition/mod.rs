@@ -17,6 +17,7 @@ mod read_from;
 mod read_select;
 mod refusal;
 mod scope;
+mod subqueries;
 mod targets;
 mod type_name;
 
@@ -25,7 +26,7 @@ pub use catalog::{
     Catalog, Column, FunctionFact, FunctionKind, OperatorFact, Relation, RelationKind, UniqueKey,
 };
 pub use expression::{Expression, Kind};
-pub use operators::Operator;
+pub use operators::{MatchKind, Operator};
 pub use refusal::Refusal;
 pub use type_name::TypeName;
 

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::blocks::{Block, flatten, substituted};
-use super::groups;
+use super::blocks::{Block, flatten, not_simple, substituted};
 use super::logs::{ChangedTable, changed_tables, pending};
 use super::names::Names;
 use super::print::sql;
 use super::statement::Compiler;
 use super::terms::{as_columns, qualified};
+use super::{general, groups};
 use crate::definition::{AggregateCall, Expression, Operator, Query, Refusal};
 use crate::sql::{ModuleSchema, identifier};
 
@@ -101,6 +101,11 @@ pub struct Plan {
 
 /// Compiles the fast refresh of a query, or says why there is none.
 pub fn compile(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
+    simple(query, target).or_else(|_| general::compile(query, target))
+}
+
+/// The fast refresh of a query that is a bag or one grouping, over a sum of joins of base tables.
+fn simple(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
     let shape = Shape::of(&query.root)?;
     let tables = match &shape.grouping {
         None => changed_tables(&shape.blocks, target)?,
@@ -209,10 +214,11 @@ impl Shape {
                 }
                 Ok(shape)
             }
-            Operator::Scan(_) | Operator::Join(_) | Operator::UnionAll(_) => Err(Refusal::new(
-                "an aggregate or DISTINCT in a subquery",
-                "this version does not know it",
-            )),
+            Operator::Scan(_)
+            | Operator::Join(_)
+            | Operator::UnionAll(_)
+            | Operator::Outer { .. }
+            | Operator::Match { .. } => Err(not_simple()),
         }
     }
 }

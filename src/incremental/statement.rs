@@ -93,7 +93,7 @@ impl<'a> Compiler<'a> {
                 Parts::plain(bag::row_changes(&writer, &self.shape.blocks, self.columns))
             }
         };
-        let missing;
+        let mut missing;
         let mut updated = "0::int8";
         parts.extend(from.parts);
         if let Some(rows) = &self.rows {
@@ -119,14 +119,10 @@ impl<'a> Compiler<'a> {
             ));
             missing = bag::missing(self.names);
         }
-        let written: Vec<String> = parts
-            .iter()
-            .map(|(head, body)| format!("{head} (\n{body}\n)"))
-            .collect();
         let last = match only {
             None => format!(
                 "-- a log that says: something happened that is not in it\n       {} AS must_complete",
-                self.markers()
+                markers(self.tables)
             ),
             Some(_) => {
                 let stale = from.unforeseen.map(|stale| format!(" OR {stale}"));
@@ -136,11 +132,8 @@ impl<'a> Compiler<'a> {
                 )
             }
         };
-        Ok(format!(
-            "WITH {}\nSELECT pg_current_snapshot() AS snapshot,\n       (SELECT count(*) FROM inserted_rows) AS rows_inserted,\n       {updated} AS rows_updated,\n       (SELECT count(*) FROM deleted_rows) AS rows_deleted,\n       -- rows that should have been there\n       ({missing}{})::int8 AS rows_missing,\n       {last}",
-            written.join(", "),
-            from.missing,
-        ))
+        missing += &from.missing;
+        Ok(whole(&parts, updated, &missing, &last))
     }
 
     // whether the pending rows of one table are all there is, and can be understood
@@ -162,21 +155,6 @@ impl<'a> Compiler<'a> {
             self.tables[&only].log,
             pending()
         )
-    }
-
-    fn markers(&self) -> String {
-        let markers: Vec<String> = self
-            .tables
-            .values()
-            .map(|table| {
-                format!(
-                    "EXISTS (SELECT FROM {} WHERE {} AND weight = 0)",
-                    table.log,
-                    pending()
-                )
-            })
-            .collect();
-        markers.join("\n       OR ")
     }
 
     pub(super) fn state_table(&self) -> Option<StateTable> {
@@ -211,4 +189,36 @@ impl<'a> Compiler<'a> {
             "its changes are joined with the other tables as they are now"
         }
     }
+}
+
+/// The statement made of these parts; `last` is what it gives after the numbers of rows.
+pub(super) fn whole(
+    parts: &[(String, String)],
+    updated: &str,
+    missing: &str,
+    last: &str,
+) -> String {
+    let written: Vec<String> = parts
+        .iter()
+        .map(|(head, body)| format!("{head} (\n{body}\n)"))
+        .collect();
+    format!(
+        "WITH {}\nSELECT pg_current_snapshot() AS snapshot,\n       (SELECT count(*) FROM inserted_rows) AS rows_inserted,\n       {updated} AS rows_updated,\n       (SELECT count(*) FROM deleted_rows) AS rows_deleted,\n       -- rows that should have been there\n       ({missing})::int8 AS rows_missing,\n       {last}",
+        written.join(", "),
+    )
+}
+
+/// Whether a log says that it lacks changes.
+pub(super) fn markers(tables: &BTreeMap<u32, ChangedTable>) -> String {
+    let markers: Vec<String> = tables
+        .values()
+        .map(|table| {
+            format!(
+                "EXISTS (SELECT FROM {} WHERE {} AND weight = 0)",
+                table.log,
+                pending()
+            )
+        })
+        .collect();
+    markers.join("\n       OR ")
 }

@@ -3,7 +3,7 @@
 use crate::case::Session;
 use crate::common::TestServer;
 use crate::installed::Installed;
-use crate::scenario::{Case, Scope, Step, Way};
+use crate::scenario::{Case, Form, Step, Way};
 use crate::shrink;
 use crate::subject::{Kind, Subject};
 
@@ -28,20 +28,20 @@ async fn a_broken_statement_is_found_and_its_case_shrinks_to_a_handful_of_lines(
     let server = TestServer::start().await;
     let mut session = Session::open(&server).await;
     session.distortion = without_common_changes;
-    session.way = Some(Way::Statement);
-    assert_found(&mut session, Scope::Statements).await;
+    session.form = Some(Form::Statement);
+    assert_found(&mut session, Way::Statements).await;
 }
 
 #[tokio::test]
 async fn a_forgetful_log_is_found_and_its_case_shrinks_to_a_handful_of_lines() {
     let (mut installed, _database) = Installed::open(TestServer::start().await).await;
     installed.sabotage = FORGETFUL;
-    assert_found(&mut installed, Scope::Installed).await;
+    assert_found(&mut installed, Way::Installed).await;
 }
 
-async fn assert_found<S: Subject>(subject: &mut S, scope: Scope) {
+async fn assert_found<S: Subject>(subject: &mut S, way: Way) {
     for seed in 1..200 {
-        let case = Case::random(seed, scope);
+        let case = Case::random(seed, way);
         let Err(failure) = subject.run(&case).await else {
             continue;
         };

@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use crate::catalog;
 use crate::common::TestServer;
-use crate::scenario::{Case, Step, Way};
+use crate::scenario::{Case, Form, Step};
 use crate::script::Script;
 use crate::subject::{
     Failure, KINDS, Kind, Report, SETTINGS, Subject, compare, described, run_in, tolerated, unfit,
@@ -33,7 +33,7 @@ pub(crate) struct Session {
     /// What is done to a statement before it runs: nothing, but where the oracle itself is tested.
     pub(crate) distortion: fn(&str) -> String,
     /// How refreshes are run, whatever the case says.
-    pub(crate) way: Option<Way>,
+    pub(crate) form: Option<Form>,
 }
 
 /// Tables and their logs.
@@ -69,7 +69,7 @@ impl Session {
             shops: HashMap::new(),
             script: Script::new(),
             distortion: str::to_owned,
-            way: None,
+            form: None,
         }
     }
 
@@ -161,7 +161,7 @@ impl Session {
         shop: &Shop,
         view: usize,
         query: &str,
-        way: Way,
+        form: Form,
     ) -> Result<Result<Kept, String>, Failure> {
         self.execute(&format!("CREATE VIEW query{view} AS {query}"))
             .await?;
@@ -183,7 +183,7 @@ impl Session {
         }
         self.fill_state(shop, view, &refresh).await?;
         let watermark = self.watermark(view).await?;
-        let statement = self.define(shop, view, &refresh, way).await?;
+        let statement = self.define(shop, view, &refresh, form).await?;
         self.execute("COMMIT").await?;
         Ok(Ok(Kept {
             refresh,
@@ -198,13 +198,13 @@ impl Session {
         shop: &Shop,
         view: usize,
         refresh: &FastRefresh,
-        way: Way,
+        form: Form,
     ) -> Result<String, Failure> {
-        if way == Way::Statement {
+        if form == Form::Statement {
             return Ok((self.distortion)(&refresh.statement));
         }
         let mut body = (self.distortion)(&refresh.body());
-        if way == Way::Unforeseen {
+        if form == Form::Unforeseen {
             body = body.replace("at_most := pending + 100", "at_most := 1");
         }
         let settings: String = FastRefresh::settings()
@@ -387,10 +387,8 @@ impl Subject for Session {
                 }
                 Step::Create(view) => {
                     let query = case.names.applied(&case.queries[*view]);
-                    match self
-                        .create(&shop, *view, &query, self.way.unwrap_or(case.way))
-                        .await?
-                    {
+                    let form = self.form.unwrap_or(case.form);
+                    match self.create(&shop, *view, &query, form).await? {
                         Ok(made) => _ = kept.insert(*view, made),
                         Err(reason) => report.refused.push(reason),
                     }

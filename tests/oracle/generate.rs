@@ -2,6 +2,8 @@
 
 use fastrand::Rng;
 
+use crate::general::General;
+
 /// A table: name and whether `id` is its primary key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Table {
@@ -42,7 +44,7 @@ pub(crate) fn tables(rng: &mut Rng) -> Vec<Table> {
         .collect()
 }
 
-fn pick<'a>(rng: &mut Rng, choices: &[&'a str]) -> &'a str {
+pub(crate) fn pick<'a>(rng: &mut Rng, choices: &[&'a str]) -> &'a str {
     choices[rng.usize(..choices.len())]
 }
 
@@ -152,6 +154,14 @@ pub(crate) struct Queries<'a> {
 impl Queries<'_> {
     /// A query that the engine must take.
     pub(crate) fn query(&mut self) -> String {
+        if self.rng.bool() {
+            return General {
+                rng: self.rng,
+                tables: self.tables,
+                aliases: 0,
+            }
+            .query();
+        }
         match self.rng.u8(..12) {
             0 => {
                 let all = if self.rng.bool() { " ALL" } else { "" };
@@ -352,7 +362,7 @@ impl Queries<'_> {
         }
     }
 
-    fn any(&mut self, aliases: &[String]) -> String {
+    pub(crate) fn any(&mut self, aliases: &[String]) -> String {
         match self.rng.u8(..10) {
             0 => self.integer(aliases),
             1 => format!("upper({}) || '-'", self.column(aliases, &["b", "v"])),
@@ -373,7 +383,7 @@ impl Queries<'_> {
         }
     }
 
-    fn filter(&mut self, aliases: &[String]) -> String {
+    pub(crate) fn filter(&mut self, aliases: &[String]) -> String {
         if self.rng.u8(..3) == 0 {
             String::new()
         } else {
@@ -381,7 +391,7 @@ impl Queries<'_> {
         }
     }
 
-    fn condition(&mut self, aliases: &[String]) -> String {
+    pub(crate) fn condition(&mut self, aliases: &[String]) -> String {
         match self.rng.u8(..12) {
             10 => format!("1 = ANY ({})", self.column(aliases, &["g"])),
             11 => format!(
@@ -422,7 +432,7 @@ impl Queries<'_> {
     }
 }
 
-fn named(outputs: &[String]) -> String {
+pub(crate) fn named(outputs: &[String]) -> String {
     let named: Vec<String> = outputs
         .iter()
         .enumerate()

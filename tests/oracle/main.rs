@@ -18,6 +18,7 @@ mod broken;
 mod case;
 mod catalog;
 mod changes;
+mod general;
 mod generate;
 mod installed;
 mod scenario;
@@ -34,15 +35,15 @@ use std::{env, fs};
 use case::Session;
 use common::TestServer;
 use installed::Installed;
-use scenario::{Case, Scope};
+use scenario::{Case, Way};
 use subject::{Failure, Subject, is_slow};
 use tally::Tally;
 
 /// How many cases an ordinary run tries in a way.
-const fn ordinary_cases(scope: Scope) -> u64 {
-    match scope {
-        Scope::Statements => 1400,
-        Scope::Installed => 600,
+const fn ordinary_cases(way: Way) -> u64 {
+    match way {
+        Way::Statements => 1400,
+        Way::Installed => 600,
     }
 }
 
@@ -54,7 +55,7 @@ const TIDY_EVERY: usize = 50;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compiled_statement_leaves_exactly_the_rows_of_the_query() {
-    let tally = all(Scope::Statements).await;
+    let tally = all(Way::Statements).await;
     let complete = tally.refused_views() * 10;
     assert!(
         complete <= tally.views || tally.views < 20,
@@ -64,24 +65,24 @@ async fn a_compiled_statement_leaves_exactly_the_rows_of_the_query() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn as_installed_every_refresh_leaves_exactly_the_rows_of_the_query() {
-    let tally = all(Scope::Installed).await;
+    let tally = all(Way::Installed).await;
     let few = tally.fast < tally.views;
     assert!(!few || tally.views < 20, "too few fast refreshes: {tally}");
 }
 
 /// Runs the cases that the environment asks for.
-async fn all(scope: Scope) -> Tally {
+async fn all(way: Way) -> Tally {
     let number = |name: &str| {
         env::var(name)
             .ok()
             .and_then(|text| text.parse::<u64>().ok())
     };
     let first = number("ORACLE_SEED").unwrap_or(1);
-    let cases = number("ORACLE_CASES").unwrap_or(ordinary_cases(scope));
+    let cases = number("ORACLE_CASES").unwrap_or(ordinary_cases(way));
     let running: Vec<_> = (0..SERVERS)
         .map(|server| {
             let seeds = (first..first + cases).filter(move |seed| seed % SERVERS == server);
-            tokio::spawn(some(scope, seeds.collect()))
+            tokio::spawn(some(way, seeds.collect()))
         })
         .collect();
     let mut tally = Tally::default();
@@ -98,27 +99,27 @@ async fn all(scope: Scope) -> Tally {
         slow * 100 <= cases.max(100),
         "too many took too long: {tally}"
     );
-    eprintln!("{scope:?}: {tally}");
+    eprintln!("{way:?}: {tally}");
     tally
 }
 
 /// Runs cases on a server of their own, up to the first that fails.
-async fn some(scope: Scope, seeds: Vec<u64>) -> Result<Tally, String> {
+async fn some(way: Way, seeds: Vec<u64>) -> Result<Tally, String> {
     let server = TestServer::start().await;
-    match scope {
-        Scope::Statements => run(&mut Session::open(&server).await, scope, &seeds).await,
-        Scope::Installed => {
+    match way {
+        Way::Statements => run(&mut Session::open(&server).await, way, &seeds).await,
+        Way::Installed => {
             let (mut installed, _database) = Installed::open(server).await;
-            run(&mut installed, scope, &seeds).await
+            run(&mut installed, way, &seeds).await
         }
     }
 }
 
-async fn run<S: Subject>(subject: &mut S, scope: Scope, seeds: &[u64]) -> Result<Tally, String> {
+async fn run<S: Subject>(subject: &mut S, way: Way, seeds: &[u64]) -> Result<Tally, String> {
     let mut tally = Tally::default();
     for some in seeds.chunks(TIDY_EVERY) {
         for seed in some {
-            let case = Case::random(*seed, scope);
+            let case = Case::random(*seed, way);
             match subject.run(&case).await {
                 Ok(report) => tally.count(&case, &report),
                 Err(failure) if is_slow(&failure) => tally.slow.push(*seed),

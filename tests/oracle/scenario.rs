@@ -16,9 +16,9 @@ pub(crate) struct TableOf {
     pub(crate) is_partitioned: bool,
 }
 
-/// What a case is run on.
+/// How a case is to be run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scope {
+pub(crate) enum Way {
     /// The compiler's statements on logs of the test's own.
     Statements,
     /// The whole of it, as installed.
@@ -92,12 +92,12 @@ pub(crate) struct Case {
     pub(crate) queries: Vec<String>,
     pub(crate) steps: Vec<Step>,
     /// How refreshes are run.
-    pub(crate) way: Way,
+    pub(crate) form: Form,
 }
 
 /// How a refresh is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Form {
     /// As one statement for changes of any tables.
     Statement,
     /// By the function that chooses the statement.
@@ -111,33 +111,33 @@ const LATE: i32 = 1000;
 
 impl Case {
     /// The case of a seed.
-    pub(crate) fn random(seed: u64, scope: Scope) -> Self {
+    pub(crate) fn random(seed: u64, way: Way) -> Self {
         let mut rng = Rng::with_seed(seed);
         let mut tables = tables(&mut rng);
         for table in &mut tables {
-            table.is_partitioned = scope == Scope::Installed && rng.u8(..5) == 0;
+            table.is_partitioned = way == Way::Installed && rng.u8(..5) == 0;
         }
         let mut case = Self {
             names: Names::random(&mut rng),
-            queries: queries(&mut rng, &tables, scope),
+            queries: queries(&mut rng, &tables, way),
             tables,
             steps: Vec::new(),
-            way: match rng.u8(..5) {
-                0 => Way::Statement,
-                1 => Way::Unforeseen,
-                _ => Way::Function,
+            form: match rng.u8(..5) {
+                0 => Form::Statement,
+                1 => Form::Unforeseen,
+                _ => Form::Function,
             },
         };
         case.fill_tables(&mut rng);
         // what is pending for one when the next one is made is of use, too
         for view in 0..case.queries.len() {
             if view > 0 && rng.bool() {
-                case.round(&mut rng, view, scope);
+                case.round(&mut rng, view, way);
             }
             case.steps.extend([Step::Create(view), Step::Upkeep]);
         }
         for _ in 0..rng.u8(3..6) {
-            case.round(&mut rng, case.queries.len(), scope);
+            case.round(&mut rng, case.queries.len(), way);
         }
         case
     }
@@ -163,7 +163,7 @@ impl Case {
     }
 
     /// Some transactions, refreshes of the first views, and perhaps a transaction that stays open beyond them.
-    fn round(&mut self, rng: &mut Rng, views: usize, scope: Scope) {
+    fn round(&mut self, rng: &mut Rng, views: usize, way: Way) {
         let is_late = rng.u8(..3) == 0;
         if is_late {
             self.steps.push(Step::Late("BEGIN".to_owned()));
@@ -173,11 +173,11 @@ impl Case {
                 self.steps.push(Step::Late(change));
             }
         }
-        if scope == Scope::Installed {
+        if way == Way::Installed {
             self.circumstances(rng);
         }
         let refreshed_within =
-            (scope == Scope::Installed && rng.u8(..5) == 0).then(|| rng.usize(..views));
+            (way == Way::Installed && rng.u8(..5) == 0).then(|| rng.usize(..views));
         for _ in 0..rng.u8(1..3) {
             self.transaction(rng, !is_late, refreshed_within);
         }
@@ -266,10 +266,10 @@ impl Case {
 const NOT_COPIED: [&str; 3] = ["g", "m", "h"];
 
 /// Some queries. Installed, the first may be a copy of a table, which the others read as if it were one.
-fn queries(rng: &mut Rng, tables: &[TableOf], scope: Scope) -> Vec<String> {
+fn queries(rng: &mut Rng, tables: &[TableOf], way: Way) -> Vec<String> {
     let mut sources: Vec<Table> = tables.iter().map(|of| of.table.clone()).collect();
     let mut queries = Vec::new();
-    let has_copy = scope == Scope::Installed && rng.u8(..4) == 0;
+    let has_copy = way == Way::Installed && rng.u8(..4) == 0;
     if has_copy {
         let table = &sources[rng.usize(..sources.len())].name;
         let columns = COLUMNS.iter().map(|(column, _)| *column);
