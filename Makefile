@@ -21,7 +21,7 @@ test: setup
 	scripts/test.sh
 
 oracle: setup
-	ORACLE_CASES=$(CASES) ORACLE_SEED=$(SEED) cargo test --quiet --test oracle exactly_the_rows -- --nocapture
+	ORACLE_CASES=$(CASES) ORACLE_SEED=$(SEED) cargo test --quiet --test oracle exactly_the_rows -- --nocapture --test-threads 1
 
 lint: setup
 	cargo fmt --check

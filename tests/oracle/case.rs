@@ -1,5 +1,8 @@
 //! Runs cases through what the compiler writes: tables with plain logs, the statement, and the comparison.
 
+mod logged;
+mod single;
+
 use std::collections::{BTreeMap, HashMap};
 
 use mvrefreshd::definition::{self, Catalog, Relation, TypeName};
@@ -10,10 +13,13 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use crate::catalog;
 use crate::common::TestServer;
-use crate::generate::COLUMNS;
-use crate::scenario::{Case, Step, TableOf, Way};
+use crate::scenario::{Case, Form, Step};
 use crate::script::Script;
-use crate::words::{Names, replaced};
+use crate::subject::{
+    Failure, KINDS, Kind, Report, SETTINGS, Subject, compare, described, run_in, tolerated, unfit,
+};
+use crate::words::replaced;
+use logged::table_with_log;
 
 /// Two sessions: one for nearly everything, one whose transactions commit late.
 pub(crate) struct Session {
@@ -27,7 +33,7 @@ pub(crate) struct Session {
     /// What is done to a statement before it runs: nothing, but where the oracle itself is tested.
     pub(crate) distortion: fn(&str) -> String,
     /// How refreshes are run, whatever the case says.
-    pub(crate) way: Option<Way>,
+    pub(crate) form: Option<Form>,
 }
 
 /// Tables and their logs.
@@ -37,48 +43,6 @@ struct Shop {
     module: String,
     relations: Vec<Relation>,
     logs: BTreeMap<u32, i32>,
-}
-
-/// How a case went that did not fail.
-#[derive(Debug, Default)]
-pub(crate) struct Report {
-    /// Refreshes whose statement did everything.
-    pub(crate) fast: u64,
-    /// Refreshes where a log said that they must be complete.
-    pub(crate) marked: u64,
-    /// Changes that failed on a constraint or a lock, and took their transaction with them.
-    pub(crate) failed_changes: u64,
-    /// Why queries were refused.
-    pub(crate) refused: Vec<String>,
-}
-
-/// In which way a case failed. Shrinking keeps to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// The materialized view differs from its query.
-    Different,
-    /// The statement says that rows were missing.
-    Missing,
-    /// The statement says that a log lacks changes, though none were truncated.
-    Marked,
-    /// The statement failed, with this SQLSTATE.
-    Error(String),
-    /// Something else failed, with this SQLSTATE: most often the case is not one that can be run.
-    Unfit(String),
-}
-
-/// A failure, and what it looks like.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    pub(crate) kind: Kind,
-    pub(crate) details: String,
-}
-
-impl Failure {
-    /// Whether it was given up.
-    pub(crate) fn took_too_long(&self) -> bool {
-        matches!(&self.kind, Kind::Error(code) | Kind::Unfit(code) if code == "57014")
-    }
 }
 
 /// A materialized view of a running case.
@@ -93,10 +57,8 @@ impl Session {
     pub(crate) async fn open(server: &TestServer) -> Self {
         let mut main = server.connect().await;
         let mut late = server.connect().await;
-        let settings = "SET jit = off; SET synchronous_commit = off; SET client_min_messages = error; SET lock_timeout = '100ms'";
-        raw(&mut main, settings).await.unwrap();
-        raw(&mut main, LIMITED).await.unwrap();
-        raw(&mut late, settings).await.unwrap();
+        raw(&mut main, SETTINGS).await.unwrap();
+        raw(&mut late, SETTINGS).await.unwrap();
         raw(&mut main, KINDS).await.unwrap();
         let (facts, types) = catalog::server_facts(&mut main).await;
         Self {
@@ -107,75 +69,8 @@ impl Session {
             shops: HashMap::new(),
             script: Script::new(),
             distortion: str::to_owned,
-            way: None,
+            form: None,
         }
-    }
-
-    /// Runs a case.
-    pub(crate) async fn run(&mut self, case: &Case) -> Result<Report, Failure> {
-        let shop = self.shop(case).await?;
-        let mut report = Report::default();
-        let mut kept = HashMap::new();
-        for step in &case.steps {
-            match step {
-                Step::Main(sql) => {
-                    let sql = case.names.applied(sql);
-                    self.script.main(&sql);
-                    let done = run_in(&mut self.main, &sql).await;
-                    report.failed_changes += tolerated(done, &sql)?;
-                }
-                Step::Late(sql) => {
-                    let sql = case.names.applied(sql);
-                    self.script.late(&sql);
-                    let done = run_in(&mut self.late, &sql).await;
-                    report.failed_changes += tolerated(done, &sql)?;
-                }
-                Step::Create => {
-                    for (view, query) in case.queries.iter().enumerate() {
-                        match self
-                            .create(
-                                &shop,
-                                view,
-                                &case.names.applied(query),
-                                self.way.unwrap_or(case.way),
-                            )
-                            .await?
-                        {
-                            Ok(made) => _ = kept.insert(view, made),
-                            Err(reason) => report.refused.push(reason),
-                        }
-                    }
-                }
-                Step::Refresh(view) => {
-                    if let Some(kept) = kept.get_mut(view) {
-                        let marks = case.steps.iter().any(
-                            |step| matches!(step, Step::Main(sql) if sql.starts_with("TRUNCATE")),
-                        );
-                        if self.refresh(*view, kept, &shop, marks).await? {
-                            report.marked += 1;
-                        } else {
-                            report.fast += 1;
-                        }
-                    }
-                }
-            }
-        }
-        Ok(report)
-    }
-
-    /// Frees the tables of dead rows.
-    pub(crate) async fn tidy(&mut self) {
-        self.end_transactions().await.unwrap();
-        raw(&mut self.main, "SET statement_timeout = 0")
-            .await
-            .unwrap();
-        raw(&mut self.main, "VACUUM").await.unwrap();
-        raw(&mut self.main, LIMITED).await.unwrap();
-    }
-
-    /// What the last case ran, for psql.
-    pub(crate) fn script(&self) -> &str {
-        self.script.text()
     }
 
     /// The tables of a case, empty, and nothing else.
@@ -250,7 +145,7 @@ impl Session {
         for log in shop.logs.values() {
             sql += &format!("DELETE FROM {}.\"log${log}\";", shop.module);
         }
-        for view in 0..2 {
+        for view in 0..3 {
             sql += &format!(
                 "DROP TABLE IF EXISTS mv{view}, {}.\"state${view}\"; DROP VIEW IF EXISTS query{view};",
                 shop.module
@@ -266,7 +161,7 @@ impl Session {
         shop: &Shop,
         view: usize,
         query: &str,
-        way: Way,
+        form: Form,
     ) -> Result<Result<Kept, String>, Failure> {
         self.execute(&format!("CREATE VIEW query{view} AS {query}"))
             .await?;
@@ -288,7 +183,7 @@ impl Session {
         }
         self.fill_state(shop, view, &refresh).await?;
         let watermark = self.watermark(view).await?;
-        let statement = self.define(shop, view, &refresh, way).await?;
+        let statement = self.define(shop, view, &refresh, form).await?;
         self.execute("COMMIT").await?;
         Ok(Ok(Kept {
             refresh,
@@ -303,13 +198,13 @@ impl Session {
         shop: &Shop,
         view: usize,
         refresh: &FastRefresh,
-        way: Way,
+        form: Form,
     ) -> Result<String, Failure> {
-        if way == Way::Statement {
+        if form == Form::Statement {
             return Ok((self.distortion)(&refresh.statement));
         }
         let mut body = (self.distortion)(&refresh.body());
-        if way == Way::Unforeseen {
+        if form == Form::Unforeseen {
             body = body.replace("at_most := pending + 100", "at_most := 1");
         }
         let settings: String = FastRefresh::settings()
@@ -444,7 +339,8 @@ END $body$",
                 });
             }
         }
-        self.compare(view).await?;
+        let (table, query) = (format!("mv{view}"), format!("query{view}"));
+        compare(&mut self.main, &mut self.script, &table, &query).await?;
         Ok(is_marked)
     }
 
@@ -464,130 +360,67 @@ END $body$",
         self.execute("COMMIT").await
     }
 
-    async fn compare(&mut self, view: usize) -> Result<(), Failure> {
-        let difference = format!(
-            "SELECT 'missing' AS what, r::text AS a_row FROM query{view} r EXCEPT ALL SELECT 'missing', r::text FROM mv{view} r
-            UNION ALL (SELECT 'unexpected', r::text FROM mv{view} r EXCEPT ALL SELECT 'unexpected', r::text FROM query{view} r) LIMIT 10"
-        );
-        self.script
-            .line("\\echo rows that are missing or unexpected:");
-        self.script.main(&difference);
-        let rows = sqlx::query(AssertSqlSafe(difference))
-            .fetch_all(&mut self.main)
-            .await
-            .map_err(|error| unfit(described(&error)))?;
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let shown: Vec<String> = rows
-            .iter()
-            .map(|row| format!("{}: {}", row.get::<String, _>(0), row.get::<String, _>(1)))
-            .collect();
-        Err(Failure {
-            kind: Kind::Different,
-            details: shown.join("\n"),
-        })
-    }
-
     async fn execute(&mut self, sql: &str) -> Result<(), Failure> {
         self.script.main(sql);
         run_in(&mut self.main, sql).await.map_err(unfit)
     }
 }
 
-/// For tests of single statements, in schemas `shop` and `mvrefresh`.
-impl Session {
-    /// Empty schemas, and these tables.
-    pub(crate) async fn begin(&mut self, tables: &str) -> Result<(), String> {
-        raw(
-            &mut self.main,
-            "SET search_path = pg_catalog; DROP SCHEMA IF EXISTS shop CASCADE; DROP SCHEMA IF EXISTS mvrefresh CASCADE;
-            CREATE SCHEMA shop; CREATE SCHEMA mvrefresh; SET search_path = shop",
-        )
-        .await?;
-        raw(&mut self.main, tables).await
+impl Subject for Session {
+    async fn run(&mut self, case: &Case) -> Result<Report, Failure> {
+        let shop = self.shop(case).await?;
+        let mut report = Report::default();
+        let mut kept = HashMap::new();
+        for step in &case.steps {
+            match step {
+                Step::Main(sql) => {
+                    let sql = case.names.applied(sql);
+                    self.script.main(&sql);
+                    let done = run_in(&mut self.main, &sql).await;
+                    report.failed_changes += tolerated(done, &sql)?;
+                }
+                Step::Late(sql) => {
+                    let sql = case.names.applied(sql);
+                    self.script.late(&sql);
+                    let done = run_in(&mut self.late, &sql).await;
+                    report.failed_changes += tolerated(done, &sql)?;
+                }
+                Step::Create(view) => {
+                    let query = case.names.applied(&case.queries[*view]);
+                    let form = self.form.unwrap_or(case.form);
+                    match self.create(&shop, *view, &query, form).await? {
+                        Ok(made) => _ = kept.insert(*view, made),
+                        Err(reason) => report.refused.push(reason),
+                    }
+                }
+                Step::Upkeep => {}
+                Step::Refresh(view) => {
+                    if let Some(kept) = kept.get_mut(view) {
+                        let marks = case.steps.iter().any(
+                            |step| matches!(step, Step::Main(sql) if sql.starts_with("TRUNCATE")),
+                        );
+                        if self.refresh(*view, kept, &shop, marks).await? {
+                            *report.complete.entry("truncated".to_owned()).or_insert(0) += 1;
+                        } else {
+                            report.fast += 1;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(report)
     }
 
-    /// A collation in which different strings are equal.
-    pub(crate) async fn begin_more(&mut self, sql: &str) {
-        raw(&mut self.main, sql).await.unwrap();
-        let names = "SELECT '\"' || collnamespace::regnamespace || '\".\"' || collname || '\"' FROM pg_collation WHERE NOT collisdeterministic";
-        let names: Vec<String> = sqlx::query_scalar(names)
-            .fetch_all(&mut self.main)
-            .await
-            .unwrap();
-        self.facts.nondeterministic_collations.extend(names);
+    async fn tidy(&mut self) {
+        self.end_transactions().await.unwrap();
+        for sql in ["SET statement_timeout = 0", "VACUUM", SETTINGS] {
+            raw(&mut self.main, sql).await.unwrap();
+        }
     }
 
-    /// The fast refresh of a query over tables with the logs 1, 2, …
-    pub(crate) async fn compiled(
-        &mut self,
-        query: &str,
-        tables: &[&str],
-    ) -> Result<FastRefresh, String> {
-        raw(
-            &mut self.main,
-            &format!("CREATE OR REPLACE VIEW the_query AS {query}; SET search_path = pg_catalog"),
-        )
-        .await?;
-        self.facts.relations = catalog::relations(&mut self.main, "shop", &self.types).await;
-        let definition =
-            sqlx::query_scalar::<_, String>("SELECT pg_get_viewdef('shop.the_query'::regclass)")
-                .fetch_one(&mut self.main)
-                .await;
-        raw(
-            &mut self.main,
-            "SET search_path = shop; DROP VIEW the_query",
-        )
-        .await?;
-        let definition = definition.map_err(|error| error.to_string())?;
-        let query =
-            definition::read(&definition, &self.facts).map_err(|refusal| refusal.to_string())?;
-        let logs = tables
-            .iter()
-            .zip(1..)
-            .map(|(table, log)| (self.facts.relation("shop", table).unwrap().oid, log));
-        let target = Target {
-            module: ModuleSchema::new("mvrefresh"),
-            mv_id: 1,
-            schema: "shop".to_owned(),
-            name: "mv".to_owned(),
-            logs: logs.collect(),
-        };
-        incremental::compile(&query, &target).map_err(|refusal| refusal.to_string())
+    fn script(&self) -> &str {
+        self.script.text()
     }
-}
-
-/// Types of the tables that no server has by itself.
-const KINDS: &str = "CREATE SCHEMA kinds; CREATE TYPE kinds.mood AS ENUM ('sad', 'ok', 'happy'); CREATE DOMAIN kinds.short AS varchar(3) CHECK (value <> 'bad')";
-
-/// Joins of joins grow beyond measure now and then.
-const LIMITED: &str = "SET statement_timeout = '5s'";
-
-/// 1 for a change that failed as changes may, 0 for one that was made.
-fn tolerated(done: Result<(), (String, String)>, sql: &str) -> Result<u64, Failure> {
-    // integrity, cardinality (a row changed twice), in_failed_sql_transaction, no such savepoint, lock timeout
-    const MAY_HAPPEN: &[&str] = &["23", "21000", "25P02", "3B001", "55P03", "40P01"];
-    match done {
-        Ok(()) => Ok(0),
-        Err((code, _)) if MAY_HAPPEN.iter().any(|start| code.starts_with(start)) => Ok(1),
-        Err((code, message)) => Err(unfit((code, format!("{message}\nin: {sql}")))),
-    }
-}
-
-fn unfit((code, message): (String, String)) -> Failure {
-    Failure {
-        details: format!("{code} {message}"),
-        kind: Kind::Unfit(code),
-    }
-}
-
-fn described(error: &sqlx::Error) -> (String, String) {
-    let code = error
-        .as_database_error()
-        .and_then(sqlx::error::DatabaseError::code)
-        .unwrap_or_default();
-    (code.into_owned(), error.to_string())
 }
 
 fn raw_text(row: &sqlx::postgres::PgRow, column: usize) -> String {
@@ -597,49 +430,8 @@ fn raw_text(row: &sqlx::postgres::PgRow, column: usize) -> String {
     value.as_str().unwrap().to_owned()
 }
 
-async fn run_in(connection: &mut PgConnection, sql: &str) -> Result<(), (String, String)> {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
-        .execute(connection)
-        .await
-        .map(|_| ())
-        .map_err(|error| described(&error))
-}
-
 async fn raw(connection: &mut PgConnection, sql: &str) -> Result<(), String> {
     run_in(connection, sql)
         .await
         .map_err(|(_, message)| message)
-}
-
-/// A table with a log of the shape that the engine reads, and plain triggers that fill it.
-fn table_with_log(table: &TableOf, names: &Names, number: usize) -> String {
-    let name = identifier(names.of(&table.table.name));
-    let ddl = names.applied(&table.ddl());
-    let logged: Vec<String> = table
-        .columns
-        .iter()
-        .enumerate()
-        .map(|(n, column)| format!("c{} {}", n + 1, COLUMNS[*column].1))
-        .collect();
-    let listed: Vec<String> = (1..=table.columns.len()).map(|n| format!("c{n}")).collect();
-    let log = format!("%module%.\"log${number}\"");
-    let into = format!("INSERT INTO {log} (weight, {}) SELECT", listed.join(", "));
-    let function = format!("%module%.log_{number}()");
-    format!(
-        "{ddl}
-CREATE TABLE {log} (xid xid8 NOT NULL DEFAULT pg_current_xact_id(), weight smallint NOT NULL, {logged});
-CREATE INDEX ON {log} (xid);
-CREATE FUNCTION {function} RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF TG_OP = 'TRUNCATE' THEN INSERT INTO {log} (weight) VALUES (0); RETURN NULL; END IF;
-    IF TG_OP <> 'INSERT' THEN {into} -1, r.* FROM old_rows r; END IF;
-    IF TG_OP <> 'DELETE' THEN {into} 1, r.* FROM new_rows r; END IF;
-    RETURN NULL;
-END $$;
-CREATE TRIGGER log_insert AFTER INSERT ON {name} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION {function};
-CREATE TRIGGER log_update AFTER UPDATE ON {name} REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION {function};
-CREATE TRIGGER log_delete AFTER DELETE ON {name} REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION {function};
-CREATE TRIGGER log_truncate AFTER TRUNCATE ON {name} FOR EACH STATEMENT EXECUTE FUNCTION {function};",
-        logged = logged.join(", "),
-    )
 }

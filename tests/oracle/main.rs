@@ -20,46 +20,71 @@ mod catalog;
 mod changes;
 mod general;
 mod generate;
+mod installed;
 mod scenario;
 mod script;
 mod shrink;
 mod statements;
+mod subject;
 mod tally;
 mod words;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::{env, fs};
 
-use case::{Failure, Session};
+use case::Session;
 use common::TestServer;
-use scenario::Case;
+use installed::Installed;
+use scenario::{Case, Way};
+use subject::{Failure, Subject, is_slow};
 use tally::Tally;
 
-/// How many cases an ordinary run tries.
-const CASES: u64 = 1000;
+/// How many cases an ordinary run tries in a way.
+const fn ordinary_cases(way: Way) -> u64 {
+    match way {
+        Way::Statements => 1400,
+        Way::Installed => 600,
+    }
+}
 
 /// How many servers work at the cases side by side.
 const SERVERS: u64 = 2;
 
-/// After so many cases the servers' tables are freed of dead rows.
-const TIDY_EVERY: u64 = 100;
+/// After so many cases the servers are freed of what they have left.
+const TIDY_EVERY: usize = 50;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fast_refresh_leaves_exactly_the_rows_of_the_query() {
+async fn a_compiled_statement_leaves_exactly_the_rows_of_the_query() {
+    let tally = all(Way::Statements).await;
+    let complete = tally.refused_views() * 10;
+    assert!(
+        complete <= tally.views || tally.views < 20,
+        "too few random queries were taken: {tally}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_installed_every_refresh_leaves_exactly_the_rows_of_the_query() {
+    let tally = all(Way::Installed).await;
+    let few = tally.fast < tally.views;
+    assert!(!few || tally.views < 20, "too few fast refreshes: {tally}");
+}
+
+/// Runs the cases that the environment asks for.
+async fn all(way: Way) -> Tally {
     let number = |name: &str| {
         env::var(name)
             .ok()
             .and_then(|text| text.parse::<u64>().ok())
     };
     let first = number("ORACLE_SEED").unwrap_or(1);
-    let cases = number("ORACLE_CASES").unwrap_or(CASES);
-    let mut running = Vec::new();
-    for server in 0..SERVERS {
-        let seeds: Vec<u64> = (first..first + cases)
-            .filter(|seed| seed % SERVERS == server)
-            .collect();
-        running.push(tokio::spawn(run(seeds)));
-    }
+    let cases = number("ORACLE_CASES").unwrap_or(ordinary_cases(way));
+    let running: Vec<_> = (0..SERVERS)
+        .map(|server| {
+            let seeds = (first..first + cases).filter(move |seed| seed % SERVERS == server);
+            tokio::spawn(some(way, seeds.collect()))
+        })
+        .collect();
     let mut tally = Tally::default();
     let mut failures = Vec::new();
     for cases in running {
@@ -69,59 +94,62 @@ async fn a_fast_refresh_leaves_exactly_the_rows_of_the_query() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    eprintln!("{tally}");
+    let slow = u64::try_from(tally.slow.len()).unwrap();
     assert!(
-        tally.refused_views() * 10 <= tally.views || cases < 20,
-        "too few random queries were taken: {tally}"
+        slow * 100 <= cases.max(100),
+        "too many took too long: {tally}"
     );
+    eprintln!("{way:?}: {tally}");
+    tally
 }
 
 /// Runs cases on a server of their own, up to the first that fails.
-async fn run(seeds: Vec<u64>) -> Result<Tally, String> {
+async fn some(way: Way, seeds: Vec<u64>) -> Result<Tally, String> {
     let server = TestServer::start().await;
-    let mut session = Session::open(&server).await;
+    match way {
+        Way::Statements => run(&mut Session::open(&server).await, way, &seeds).await,
+        Way::Installed => {
+            let (mut installed, _database) = Installed::open(server).await;
+            run(&mut installed, way, &seeds).await
+        }
+    }
+}
+
+async fn run<S: Subject>(subject: &mut S, way: Way, seeds: &[u64]) -> Result<Tally, String> {
     let mut tally = Tally::default();
-    for (number, seed) in (1..).zip(seeds) {
-        let case = Case::random(seed);
-        match session.run(&case).await {
-            Ok(report) => tally.count(&case, &report),
-            // joins of joins grow beyond measure now and then
-            Err(failure) if failure.took_too_long() => {}
-            Err(failure) => {
-                let text = shrunk_script(&mut session, &case, &failure).await;
-                let file = written(seed, &text);
-                return Err(format!(
-                    "seed {seed} (make oracle SEED={seed} CASES=1), in {}:\n{text}",
-                    file.display()
-                ));
+    for some in seeds.chunks(TIDY_EVERY) {
+        for seed in some {
+            let case = Case::random(*seed, way);
+            match subject.run(&case).await {
+                Ok(report) => tally.count(&case, &report),
+                Err(failure) if is_slow(&failure) => tally.slow.push(*seed),
+                Err(failure) => return Err(shown(subject, *seed, &case, &failure).await),
             }
         }
-        if number % TIDY_EVERY == 0 {
-            session.tidy().await;
-        }
+        subject.tidy().await;
     }
     Ok(tally)
 }
 
-/// A script that shows the failure of a case, made as small as possible.
-async fn shrunk_script(session: &mut Session, case: &Case, failure: &Failure) -> String {
-    let (small, tried) = shrink::shrunk(session, case, &failure.kind).await;
-    let again = session.run(&small).await;
+/// Makes a case that failed as small as possible, and writes a script that shows the failure.
+async fn shown<S: Subject>(subject: &mut S, seed: u64, case: &Case, failure: &Failure) -> String {
+    let (small, tried) = shrink::shrunk(subject, case, &failure.kind).await;
+    let again = subject.run(&small).await;
     let comment = |text: &str| text.replace('\n', "\n-- ");
-    format!(
-        "-- {:?}: {}\n-- made small in {tried} runs; psql --file this\n{}\n-- {}\n",
+    let script = format!(
+        "-- {:?}: {}\n-- made small in {tried} runs\n{}\n-- {}\n",
         failure.kind,
         comment(&failure.details),
-        session.script(),
+        subject.script(),
         match again {
             Err(failure) => comment(&failure.details),
-            Ok(_) => "did not fail again".to_owned(),
+            Ok(_) => "it did not fail again".to_owned(),
         }
-    )
-}
-
-fn written(seed: u64, text: &str) -> PathBuf {
+    );
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("oracle-{seed}.sql"));
-    fs::write(&file, text).unwrap();
-    file
+    fs::write(&file, &script).unwrap();
+    format!(
+        "seed {seed} (make oracle SEED={seed} CASES=1); psql --file {}\n{script}",
+        file.display()
+    )
 }

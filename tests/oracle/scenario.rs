@@ -4,7 +4,7 @@ use fastrand::Rng;
 
 use crate::changes;
 use crate::generate::{self, COLUMNS, Queries, Table};
-use crate::words::Names;
+use crate::words::{Names, words};
 
 /// A table of a case: which of the [`COLUMNS`] it has, and perhaps a foreign key from column `a` to another table's `id`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +12,17 @@ pub(crate) struct TableOf {
     pub(crate) table: Table,
     pub(crate) columns: Vec<usize>,
     pub(crate) refers_to: Option<String>,
+    /// By ranges of `id`: `…_low`, `…_high` and the rest.
+    pub(crate) is_partitioned: bool,
+}
+
+/// How a case is to be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The compiler's statements on logs of the test's own.
+    Statements,
+    /// The whole of it, as installed.
+    Installed,
 }
 
 impl TableOf {
@@ -41,8 +52,18 @@ impl TableOf {
         } else {
             ""
         };
+        let partitions = if self.is_partitioned {
+            format!(
+                " PARTITION BY RANGE (id);
+CREATE TABLE {name}_low PARTITION OF {name} FOR VALUES FROM (MINVALUE) TO (12);
+CREATE TABLE {name}_high PARTITION OF {name} FOR VALUES FROM (12) TO (1000);
+CREATE TABLE {name}_rest PARTITION OF {name} DEFAULT"
+            )
+        } else {
+            String::new()
+        };
         format!(
-            "CREATE TABLE {name} ({});\nCREATE VIEW view_{name} AS SELECT * FROM {name}{filter};",
+            "CREATE TABLE {name} ({}){partitions};\nCREATE VIEW view_{name} AS SELECT * FROM {name}{filter};",
             items.join(", ")
         )
     }
@@ -55,10 +76,12 @@ pub(crate) enum Step {
     Main(String),
     /// A statement of a second session, whose transactions commit late.
     Late(String),
-    /// The materialized views are made, each filled with what its query gives.
-    Create,
+    /// The materialized view of that query is made, filled with what its query gives.
+    Create(usize),
     /// The materialized view of that query is refreshed, and compared.
     Refresh(usize),
+    /// The daemon looks after things: compiles, repairs.
+    Upkeep,
 }
 
 /// A case.
@@ -69,12 +92,12 @@ pub(crate) struct Case {
     pub(crate) queries: Vec<String>,
     pub(crate) steps: Vec<Step>,
     /// How refreshes are run.
-    pub(crate) way: Way,
+    pub(crate) form: Form,
 }
 
 /// How a refresh is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Form {
     /// As one statement for changes of any tables.
     Statement,
     /// By the function that chooses the statement.
@@ -88,34 +111,33 @@ const LATE: i32 = 1000;
 
 impl Case {
     /// The case of a seed.
-    pub(crate) fn random(seed: u64) -> Self {
+    pub(crate) fn random(seed: u64, way: Way) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let tables = tables(&mut rng);
-        let bare: Vec<Table> = tables.iter().map(|table| table.table.clone()).collect();
-        let queries = (0..if rng.u8(..3) == 0 { 2 } else { 1 })
-            .map(|_| {
-                Queries {
-                    rng: &mut rng,
-                    tables: &bare,
-                }
-                .query()
-            })
-            .collect();
+        let mut tables = tables(&mut rng);
+        for table in &mut tables {
+            table.is_partitioned = way == Way::Installed && rng.u8(..5) == 0;
+        }
         let mut case = Self {
             names: Names::random(&mut rng),
+            queries: queries(&mut rng, &tables, way),
             tables,
-            queries,
             steps: Vec::new(),
-            way: match rng.u8(..5) {
-                0 => Way::Statement,
-                1 => Way::Unforeseen,
-                _ => Way::Function,
+            form: match rng.u8(..5) {
+                0 => Form::Statement,
+                1 => Form::Unforeseen,
+                _ => Form::Function,
             },
         };
         case.fill_tables(&mut rng);
-        case.steps.push(Step::Create);
+        // what is pending for one when the next one is made is of use, too
+        for view in 0..case.queries.len() {
+            if view > 0 && rng.bool() {
+                case.round(&mut rng, view, way);
+            }
+            case.steps.extend([Step::Create(view), Step::Upkeep]);
+        }
         for _ in 0..rng.u8(3..6) {
-            case.round(&mut rng, &bare);
+            case.round(&mut rng, case.queries.len(), way);
         }
         case
     }
@@ -140,21 +162,26 @@ impl Case {
         }
     }
 
-    /// Some transactions, refreshes, and perhaps a transaction that stays open beyond them.
-    fn round(&mut self, rng: &mut Rng, tables: &[Table]) {
+    /// Some transactions, refreshes of the first views, and perhaps a transaction that stays open beyond them.
+    fn round(&mut self, rng: &mut Rng, views: usize, way: Way) {
         let is_late = rng.u8(..3) == 0;
         if is_late {
             self.steps.push(Step::Late("BEGIN".to_owned()));
             for _ in 0..rng.u8(1..5) {
-                let table = &tables[rng.usize(..tables.len())];
+                let table = &self.tables[rng.usize(..self.tables.len())].table;
                 let change = generate::change(rng, table, LATE, 2 * LATE);
                 self.steps.push(Step::Late(change));
             }
         }
-        for _ in 0..rng.u8(1..3) {
-            self.transaction(rng, tables, !is_late);
+        if way == Way::Installed {
+            self.circumstances(rng);
         }
-        self.refreshes(rng);
+        let refreshed_within =
+            (way == Way::Installed && rng.u8(..5) == 0).then(|| rng.usize(..views));
+        for _ in 0..rng.u8(1..3) {
+            self.transaction(rng, !is_late, refreshed_within);
+        }
+        self.refreshes(rng, views);
         if is_late {
             let end = if rng.u8(..4) == 0 {
                 "ROLLBACK"
@@ -163,15 +190,28 @@ impl Case {
             };
             self.steps.push(Step::Late(end.to_owned()));
             if rng.bool() {
-                self.transaction(rng, tables, true);
+                self.transaction(rng, true, None);
             }
-            self.refreshes(rng);
+            self.refreshes(rng, views);
         }
     }
 
-    fn refreshes(&mut self, rng: &mut Rng) {
-        for view in 0..self.queries.len() {
-            if self.queries.len() == 1 || rng.u8(..4) > 0 {
+    fn circumstances(&mut self, rng: &mut Rng) {
+        let level = ["read committed", "repeatable read", "serializable"][rng.usize(..3)];
+        let setting = format!("SET default_transaction_isolation = '{level}'");
+        self.steps.push(Step::Main(setting));
+        match rng.u8(..4) {
+            0 => self.steps.push(Step::Upkeep),
+            1 => self.steps.push(Step::Main(
+                "SELECT mvrefresh.prune_logs('1 hour')".to_owned(),
+            )),
+            _ => {}
+        }
+    }
+
+    fn refreshes(&mut self, rng: &mut Rng, views: usize) {
+        for view in 0..views {
+            if views == 1 || rng.u8(..4) > 0 {
                 self.steps.push(Step::Refresh(view));
             }
         }
@@ -179,18 +219,24 @@ impl Case {
 
     /// A transaction of changes, some of them in a subtransaction, perhaps undone. `TRUNCATE` only where no other transaction
     /// is open that has written: it would wait for it.
-    fn transaction(&mut self, rng: &mut Rng, tables: &[Table], may_truncate: bool) {
-        let mut main = |statement: &str| self.steps.push(Step::Main(statement.to_owned()));
+    fn transaction(&mut self, rng: &mut Rng, may_truncate: bool, refreshed_within: Option<usize>) {
+        let tables: Vec<Table> = self.tables.iter().map(|of| of.table.clone()).collect();
+        let mut steps = Vec::new();
+        let mut main = |statement: &str| steps.push(Step::Main(statement.to_owned()));
         main("BEGIN");
         for _ in 0..rng.u8(1..5) {
-            let table = &tables[rng.usize(..tables.len())];
-            let change = match rng.u8(..12) {
-                0..3 => changes::special(rng, table, tables, LATE),
+            let number = rng.usize(..tables.len());
+            let table = &tables[number];
+            let mut change = match rng.u8(..12) {
+                0..3 => changes::special(rng, table, &tables, LATE),
                 3 if may_truncate && rng.u8(..8) == 0 => {
                     format!("TRUNCATE {} CASCADE", table.name)
                 }
                 _ => generate::change(rng, table, 0, LATE),
             };
+            if self.tables[number].is_partitioned && rng.u8(..3) == 0 {
+                change = changes::of_partition(rng, table, &change);
+            }
             let in_savepoint = rng.u8(..6) == 0;
             if in_savepoint {
                 main("SAVEPOINT before");
@@ -209,7 +255,51 @@ impl Case {
         } else {
             "COMMIT"
         });
+        if let Some(view) = refreshed_within {
+            steps.insert(rng.usize(1..steps.len()), Step::Refresh(view));
+        }
+        self.steps.extend(steps);
     }
+}
+
+/// Columns that can not be columns of a materialized view that is refreshed fast.
+const NOT_COPIED: [&str; 3] = ["g", "m", "h"];
+
+/// Some queries. Installed, the first may be a copy of a table, which the others read as if it were one.
+fn queries(rng: &mut Rng, tables: &[TableOf], way: Way) -> Vec<String> {
+    let mut sources: Vec<Table> = tables.iter().map(|of| of.table.clone()).collect();
+    let mut queries = Vec::new();
+    let has_copy = way == Way::Installed && rng.u8(..4) == 0;
+    if has_copy {
+        let table = &sources[rng.usize(..sources.len())].name;
+        let columns = COLUMNS.iter().map(|(column, _)| *column);
+        let copied: Vec<&str> = columns
+            .filter(|column| !NOT_COPIED.contains(column))
+            .collect();
+        queries.push(format!(
+            "SELECT {} FROM {table} WHERE a IS DISTINCT FROM 2",
+            copied.join(", ")
+        ));
+        sources.push(Table {
+            name: "mv0".to_owned(),
+            has_key: false,
+        });
+    }
+    let many = queries.len() + if rng.u8(..3) == 0 { 2 } else { 1 };
+    while queries.len() < many {
+        let query = Queries {
+            rng: &mut *rng,
+            tables: &sources,
+        }
+        .query();
+        let reads_others = words(&query)
+            .into_iter()
+            .any(|(_, place)| NOT_COPIED.contains(&&query[place]));
+        if !has_copy || !reads_others {
+            queries.push(query);
+        }
+    }
+    queries
 }
 
 fn tables(rng: &mut Rng) -> Vec<TableOf> {
@@ -223,6 +313,7 @@ fn tables(rng: &mut Rng) -> Vec<TableOf> {
             table,
             columns: (0..COLUMNS.len()).collect(),
             refers_to: parent.filter(|_| rng.u8(..4) == 0),
+            is_partitioned: false,
         });
     }
     tables

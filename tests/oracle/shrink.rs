@@ -4,9 +4,9 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use crate::case::{Kind, Session};
 use crate::generate::COLUMNS;
 use crate::scenario::{Case, Step};
+use crate::subject::{Kind, Subject};
 use crate::words::{Names, without, without_column, words};
 
 /// For how long a case is made smaller.
@@ -22,8 +22,8 @@ enum Part {
     Statement(usize),
 }
 
-struct Shrinking<'a> {
-    session: &'a mut Session,
+struct Shrinking<'a, S> {
+    subject: &'a mut S,
     kind: &'a Kind,
     best: Case,
     tried: u32,
@@ -31,9 +31,9 @@ struct Shrinking<'a> {
 }
 
 /// The smallest case found, and how many were tried.
-pub(crate) async fn shrunk(session: &mut Session, case: &Case, kind: &Kind) -> (Case, u32) {
+pub(crate) async fn shrunk<S: Subject>(subject: &mut S, case: &Case, kind: &Kind) -> (Case, u32) {
     let mut shrinking = Shrinking {
-        session,
+        subject,
         kind,
         best: case.clone(),
         tried: 0,
@@ -59,14 +59,14 @@ pub(crate) async fn shrunk(session: &mut Session, case: &Case, kind: &Kind) -> (
     }
 }
 
-impl Shrinking<'_> {
+impl<S: Subject> Shrinking<'_, S> {
     /// Takes a case for the best one if it fails in the same way.
     async fn fails(&mut self, candidate: Case) -> bool {
         if candidate == self.best || Instant::now() > self.end {
             return false;
         }
         self.tried += 1;
-        let outcome = self.session.run(&candidate).await;
+        let outcome = self.subject.run(&candidate).await;
         let is_same = matches!(outcome, Err(failure) if failure.kind == *self.kind);
         if is_same {
             self.best = candidate;
@@ -140,9 +140,11 @@ impl Shrinking<'_> {
             let mut candidate = self.best.clone();
             if candidate.queries.len() > 1 {
                 candidate.queries.remove(query);
-                candidate.steps.retain(|step| *step != Step::Refresh(query));
+                candidate
+                    .steps
+                    .retain(|step| ![Step::Refresh(query), Step::Create(query)].contains(step));
                 for step in &mut candidate.steps {
-                    if let Step::Refresh(view) = step
+                    if let Step::Refresh(view) | Step::Create(view) = step
                         && *view > query
                     {
                         *view -= 1;
@@ -162,6 +164,9 @@ impl Shrinking<'_> {
         for table in 0..self.best.tables.len() {
             let mut candidate = self.best.clone();
             candidate.tables[table].refers_to = None;
+            self.fails(candidate).await;
+            let mut candidate = self.best.clone();
+            candidate.tables[table].is_partitioned = false;
             self.fails(candidate).await;
         }
     }

@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::case::Report;
 use crate::scenario::Case;
+use crate::subject::Report;
 
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     cases: u64,
     pub(crate) views: u64,
-    fast: u64,
-    marked: u64,
+    pub(crate) fast: u64,
+    unchanged: u64,
+    complete: BTreeMap<String, u64>,
     failed_changes: u64,
+    /// Cases whose refresh did not end in time: a query that joins a table with itself six times, say.
+    pub(crate) slow: Vec<u64>,
     /// How often, and one of the queries.
     refused: BTreeMap<String, (u64, String)>,
 }
@@ -22,7 +25,8 @@ impl Tally {
         self.cases += 1;
         self.views += u64::try_from(case.queries.len()).unwrap();
         self.fast += report.fast;
-        self.marked += report.marked;
+        self.unchanged += report.unchanged;
+        add(&mut self.complete, &report.complete);
         self.failed_changes += report.failed_changes;
         for refused in &report.refused {
             let (reason, query) = refused.split_once('\n').unwrap_or((refused, ""));
@@ -38,8 +42,10 @@ impl Tally {
         self.cases += other.cases;
         self.views += other.views;
         self.fast += other.fast;
-        self.marked += other.marked;
+        self.unchanged += other.unchanged;
+        add(&mut self.complete, &other.complete);
         self.failed_changes += other.failed_changes;
+        self.slow.extend(other.slow);
         for (reason, (count, query)) in other.refused {
             self.refused.entry(reason).or_insert((0, query)).0 += count;
         }
@@ -47,6 +53,19 @@ impl Tally {
 
     pub(crate) fn refused_views(&self) -> u64 {
         self.refused.values().map(|(count, _)| count).sum()
+    }
+}
+
+fn add(to: &mut BTreeMap<String, u64>, counts: &BTreeMap<String, u64>) {
+    for (reason, count) in counts {
+        // without the names and numbers of the case
+        let words = reason.split(' ').map(|word| {
+            let is_plain = word
+                .chars()
+                .all(|c| c.is_alphabetic() || "',.:;()".contains(c));
+            if is_plain { word } else { "…" }
+        });
+        *to.entry(words.collect::<Vec<_>>().join(" ")).or_insert(0) += count;
     }
 }
 
@@ -60,18 +79,29 @@ fn without_details(reason: &str) -> String {
 
 impl fmt::Display for Tally {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let complete: u64 = self.complete.values().sum();
         writeln!(
             out,
-            "{} cases with {} views: {} fast refreshes, {} complete ones after TRUNCATE, all exact; {} changes failed; {} views refused",
+            "{} cases with {} views, all exact: {} fast refreshes, {} with nothing pending, {complete} complete; {} changes failed; {} views refused",
             self.cases,
             self.views,
             self.fast,
-            self.marked,
+            self.unchanged,
             self.failed_changes,
             self.refused_views()
         )?;
+        if !self.slow.is_empty() {
+            writeln!(out, "  took too long: seeds {:?}", self.slow)?;
+        }
+        for (reason, count) in &self.complete {
+            writeln!(out, "  {count} × complete: {reason}")?;
+        }
         for (reason, (count, query)) in &self.refused {
-            writeln!(out, "  {count} × {reason}; such as {}", query.trim())?;
+            writeln!(
+                out,
+                "  {count} × refused: {reason}; such as {}",
+                query.trim()
+            )?;
         }
         Ok(())
     }
