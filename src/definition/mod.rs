@@ -11,6 +11,7 @@ mod constants;
 mod expression;
 mod nodes;
 mod operators;
+mod other_aggregates;
 mod read_aggregates;
 mod read_expression;
 mod read_from;

@@ -1,6 +1,6 @@
 //! Aggregates in the select list and in HAVING.
 
-use pg_query::protobuf::FuncCall;
+use pg_query::protobuf::{FuncCall, Node};
 
 use super::nodes::qualified;
 use super::read_select::Reader;
@@ -42,32 +42,30 @@ impl Reader<'_> {
         if over.is_some() {
             return refuse("this version does not know window functions");
         }
-        if *agg_distinct {
-            return refuse("this version does not know DISTINCT in an aggregate");
-        }
-        if !agg_order.is_empty() || *agg_within_group || *func_variadic {
-            return refuse("this version does not know this form of an aggregate");
-        }
-        let function = match AggregateFunction::named(&name) {
-            Some(function) if schema == "pg_catalog" => function,
-            _ => return refuse("this version does not know how to maintain this aggregate"),
+        let is_plain = !*agg_distinct
+            && agg_order.is_empty()
+            && !*agg_within_group
+            && !*func_variadic
+            && schema == "pg_catalog";
+        let simple = match AggregateFunction::named(&name) {
+            Some(function) if is_plain => {
+                self.simple_aggregate(function, &name, args, *agg_star, scope)
+            }
+            _ => Err(Refusal::unknown(format!("{name}(…) in this form"))),
         };
-        let argument = match (&args[..], agg_star) {
-            ([], true) if function == AggregateFunction::Count => None,
-            ([argument], false) => Some(self.expression(argument, scope)?),
-            _ => return refuse("this version does not know this form of an aggregate"),
-        };
-        let filter = agg_filter
-            .as_ref()
-            .map(|filter| self.expression(filter, scope))
-            .transpose()?;
-        let result = self.aggregate_result(function, &name, argument.as_ref())?;
-        let noted = AggregateCall {
-            function,
-            argument,
-            filter,
-            result,
-            other: None,
+        let noted = match simple {
+            Ok((function, argument, result)) => AggregateCall {
+                function,
+                argument,
+                filter: agg_filter
+                    .as_ref()
+                    .map(|filter| self.expression(filter, scope))
+                    .transpose()?,
+                result,
+                other: None,
+            },
+            Err(refusal) if *agg_star => return Err(refusal),
+            Err(_) => self.other_aggregate(call, scope)?,
         };
         let position = aggregates
             .iter()
@@ -80,6 +78,28 @@ impl Reader<'_> {
             kind: Kind::Aggregate(position),
             ..noted.value()
         })
+    }
+
+    /// An aggregate of which counts and sums can be kept.
+    fn simple_aggregate(
+        &self,
+        function: AggregateFunction,
+        name: &str,
+        arguments: &[Node],
+        is_star: bool,
+        scope: &Scope,
+    ) -> Result<(AggregateFunction, Option<Expression>, TypeName), Refusal> {
+        let argument = match (arguments, is_star) {
+            ([], true) if function == AggregateFunction::Count => None,
+            ([argument], false) => Some(self.expression(argument, scope)?),
+            _ => {
+                return Err(Refusal::unknown(format!(
+                    "{name}(…) in this form of an aggregate"
+                )));
+            }
+        };
+        let result = self.aggregate_result(function, name, argument.as_ref())?;
+        Ok((function, argument, result))
     }
 
     fn aggregate_result(

@@ -2,7 +2,7 @@
 
 use super::read_select::Reader;
 use super::subqueries::Inner;
-use super::{Expression, Kind, Operator, Refusal};
+use super::{AggregateCall, Expression, Kind, Operator, Refusal};
 
 /// How the value of a subquery is found for a row outside.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,7 +12,7 @@ pub(super) struct Value {
     /// Over its columns; what is of the row outside is wrapped in [`Kind::Outer`].
     pub(super) conditions: Vec<Expression>,
     /// The value, over its columns; these are NULL where no row goes with the one outside.
-    pub(super) value: Expression,
+    pub(super) output: Expression,
     /// Whether exactly one row goes with each.
     pub(super) is_one_row: bool,
 }
@@ -38,7 +38,7 @@ impl Reader<'_> {
                 let inner = Inner::freed(*input)?;
                 if inner.conditions.is_empty() {
                     return Ok(Value {
-                        value: output.clone(),
+                        output: output.clone(),
                         conditions: Vec::new(),
                         is_one_row: true,
                         right: Operator::Aggregate {
@@ -55,13 +55,13 @@ impl Reader<'_> {
                 {
                     return Err(depends());
                 }
-                let (keys, outside) = self.links(&inner.conditions)?;
+                let (keys, outside) = links(&inner.conditions)?;
                 for key in &keys {
                     self.require_identity(key, "a subquery that depends on the row outside")?;
                 }
                 let counts: Vec<bool> = aggregates
                     .iter()
-                    .map(|aggregate| aggregate.counts())
+                    .map(AggregateCall::counts)
                     .collect::<Result<_, _>>()?;
                 let conditions = keys.iter().zip(outside).enumerate();
                 let conditions = conditions
@@ -69,7 +69,7 @@ impl Reader<'_> {
                     .collect::<Result<_, _>>()?;
                 Ok(Value {
                     conditions,
-                    value: without_rows(output, keys.len(), &counts),
+                    output: without_rows(output, keys.len(), &counts),
                     is_one_row: false,
                     right: Operator::Aggregate {
                         input: Box::new(inner.operator),
@@ -80,76 +80,73 @@ impl Reader<'_> {
             }
             other => {
                 let inner = Inner::freed(other)?;
-                self.at_most_one_row(&inner)?;
+                at_most_one_row(&inner)?;
                 Ok(Value {
                     right: inner.operator,
                     conditions: inner.conditions,
-                    value: output.clone(),
+                    output: output.clone(),
                     is_one_row: false,
                 })
             }
         }
     }
+}
 
-    /// The two sides of conditions that all say that something is equal to something of the row outside.
-    fn links(
-        &self,
-        conditions: &[Expression],
-    ) -> Result<(Vec<Expression>, Vec<Expression>), Refusal> {
-        let mut keys = Vec::new();
-        let mut values = Vec::new();
-        for condition in conditions {
-            let (own, outside) = link(condition).ok_or_else(|| {
-                Refusal::new(
-                    "a subquery that depends on the row outside",
-                    "it does so by something else than being equal",
-                )
-            })?;
-            keys.push(own.clone());
-            values.push(outside.clone());
-        }
-        Ok((keys, values))
+/// The two sides of conditions that all say that something is equal to something of the row outside.
+fn links(conditions: &[Expression]) -> Result<(Vec<Expression>, Vec<Expression>), Refusal> {
+    let mut keys = Vec::new();
+    let mut values = Vec::new();
+    for condition in conditions {
+        let (own, outside) = link(condition).ok_or_else(|| {
+            Refusal::new(
+                "a subquery that depends on the row outside",
+                "it does so by something else than being equal",
+            )
+        })?;
+        keys.push(own.clone());
+        values.push(outside.clone());
     }
+    Ok((keys, values))
+}
 
-    /// Refuses unless equal values prove that no two rows can go with one row outside.
-    fn at_most_one_row(&self, inner: &Inner) -> Result<(), Refusal> {
-        let mut base = &inner.operator;
-        let mut own = Vec::new();
-        while let Operator::Filter { input, condition } = base {
-            own.extend(condition.clone().conjuncts());
-            base = input;
-        }
-        let Operator::Scan(relation) = base else {
-            return Err(more_than_one());
-        };
-        let of_constants = own.iter().filter_map(|condition| match &condition.kind {
-            Kind::Operator {
-                left: Some(left),
-                operator,
-                right,
-            } if operator == "=" && right.columns().is_empty() => Some(&**left),
+/// Refuses unless equal values prove that no two rows can go with one row outside.
+fn at_most_one_row(inner: &Inner) -> Result<(), Refusal> {
+    let mut base = &inner.operator;
+    let mut own = Vec::new();
+    while let Operator::Filter { input, condition } = base {
+        own.extend(condition.clone().conjuncts());
+        base = input;
+    }
+    let Operator::Scan(relation) = base else {
+        return Err(more_than_one());
+    };
+    let of_constants = own.iter().filter_map(|condition| match &condition.kind {
+        Kind::Operator {
+            left: Some(left),
+            operator,
+            right,
+        } if operator == "=" && right.columns().is_empty() => Some(&**left),
+        _ => None,
+    });
+    let of_outside = inner
+        .conditions
+        .iter()
+        .filter_map(|condition| link(condition));
+    let fixed: Vec<i16> = of_constants
+        .chain(of_outside.map(|(own, _)| own))
+        .filter_map(|own| match own.kind {
+            Kind::Column(at) => Some(relation.columns[at].attnum),
             _ => None,
-        });
-        let of_outside = inner
-            .conditions
-            .iter()
-            .filter_map(|condition| link(condition));
-        let fixed: Vec<i16> = of_constants
-            .chain(of_outside.map(|(own, _)| own))
-            .filter_map(|own| match own.kind {
-                Kind::Column(at) => Some(relation.columns[at].attnum),
-                _ => None,
-            })
-            .collect();
-        let is_proved = relation
-            .unique_keys
-            .iter()
-            .any(|key| key.columns.iter().all(|column| fixed.contains(column)));
-        if is_proved {
-            Ok(())
-        } else {
-            Err(more_than_one())
-        }
+        })
+        .collect();
+    let is_proved = relation
+        .unique_keys
+        .iter()
+        .any(|key| key.columns.iter().all(|column| fixed.contains(column)));
+    if is_proved {
+        Ok(())
+    } else {
+        Err(more_than_one())
     }
 }
 

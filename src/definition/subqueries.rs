@@ -89,7 +89,7 @@ impl Reader<'_> {
                 let value = self.scalar(operator)?;
                 let facts = Expression {
                     is_nullable: true,
-                    ..value.value.clone()
+                    ..value.output.clone()
                 };
                 let noted = noted(place, Pending::Value(value))?;
                 Ok(Expression {
@@ -264,7 +264,7 @@ pub(super) fn answered(
                 }
             }
             Pending::Value(found) => {
-                answers.push(found.value.moved(&|at| at + width));
+                answers.push(found.output.moved(&|at| at + width));
                 if found.is_one_row {
                     Operator::Join(vec![*left, found.right])
                 } else {

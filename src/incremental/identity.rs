@@ -9,6 +9,15 @@ pub(super) fn identity(expression: &Expression, text: &str) -> Option<Vec<String
     if is_identical_if_equal(expression) {
         return Some(vec![text.to_owned()]);
     }
+    if let Some(element) = expression.data_type.element() {
+        // as it is sent; the elements must have a hash, as rows are found by that
+        const HASHED: &[&str] = &["numeric", "float4", "float8", "jsonb", "interval", "bpchar"];
+        let is_hashed = element.equality_is_identity()
+            || element
+                .built_in_name()
+                .is_some_and(|name| HASHED.contains(&name));
+        return is_hashed.then(|| vec![format!("array_send({text})")]);
+    }
     let name = expression.data_type.built_in_name()?;
     Some(match name {
         "numeric" => vec![text.to_owned(), format!("scale({text})")],
@@ -24,6 +33,9 @@ pub(super) fn identity(expression: &Expression, text: &str) -> Option<Vec<String
 /// Whether equal values are the same bytes.
 pub(super) fn is_identical_if_equal(expression: &Expression) -> bool {
     let data_type = &expression.data_type;
+    if let Some(element) = data_type.element() {
+        return !element.is_collatable() && element.equality_is_identity();
+    }
     if data_type.is_collatable() && !data_type.is("name") {
         return !data_type.is("bpchar")
             && expression.collation.as_deref() == Some(DEFAULT_COLLATION);

@@ -76,7 +76,11 @@ impl General<'_> {
             .cloned()
             .collect();
         for _ in 0..self.rng.usize(1..4) {
-            outputs.push(self.simple().aggregate(&aliases));
+            outputs.push(if self.rng.bool() {
+                self.simple().aggregate(&aliases)
+            } else {
+                self.aggregate(&aliases)
+            });
         }
         let group_by = if keys.is_empty() {
             String::new()
@@ -98,7 +102,7 @@ impl General<'_> {
         let distinct = pick(self.rng, &["", "", "", "DISTINCT "]);
         let distinct = if outputs
             .iter()
-            .any(|output| output.contains("avg(") || output.contains(".n"))
+            .any(|output| output.contains('(') || output.contains(".n"))
         {
             ""
         } else {
@@ -109,6 +113,33 @@ impl General<'_> {
             named(&outputs),
             self.filter(&aliases, 1)
         )
+    }
+
+    /// An aggregate that is computed anew for its group.
+    fn aggregate(&mut self, aliases: &[String]) -> String {
+        let one = aliases[self.rng.usize(..aliases.len())].clone();
+        let other = aliases[self.rng.usize(..aliases.len())].clone();
+        let filter = if self.rng.u8(..4) == 0 {
+            format!(" FILTER (WHERE {})", self.simple().condition(aliases))
+        } else {
+            String::new()
+        };
+        let exact = pick(self.rng, &["a", "e", "c", "n", "s"]);
+        let simple = match self.rng.u8(..12) {
+            0 => format!("count(DISTINCT {one}.{exact})"),
+            1 => format!("sum(DISTINCT {one}.a)"),
+            2 => format!("stddev({one}.{exact})"),
+            3 => format!("var_pop({one}.a)"),
+            4 => format!("string_agg({one}.b, ', ' ORDER BY {one}.b DESC NULLS LAST)"),
+            5 => format!("string_agg({one}.b, {other}.v ORDER BY {one}.b, {other}.v)"),
+            6 => format!("array_agg({one}.a ORDER BY {one}.a)"),
+            7 => format!("array_agg(DISTINCT {one}.f)"),
+            8 => format!("jsonb_agg({one}.a ORDER BY {other}.f, {one}.a)"),
+            9 => format!("bit_or({one}.a)"),
+            10 => format!("percentile_cont(0.5) WITHIN GROUP (ORDER BY {one}.a)"),
+            _ => format!("mode() WITHIN GROUP (ORDER BY {one}.a)"),
+        };
+        format!("{simple}{filter}")
     }
 
     /// Groups as rows of a table.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::build::Built;
 use super::node::{Call, Column, Node, NodeKind, NodeRef, Nodes};
 use super::writer::{Keys, Writer, columns_of, in_parentheses, listed};
-use crate::definition::{AggregateCall, Expression, Kind, Operator, Refusal};
+use crate::definition::{AggregateCall, Expression, Operator, Refusal};
 use crate::sql::identifier;
 
 impl Nodes {
@@ -59,7 +59,7 @@ impl Nodes {
 fn call(aggregate: &AggregateCall, values: &mut Vec<Expression>) -> Call {
     let mut column = |value: &Expression| {
         // a constant stays one
-        if let Kind::Literal(_) = value.kind {
+        if value.columns().is_empty() {
             return value.clone();
         }
         let known = values.iter().position(|other| other == value);

@@ -1,0 +1,267 @@
+//! Aggregates that are computed anew for a group: those whose value does not depend on the order in which rows are read.
+
+use std::collections::BTreeSet;
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{FuncCall, Node, SortBy, SortByDir, SortByNulls};
+
+use super::nodes::{content, qualified, required};
+use super::read_select::Reader;
+use super::scope::Scope;
+use super::{
+    AggregateCall, AggregateFunction, Expression, Kind, OtherAggregate, Refusal, TypeName,
+};
+
+/// Types of exact numbers.
+const EXACT: &[&str] = &["int2", "int4", "int8", "numeric"];
+
+/// What JSON says of a value whatever the settings are.
+const AS_JSON: &[&str] = &[
+    "int2",
+    "int4",
+    "int8",
+    "numeric",
+    "text",
+    "varchar",
+    "bool",
+    "uuid",
+    "date",
+    "timestamp",
+    "json",
+    "jsonb",
+];
+
+impl Reader<'_> {
+    /// Reads an aggregate that only the general strategy knows.
+    pub(super) fn other_aggregate(
+        &self,
+        call: &FuncCall,
+        scope: &Scope,
+    ) -> Result<AggregateCall, Refusal> {
+        let (schema, name) = qualified(&call.funcname)?;
+        let refuse = |reason: &str| Err(Refusal::new(format!("{name}(…)"), reason));
+        if schema != "pg_catalog" {
+            return refuse("whether its value depends on the order of rows is not known");
+        }
+        if call.func_variadic || call.agg_star {
+            return refuse("this version does not know this form of an aggregate");
+        }
+        let arguments = call
+            .args
+            .iter()
+            .map(|argument| self.expression(argument, scope))
+            .collect::<Result<Vec<_>, _>>()?;
+        let order = call
+            .agg_order
+            .iter()
+            .map(|key| self.sort_key(key, scope))
+            .collect::<Result<Vec<_>, _>>()?;
+        let filter = call
+            .agg_filter
+            .as_ref()
+            .map(|filter| self.expression(filter, scope))
+            .transpose()?;
+        let other = OtherAggregate {
+            name: name.clone(),
+            arguments,
+            is_distinct: call.agg_distinct,
+            order,
+            is_within_group: call.agg_within_group,
+        };
+        let result = self.other_result(&other)?;
+        Ok(AggregateCall {
+            function: AggregateFunction::Count,
+            argument: None,
+            filter,
+            result,
+            other: Some(other),
+        })
+    }
+
+    fn sort_key(&self, key: &Node, scope: &Scope) -> Result<(Expression, String), Refusal> {
+        let NodeEnum::SortBy(key) = content(key)? else {
+            return Err(Refusal::unknown("this in ORDER BY"));
+        };
+        let SortBy {
+            node,
+            sortby_dir,
+            sortby_nulls,
+            use_op,
+            location: _,
+        } = &**key;
+        let direction = match SortByDir::try_from(*sortby_dir) {
+            Ok(SortByDir::SortbyDefault | SortByDir::SortbyAsc) if use_op.is_empty() => "",
+            Ok(SortByDir::SortbyDesc) if use_op.is_empty() => " DESC",
+            _ => return Err(Refusal::unknown("ORDER BY … USING")),
+        };
+        let nulls = match SortByNulls::try_from(*sortby_nulls) {
+            Ok(SortByNulls::SortbyNullsFirst) => " NULLS FIRST",
+            Ok(SortByNulls::SortbyNullsLast) => " NULLS LAST",
+            _ => "",
+        };
+        let value = self.expression(required(node.as_deref())?, scope)?;
+        Ok((value, format!("{direction}{nulls}")))
+    }
+
+    fn other_result(&self, call: &OtherAggregate) -> Result<TypeName, Refusal> {
+        let name = call.name.as_str();
+        let refuse = |reason: &str| Err(Refusal::new(format!("{name}(…)"), reason));
+        let of = |at: usize| {
+            let argument = call.arguments.get(at);
+            argument
+                .and_then(|argument| argument.data_type.built_in_name())
+                .unwrap_or("")
+        };
+        let built_in = |name: &str| Ok(TypeName::built_in(name));
+        if call.is_within_group {
+            return self.within_group(call);
+        }
+        match (name, call.arguments.len()) {
+            ("count", 1) => built_in("int8"),
+            ("sum" | "avg", 1) if EXACT.contains(&of(0)) => {
+                let argument = &call.arguments[0];
+                if call.is_distinct {
+                    self.require_identity(argument, &format!("{name}(DISTINCT …)"))?;
+                }
+                let is_small = matches!(of(0), "int2" | "int4");
+                built_in(if name == "sum" && is_small {
+                    "int8"
+                } else {
+                    "numeric"
+                })
+            }
+            ("sum", 1) if of(0) == "money" => built_in("money"),
+            ("sum" | "avg", 1) if of(0) == "interval" && !call.is_distinct => built_in("interval"),
+            ("sum" | "avg", 1) if matches!(of(0), "float4" | "float8") => Err(Refusal::new(
+                format!("{name}(…)"),
+                format!(
+                    "{name} of floating-point numbers depends on the order of the rows; cast to numeric"
+                ),
+            )),
+            ("stddev" | "stddev_pop" | "stddev_samp" | "variance" | "var_pop" | "var_samp", 1)
+                if EXACT.contains(&of(0)) && !call.is_distinct =>
+            {
+                built_in("numeric")
+            }
+            ("bit_and" | "bit_or" | "bit_xor", 1) if matches!(of(0), "int2" | "int4" | "int8") => {
+                Ok(call.arguments[0].data_type.clone())
+            }
+            ("min" | "max", 1) => {
+                self.require_identity(&call.arguments[0], &format!("{name}(…)"))?;
+                self.require_operator("<", &call.arguments[0], &call.arguments[0])?;
+                Ok(call.arguments[0].data_type.clone())
+            }
+            ("bool_and" | "bool_or" | "every", 1) if of(0) == "bool" => built_in("bool"),
+            ("string_agg", 2) if of(0) == "text" && of(1) == "text" => {
+                self.require_order(call)?;
+                built_in("text")
+            }
+            ("array_agg", 1) if call.arguments[0].data_type.element().is_none() => {
+                self.require_order(call)?;
+                Ok(call.arguments[0].data_type.clone().array())
+            }
+            ("json_agg" | "jsonb_agg", 1) | ("json_object_agg" | "jsonb_object_agg", 2) => {
+                if call
+                    .arguments
+                    .iter()
+                    .any(|argument| !is_json_whatever_the_settings(argument))
+                {
+                    return refuse("how its values are written may depend on settings");
+                }
+                self.require_order(call)?;
+                built_in(if name.starts_with("jsonb") {
+                    "jsonb"
+                } else {
+                    "json"
+                })
+            }
+            _ => refuse("this version does not know how to maintain this aggregate"),
+        }
+    }
+
+    fn within_group(&self, call: &OtherAggregate) -> Result<TypeName, Refusal> {
+        let name = call.name.as_str();
+        let refuse = |reason: &str| Err(Refusal::new(format!("{name}(…)"), reason));
+        let [(value, _)] = &call.order[..] else {
+            return refuse("this version does not know this form of an aggregate");
+        };
+        let is_fixed = call
+            .arguments
+            .iter()
+            .all(|argument| argument.columns().is_empty());
+        match (name, call.arguments.len()) {
+            ("percentile_disc", 1) | ("mode", 0) if is_fixed => {
+                if call
+                    .arguments
+                    .iter()
+                    .any(|argument| !argument.data_type.is("float8"))
+                {
+                    return refuse("this version does not know this form of an aggregate");
+                }
+                self.require_identity(value, &format!("{name}(…)"))?;
+                Ok(value.data_type.clone())
+            }
+            // a cast from exact numbers gives no -0, which could not be told from 0 by its place in the order
+            ("percentile_cont", 1)
+                if is_fixed && call.arguments[0].data_type.is("float8") && is_from_exact(value) =>
+            {
+                Ok(TypeName::built_in("float8"))
+            }
+            _ => refuse("this version does not know how to maintain this aggregate"),
+        }
+    }
+
+    /// Refuses unless ORDER BY, or DISTINCT, leaves but one order of what is aggregated.
+    fn require_order(&self, call: &OtherAggregate) -> Result<(), Refusal> {
+        let clause = format!("{}(…)", call.name);
+        let mut known: Vec<&Expression> = call.order.iter().map(|(value, _)| value).collect();
+        if call.is_distinct {
+            // what is DISTINCT is sorted by its first argument
+            known.extend(call.arguments.first());
+        }
+        if known.is_empty() {
+            return Err(Refusal::new(
+                clause,
+                "its value depends on the order in which rows are read; add ORDER BY",
+            ));
+        }
+        for value in &known {
+            if !call.arguments.contains(value) {
+                continue;
+            }
+            self.require_identity(value, &clause)?;
+        }
+        let columns: BTreeSet<usize> = known
+            .iter()
+            .filter_map(|value| match value.kind {
+                Kind::Column(at) if self.require_identity(value, &clause).is_ok() => Some(at),
+                _ => None,
+            })
+            .collect();
+        let is_known = |argument: &Expression| {
+            known.contains(&argument) || argument.columns().iter().all(|at| columns.contains(at))
+        };
+        if call.arguments.iter().all(is_known) {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            clause,
+            "rows that ORDER BY takes for equal may come in any order; order by what is aggregated, too",
+        ))
+    }
+}
+
+fn is_json_whatever_the_settings(value: &Expression) -> bool {
+    let name = value.data_type.built_in_name();
+    name.is_some_and(|name| AS_JSON.contains(&name))
+}
+
+fn is_from_exact(value: &Expression) -> bool {
+    match &value.kind {
+        Kind::Cast { operand, .. } => {
+            let name = operand.data_type.built_in_name();
+            value.data_type.is("float8") && name.is_some_and(|name| EXACT.contains(&name))
+        }
+        _ => false,
+    }
+}
