@@ -28,6 +28,8 @@ pub(crate) struct Installed {
     /// How to drop what the case has made beside its tables, in reverse.
     made: Vec<String>,
     script: Script,
+    /// What is done before each refresh: nothing, but where the oracle itself is tested.
+    pub(crate) sabotage: &'static str,
 }
 
 impl Installed {
@@ -47,6 +49,7 @@ impl Installed {
             fast: HashSet::new(),
             made: Vec::new(),
             script: Script::new(),
+            sabotage: "",
         };
         (installed, database)
     }
@@ -162,6 +165,7 @@ impl Installed {
     }
 
     async fn refresh(&mut self, view: usize, report: &mut Report) -> Result<(), Failure> {
+        run_in(&mut self.main, self.sabotage).await.map_err(unfit)?;
         // tables of a few rows are refreshed completely if costs decide
         let by_cost = (report.fast + report.unchanged) % 6 == 5 || !self.fast.contains(&view);
         let method = if by_cost { "auto" } else { "fast" };

@@ -145,3 +145,4 @@ BEGIN
 END;
 
 CREATE INDEX ON shop.mv (order_id);
+

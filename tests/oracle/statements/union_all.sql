@@ -207,3 +207,4 @@ BEGIN
 END;
 
 CREATE INDEX ON shop.mv ((hash_record_extended(ROW(name), 0)));
+
