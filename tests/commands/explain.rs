@@ -245,10 +245,13 @@ async fn an_index_is_missing_only_where_none_leads_with_the_column_and_the_table
          ANALYZE",
     )
     .await;
+    let number = |table: &str| {
+        let number = shop.sql(&format!("SELECT coalesce(to_regclass('{table}')::oid, 1)"));
+        number.parse().unwrap()
+    };
     let lookup = |table: &str, columns: &[&str]| Lookup {
-        table: table.to_owned(),
+        table: number(table),
         columns: columns.iter().map(|column| (*column).to_owned()).collect(),
-        changed: Vec::new(),
     };
     let lookups = [
         lookup("public.\"Big\"", &["a"]),
