@@ -48,6 +48,7 @@ impl<'a> Compiler<'a> {
             (None, Some(key)) => Some(KeyedRows {
                 view: target.view_text(),
                 columns,
+                outputs: &shape.blocks[0].outputs,
                 key: key.outputs.iter().map(|output| (*output, false)).collect(),
                 names,
             }),
@@ -205,14 +206,14 @@ pub(super) fn foreseen(tables: &BTreeMap<u32, ChangedTable>, only: u32) -> Strin
         .filter(|(oid, _)| **oid != only)
         .map(|(_, table)| {
             format!(
-                "\n        AND NOT EXISTS (SELECT FROM {} WHERE {})",
+                "\n            AND NOT EXISTS (SELECT FROM {} WHERE {})",
                 table.log,
                 pending()
             )
         })
         .collect();
     format!(
-        "    -- whether nothing else is pending than was foreseen, and no log says that it lacks changes\n    SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0{others} AS is_so\n    FROM (SELECT weight FROM {} WHERE {} LIMIT at_most) AS pending",
+        "    -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew\n    SELECT pg_current_snapshot()::text = snapshot::text OR (\n        SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0{others}\n        FROM (SELECT weight FROM {} WHERE {} LIMIT at_most) AS pending\n    ) AS is_so",
         tables[&only].log,
         pending()
     )
