@@ -131,12 +131,19 @@ END $$;
 COMMENT ON FUNCTION log_problem(integer) IS
     'Why a log may have missed changes, in words; NULL if it can not have. As of the snapshot of the calling statement';
 
-CREATE FUNCTION log_covers(p_log_id integer, p_snapshot pg_snapshot) RETURNS boolean
+CREATE FUNCTION log_reaches(p_log_id integer, p_snapshot pg_snapshot) RETURNS boolean
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     SELECT coalesce((
-        SELECT pg_visible_in_snapshot(created_xid, p_snapshot) AND pg_visible_in_snapshot(columns_changed_xid, p_snapshot)
-           AND pg_snapshot_xmin(p_snapshot) >= pruned_below
+        SELECT pg_visible_in_snapshot(created_xid, p_snapshot) AND pg_snapshot_xmin(p_snapshot) >= pruned_below
         FROM materialized_view_logs WHERE log_id = p_log_id), false)
+$$;
+COMMENT ON FUNCTION log_reaches(integer, pg_snapshot) IS
+    'Whether a log, if it has no problem, holds all changes since a snapshot, with the columns that were logged by then';
+
+CREATE FUNCTION log_covers(p_log_id integer, p_snapshot pg_snapshot) RETURNS boolean
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    SELECT log_reaches(p_log_id, p_snapshot) AND coalesce((
+        SELECT pg_visible_in_snapshot(columns_changed_xid, p_snapshot) FROM materialized_view_logs WHERE log_id = p_log_id), false)
 $$;
 COMMENT ON FUNCTION log_covers(integer, pg_snapshot) IS
     'Whether a log, if it has no problem, holds all changes since a snapshot, with all columns that it has now';

@@ -75,13 +75,15 @@ COMMENT ON FUNCTION watermark_problem(integer, materialized_view_state) IS
 CREATE FUNCTION logs_problem(p_mv_id integer, p_snapshot pg_snapshot, OUT problem text, OUT needs_upkeep boolean)
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 BEGIN
+    -- Columns that were added to a log later are others' columns: those of the program were logged before it was installed,
+    -- which the watermark sees (watermark_problem). So a new materialized view costs others no complete refresh.
     SELECT format('log of %s: %s', coalesce(qualified_name(g.base_table), g.base_name, '(dropped)'), coalesce(damage.problem, 'it does not reach back to the last refresh')),
            damage.problem IS NOT NULL
     INTO problem, needs_upkeep
     FROM fast_program_logs l
     LEFT JOIN materialized_view_logs g USING (log_id)
     CROSS JOIN LATERAL (SELECT log_problem(l.log_id)) AS damage (problem)
-    WHERE l.mv_id = p_mv_id AND (damage.problem IS NOT NULL OR NOT log_covers(l.log_id, p_snapshot))
+    WHERE l.mv_id = p_mv_id AND (damage.problem IS NOT NULL OR NOT log_reaches(l.log_id, p_snapshot))
     ORDER BY l.log_id LIMIT 1;
 END $$;
 COMMENT ON FUNCTION logs_problem(integer, pg_snapshot) IS
