@@ -21,7 +21,7 @@ mod subqueries;
 mod targets;
 mod type_name;
 
-pub use aggregates::{AggregateCall, AggregateFunction};
+pub use aggregates::{AggregateCall, AggregateFunction, OtherAggregate};
 pub use catalog::{
     Catalog, Column, FunctionFact, FunctionKind, OperatorFact, Relation, RelationKind, UniqueKey,
 };

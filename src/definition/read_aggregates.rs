@@ -67,6 +67,7 @@ impl Reader<'_> {
             argument,
             filter,
             result,
+            other: None,
         };
         let position = aggregates
             .iter()

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::groups::Grouped;
 use super::logs::{ChangedTable, Reading};
-use super::merge::{grouped_by, is_change, weighted};
+use super::merge::{Weight, grouped_by, is_change, weighted};
 use super::names::free;
 use super::partials::Partial;
 use super::print::sql;
@@ -59,7 +59,9 @@ pub(super) fn input(grouped: &Grouped<'_>, writer: &Writer<'_>) -> Option<Vec<(S
         .partials
         .iter()
         .zip(values)
-        .flat_map(|(partial, value)| weighted(partial, &sql(value, &logged), "weight"))
+        .flat_map(|(partial, value)| {
+            weighted(partial, &sql(value, &logged), Weight::Sign("weight"))
+        })
         .collect();
     let summed: Vec<(String, String)> = sums
         .iter()

@@ -21,21 +21,23 @@ impl FastRefresh {
         if self.variants.is_empty() {
             return everything;
         }
-        let counts: Vec<String> = self
-            .variants
-            .iter()
-            .map(|variant| format!("(SELECT count(*) FROM {})", variant.pending))
-            .collect();
-        let numbers: Vec<String> = (1..=counts.len())
-            .map(|number| format!("pending_{number}"))
-            .collect();
-        let choices: String = self
-            .variants
-            .iter()
-            .zip(&numbers)
+        let numbered = || self.variants.iter().zip(1..);
+        let counts: Vec<String> = numbered()
             .map(|(variant, number)| {
                 format!(
-                    "    ELSIF {number} = pending THEN\n        at_most := pending + {MORE};\n        {}\n        INTO {RESULTS}, unforeseen;\n",
+                    "(SELECT count(*) AS pending_{number}, count(*) FILTER (WHERE weight = 0) AS markers_{number}\n          FROM {}) AS count_{number}",
+                    variant.pending
+                )
+            })
+            .collect();
+        let list = |name: &str, separator: &str| {
+            let names = numbered().map(|(_, number)| format!("{name}_{number}"));
+            names.collect::<Vec<_>>().join(separator)
+        };
+        let choices: String = numbered()
+            .map(|(variant, number)| {
+                format!(
+                    "    ELSIF pending_{number} = pending AND markers = 0 THEN\n        {}\n        INTO {RESULTS}, unforeseen;\n",
                     super::print::indented(&variant.statement, 2).trim_start()
                 )
             })
@@ -44,25 +46,29 @@ impl FastRefresh {
             "DECLARE
     {declared} int8;
     pending int8;
+    markers int8;
     at_most int8;
     unforeseen boolean := true;
 BEGIN
-    SELECT {counts},
+    SELECT {numbers}, {markers},
            pg_current_snapshot(), 0, 0, 0, 0, false
-    INTO {numbers}, {RESULTS};
+    INTO {numbers}, markers, {RESULTS}
+    FROM {counts};
     pending := {sum};
+    at_most := pending + {MORE};
     IF pending = 0 THEN
         unforeseen := false;
 {choices}    END IF;
     IF unforeseen THEN
-        -- several tables have changed, or more has come meanwhile
+        -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
         {everything}
     END IF;
 END;",
-            declared = numbers.join(" int8;\n    "),
-            counts = counts.join(",\n           "),
-            numbers = numbers.join(", "),
-            sum = numbers.join(" + "),
+            declared = list("pending", " int8;\n    "),
+            markers = list("markers", " + "),
+            numbers = list("pending", ", "),
+            counts = counts.join(",\n         "),
+            sum = list("pending", " + "),
             everything = super::print::indented(&everything, 2).trim_start(),
         )
     }

@@ -1,6 +1,7 @@
 //! Grouping: signed partial sums per group, merged into the stored ones; the rows of groups follow from these.
 
 use super::blocks::Block;
+use super::merge::Input;
 use super::names::Names;
 use super::partials::{Partial, Partials, Told};
 use super::print::sql;
@@ -99,6 +100,7 @@ impl<'a> Grouped<'a> {
         Some(KeyedRows {
             view: target.view_text(),
             columns: self.columns,
+            outputs: &self.grouping.outputs,
             key: keys
                 .map(|(output, (_, key))| (output, key.is_nullable))
                 .collect(),
@@ -132,14 +134,17 @@ impl<'a> Grouped<'a> {
     pub(super) fn parts(&self, writer: &Writer<'_>, has_key: bool) -> Parts {
         let mut parts = Vec::new();
         let is_additive = self.partials.iter().all(Partial::is_additive);
-        let added_up = added_up::input(self, writer);
-        let is_added_up = added_up.is_some();
-        if let Some(added_up) = added_up {
+        let mut input = Input::Net;
+        if let Some(added_up) = added_up::input(self, writer) {
             parts.extend(added_up);
+            input = Input::AddedUp;
         } else {
-            parts.extend(
-                writer.changes(|block| is_additive && block.scans.len() == 1, &self.inputs),
-            );
+            // images are enough where they are added up next, and not joined before
+            let is_alone = self.inputs.iter().all(|block| block.scans.len() == 1);
+            if is_additive && is_alone {
+                input = Input::Images;
+            }
+            parts.extend(writer.changes(|_| input == Input::Images, &self.inputs));
             parts.push((
                 "input_changes AS".to_owned(),
                 format!(
@@ -156,7 +161,7 @@ impl<'a> Grouped<'a> {
         }
         parts.push((
             "group_changes AS".to_owned(),
-            self.group_changes(from, is_added_up),
+            self.group_changes(from, input),
         ));
         parts.push((
             "merged_groups AS MATERIALIZED".to_owned(),

@@ -34,33 +34,24 @@ impl Grouped<'_> {
     }
 
     // Δ group = signed partial sums; of extrema what came and what went, apart
-    pub(super) fn group_changes(&self, from: &str, is_added_up: bool) -> String {
-        let weight = &self.names.weight;
-        let rows = format!("coalesce(sum({weight}), 0)::int8");
+    pub(super) fn group_changes(&self, from: &str, input: Input) -> String {
+        let name = self.names.weight.as_str();
+        let added: Vec<Vec<(String, String)>> = self
+            .partials
+            .iter()
+            .map(|partial| match input {
+                Input::AddedUp => re_added(partial),
+                Input::Images => weighted(partial, &partial.name, Weight::Sign(name)),
+                Input::Net => weighted(partial, &partial.name, Weight::Any(name)),
+            })
+            .collect();
+        let rows = format!("coalesce(sum({name}), 0)::int8");
         let mut columns = vec![format!("{}{rows} AS row_count", self.key_list(""))];
-        for partial in &self.partials {
-            let added = if is_added_up {
-                re_added(partial)
-            } else {
-                self.added(partial, &partial.name)
-            };
-            columns.extend(
-                added
-                    .iter()
-                    .map(|(name, expression)| format!("{expression} AS {name}")),
-            );
-        }
-        let keys: Vec<String> = self.keys.iter().map(|(name, _)| name.clone()).collect();
+        let sums = added.iter().flatten();
+        columns.extend(sums.map(|(name, sum)| format!("{sum} AS {name}")));
         let having = if self.partials.iter().all(Partial::is_additive) && !self.keys.is_empty() {
-            let mut changes = vec![format!("sum({weight}) <> 0")];
-            for partial in &self.partials {
-                let added = if is_added_up {
-                    re_added(partial)
-                } else {
-                    self.added(partial, &partial.name)
-                };
-                changes.extend(is_change(&added));
-            }
+            let mut changes = vec![format!("sum({name}) <> 0")];
+            changes.extend(added.iter().flat_map(|sums| is_change(sums)));
             format!("\n    HAVING {}", changes.join(" OR "))
         } else {
             String::new()
@@ -68,13 +59,8 @@ impl Grouped<'_> {
         format!(
             "    -- by how much counts and sums of each group change\n    SELECT {}\n    FROM {from}{}{having}",
             columns.join(",\n           "),
-            grouped_by(&keys),
+            grouped_by(&self.key_names()),
         )
-    }
-
-    /// A partial value over weighted rows in which it is computed from `input`: columns and their expressions.
-    pub(super) fn added(&self, partial: &Partial, input: &str) -> Vec<(String, String)> {
-        weighted(partial, input, &self.names.weight)
     }
 
     /// Whether the parts on groups also have the values before: needed where a change of a group may change no row.
@@ -114,8 +100,9 @@ impl Grouped<'_> {
                 PartialKind::Min => stale.push(format!("change.{name}_gone <= {stored}")),
                 PartialKind::Max => stale.push(format!("change.{name}_gone >= {stored}")),
                 PartialKind::Sum if partial.may_be_infinite() => {
+                    // with one of these in it, a sum is one of them
                     stale.push(format!(
-                        "change.{name}_not_finite OR {stored} IN ({NOT_FINITE})"
+                        "change.{name} IN ({NOT_FINITE}) OR {stored} IN ({NOT_FINITE})"
                     ));
                     if partial.has_digits_to_watch() {
                         stale.push(format!(
@@ -164,36 +151,72 @@ impl Grouped<'_> {
 /// Values of numeric that a sum can't lose again.
 const NOT_FINITE: &str = "'NaN', 'Infinity', '-Infinity'";
 
+/// What rows are added up by group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Input {
+    /// Images as they are logged.
+    Images,
+    /// Rows with any weights.
+    Net,
+    /// Rows that hold sums already.
+    AddedUp,
+}
+
+/// The column with the weights.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Weight<'a> {
+    /// Any numbers.
+    Any(&'a str),
+    /// As they are logged, 1 and -1.
+    Sign(&'a str),
+}
+
+impl Weight<'_> {
+    fn name(&self) -> &str {
+        match self {
+            Self::Any(name) | Self::Sign(name) => name,
+        }
+    }
+
+    fn times(&self, value: &str) -> String {
+        match self {
+            Self::Any(name) => format!("{name} * {value}"),
+            // much cheaper than a product of numeric
+            Self::Sign(name) => format!("CASE WHEN {name} > 0 THEN {value} ELSE -({value}) END"),
+        }
+    }
+}
+
 /// A partial value over weighted rows in which it is computed from `input`: columns and their expressions.
-pub(super) fn weighted(partial: &Partial, input: &str, weight: &str) -> Vec<(String, String)> {
+pub(super) fn weighted(
+    partial: &Partial,
+    input: &str,
+    weight: Weight<'_>,
+) -> Vec<(String, String)> {
     let name = &partial.name;
     let data_type = partial.data_type();
     let mut columns = Vec::new();
     match partial.kind {
         PartialKind::Count => columns.push((
             name.clone(),
-            format!("coalesce(sum({weight}) FILTER (WHERE {input}), 0)::int8"),
+            format!(
+                "coalesce(sum({weight}) FILTER (WHERE {input}), 0)::int8",
+                weight = weight.name()
+            ),
         )),
         PartialKind::Sum => {
-            let finite = if partial.may_be_infinite() {
-                format!(" FILTER (WHERE {input} NOT IN ({NOT_FINITE}))")
-            } else {
-                String::new()
-            };
+            let signed = weight.times(&format!("{input}::{data_type}"));
             columns.push((
                 name.clone(),
-                format!("coalesce(sum({weight} * {input}::{data_type}){finite}, 0)::{data_type}"),
+                format!("coalesce(sum({signed}), 0)::{data_type}"),
             ));
-            if partial.may_be_infinite() {
-                columns.push((
-                    format!("{name}_not_finite"),
-                    format!("coalesce(bool_or({input} IN ({NOT_FINITE})), false)"),
-                ));
-            }
             if partial.has_digits_to_watch() {
                 columns.push((
                     format!("{name}_digits_gone"),
-                    format!("max(scale({input})) FILTER (WHERE {weight} < 0)"),
+                    format!(
+                        "max(scale({input})) FILTER (WHERE {weight} < 0)",
+                        weight = weight.name()
+                    ),
                 ));
             }
         }
@@ -201,11 +224,17 @@ pub(super) fn weighted(partial: &Partial, input: &str, weight: &str) -> Vec<(Str
             let function = extremum(partial.kind);
             columns.push((
                 name.clone(),
-                format!("{function}({input}) FILTER (WHERE {weight} > 0)"),
+                format!(
+                    "{function}({input}) FILTER (WHERE {weight} > 0)",
+                    weight = weight.name()
+                ),
             ));
             columns.push((
                 format!("{name}_gone"),
-                format!("{function}({input}) FILTER (WHERE {weight} < 0)"),
+                format!(
+                    "{function}({input}) FILTER (WHERE {weight} < 0)",
+                    weight = weight.name()
+                ),
             ));
         }
     }
@@ -215,30 +244,14 @@ pub(super) fn weighted(partial: &Partial, input: &str, weight: &str) -> Vec<(Str
 /// The same over rows in which it is added up already.
 fn re_added(partial: &Partial) -> Vec<(String, String)> {
     let name = &partial.name;
-    let mut columns = vec![(
-        name.clone(),
-        format!("coalesce(sum({name}), 0)::{}", partial.data_type()),
-    )];
-    if partial.may_be_infinite() {
-        let flag = format!("{name}_not_finite");
-        let any = format!("coalesce(bool_or({flag}), false)");
-        columns.push((flag, any));
-    }
-    columns
+    let sum = format!("coalesce(sum({name}), 0)::{}", partial.data_type());
+    vec![(name.clone(), sum)]
 }
 
 /// That one of the columns of an additive partial value says that something changed.
 pub(super) fn is_change(columns: &[(String, String)]) -> Vec<String> {
-    columns
-        .iter()
-        .map(|(name, expression)| {
-            if name.ends_with("_not_finite") {
-                expression.clone()
-            } else {
-                format!("{expression} <> 0")
-            }
-        })
-        .collect()
+    let sums = columns.iter();
+    sums.map(|(_, sum)| format!("{sum} <> 0")).collect()
 }
 
 pub(super) fn grouped_by(keys: &[String]) -> String {

@@ -33,4 +33,4 @@ mod statement;
 mod stored;
 mod terms;
 
-pub use program::{FastRefresh, LoggedTable, Plan, StateTable, Target, Variant, compile};
+pub use program::{FastRefresh, LoggedTable, Lookup, Plan, StateTable, Target, Variant, compile};

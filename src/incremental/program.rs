@@ -97,6 +97,21 @@ pub struct Plan {
     pub tables: Vec<(String, String)>,
     /// Per clause how it is maintained.
     pub clauses: Vec<(String, String)>,
+    /// What a refresh looks up in base tables; each wants an index.
+    pub lookups: Vec<Lookup>,
+}
+
+/// Rows of a base table that are sought by the values of some columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lookup {
+    /// The table's oid.
+    pub oid: u32,
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// The names of the columns, in no order that matters.
+    pub columns: Vec<String>,
 }
 
 /// Compiles the fast refresh of a query, or says why there is none.
@@ -144,7 +159,10 @@ fn simple(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
         logged: tables.values().map(ChangedTable::logged).collect(),
         state: compiler.state_table(),
         row_index: compiler.row_index(),
-        plan: plan(&shape, &tables, &compiler),
+        plan: Plan {
+            lookups: general::lookups(query)?,
+            ..plan(&shape, &tables, &compiler)
+        },
     })
 }
 
@@ -178,6 +196,9 @@ impl Shape {
                 keys,
                 aggregates,
             } => {
+                if aggregates.iter().any(|aggregate| aggregate.other.is_some()) {
+                    return Err(not_simple());
+                }
                 let blocks = flatten(input)?;
                 let results = aggregates.iter().enumerate().map(|(position, aggregate)| {
                     Expression::new(
@@ -287,5 +308,9 @@ fn plan(shape: &Shape, tables: &BTreeMap<u32, ChangedTable>, compiler: &Compiler
             ));
         }
     }
-    Plan { tables, clauses }
+    Plan {
+        tables,
+        clauses,
+        lookups: Vec::new(),
+    }
 }

@@ -1,7 +1,9 @@
 //! Rows with a key applied to the stored rows: only those that differ are written, in place where that is possible.
 
+use super::identity::is_identical_if_equal;
 use super::names::Names;
 use super::stored::{Key, key_index, same_key};
+use crate::definition::Expression;
 
 /// The rows of a materialized view that have a key.
 #[derive(Debug)]
@@ -10,6 +12,8 @@ pub(super) struct KeyedRows<'a> {
     pub(super) view: String,
     /// Its columns.
     pub(super) columns: &'a [String],
+    /// What they consist of.
+    pub(super) outputs: &'a [Expression],
     /// Which of them are the key, and whether each may be NULL.
     pub(super) key: Vec<(usize, bool)>,
     pub(super) names: &'a Names,
@@ -60,11 +64,7 @@ impl KeyedRows<'_> {
         }
         let values = self.values();
         if !values.is_empty() {
-            differs.push(format!(
-                "(target.{there} AND ROW({})::record *<> ROW({})::record)",
-                listed(values.iter().copied(), "stored."),
-                listed(values.iter().copied(), "target."),
-            ));
+            differs.push(format!("(target.{there} AND ({}))", self.values_differ()));
         }
         format!(
             "    -- those that are not stored like this\n    SELECT {}, target.{there}{}, stored.ctid AS {}\n    FROM target_rows AS target\n    LEFT JOIN ONLY {} AS stored ON {}\n    WHERE {}",
@@ -79,6 +79,26 @@ impl KeyedRows<'_> {
             same_key("stored.", &self.keys(), "target.", &self.key_names()),
             differs.join(" OR "),
         )
+    }
+
+    // not the same bytes; where equal values are that anyway, by column, which is cheaper
+    fn values_differ(&self) -> String {
+        let (plain, other): (Vec<_>, Vec<_>) = self.values().into_iter().partition(|column| {
+            let position = self.columns.iter().position(|other| other == *column);
+            position.is_some_and(|position| is_identical_if_equal(&self.outputs[position]))
+        });
+        let mut tests: Vec<String> = plain
+            .iter()
+            .map(|column| format!("stored.{column} IS DISTINCT FROM target.{column}"))
+            .collect();
+        if !other.is_empty() {
+            tests.push(format!(
+                "ROW({})::record *<> ROW({})::record",
+                listed(other.iter().copied(), "stored."),
+                listed(other.iter().copied(), "target."),
+            ));
+        }
+        tests.join(" OR ")
     }
 
     /// The parts of the statement that write what `found_rows` says.

@@ -205,7 +205,10 @@ impl Session {
         }
         let mut body = (self.distortion)(&refresh.body());
         if form == Form::Unforeseen {
-            body = body.replace("at_most := pending + 100", "at_most := 1");
+            // as if other transactions had committed since the count
+            body = body
+                .replace("at_most := pending + 100", "at_most := 1")
+                .replace("pg_current_snapshot()::text = snapshot::text", "false");
         }
         let settings: String = FastRefresh::settings()
             .iter()

@@ -17,6 +17,9 @@ type Tree = (String, Vec<String>);
 
 impl General<'_> {
     pub(crate) fn query(&mut self) -> String {
+        if self.rng.u8(..3) == 0 {
+            return self.grouped();
+        }
         let size = self.rng.usize(1..4);
         let (from, aliases) = self.tree(size, 2);
         let outputs: Vec<String> = (0..self.rng.usize(1..5))
@@ -32,6 +35,103 @@ impl General<'_> {
             "SELECT {} FROM {from}{}",
             named(&outputs),
             self.filter(&aliases, 2)
+        )
+    }
+
+    /// A grouping over anything.
+    fn grouped(&mut self) -> String {
+        let size = self.rng.usize(1..4);
+        let (from, aliases) = self.tree(size, 2);
+        let keys = if self.rng.u8(..6) == 0 {
+            Vec::new()
+        } else {
+            self.simple().keys(&aliases)
+        };
+        let mut outputs: Vec<String> = keys
+            .iter()
+            .filter(|_| self.rng.u8(..5) > 0)
+            .cloned()
+            .collect();
+        for _ in 0..self.rng.usize(1..4) {
+            outputs.push(self.simple().aggregate(&aliases));
+        }
+        let group_by = if keys.is_empty() {
+            String::new()
+        } else {
+            format!(" GROUP BY {}", keys.join(", "))
+        };
+        let having = match self.rng.u8(..5) {
+            0 => format!(" HAVING count(*) > {}", self.rng.u8(..3)),
+            1 => {
+                let table = &self.tables[self.rng.usize(..self.tables.len())].name;
+                let not = pick(self.rng, &["", "NOT "]);
+                format!(
+                    " HAVING {not}count(*) IN (SELECT h.a FROM {table} AS h) OR max({}.a) IS NULL",
+                    aliases[0]
+                )
+            }
+            _ => String::new(),
+        };
+        let distinct = pick(self.rng, &["", "", "", "DISTINCT "]);
+        let distinct = if outputs
+            .iter()
+            .any(|output| output.contains("avg(") || output.contains(".n"))
+        {
+            ""
+        } else {
+            distinct
+        };
+        format!(
+            "SELECT {distinct}{} FROM {from}{}{group_by}{having}",
+            named(&outputs),
+            self.filter(&aliases, 1)
+        )
+    }
+
+    /// Groups as rows of a table.
+    fn groups(&mut self, from: &str, aliases: &[String]) -> String {
+        let of = aliases[self.rng.usize(..aliases.len())].clone();
+        let other = aliases[self.rng.usize(..aliases.len())].clone();
+        let keys: Vec<&str> = [&["id"][..], &["a"], &["a", "b"], &["id", "f"], &["d"], &[]]
+            [self.rng.usize(..6)]
+        .to_vec();
+        let columns: Vec<String> = COLUMNS
+            .iter()
+            .map(|(column, data_type)| {
+                if keys.contains(column) {
+                    return format!("{of}.{column}");
+                }
+                let value = match (*column, self.rng.u8(..3)) {
+                    ("id" | "a", 0) => format!("max({other}.a)"),
+                    ("id" | "a", 1) => format!("count({other}.b)::integer"),
+                    ("id" | "a", _) => format!("min({of}.id)"),
+                    ("e", _) => format!("sum({other}.a)"),
+                    ("b", _) => format!("min({other}.b)"),
+                    ("c", 0) => format!("avg({other}.c)::numeric(8,2)"),
+                    ("d", _) => format!("bool_or({other}.d)"),
+                    ("f", _) => format!("max({other}.f) FILTER (WHERE {of}.d)"),
+                    ("s", _) => "count(*)::smallint".to_owned(),
+                    ("h", _) => "NULL::varchar(8)".to_owned(),
+                    ("weight", _) => format!("sum({other}.s)::integer"),
+                    _ => format!("NULL::{data_type}"),
+                };
+                format!("{value} AS {column}")
+            })
+            .collect();
+        let group_by = if keys.is_empty() {
+            String::new()
+        } else {
+            let keys: Vec<String> = keys.iter().map(|key| format!("{of}.{key}")).collect();
+            format!(" GROUP BY {}", keys.join(", "))
+        };
+        let having = match self.rng.u8(..4) {
+            0 => " HAVING count(*) > 1",
+            _ => "",
+        };
+        let filter = self.filter(aliases, 1);
+        format!(
+            "SELECT {} FROM {from}{filter}{group_by}{having}",
+            columns.join(", ")
         )
     }
 
@@ -148,7 +248,32 @@ impl General<'_> {
             5 if depth > 0 => {
                 let (from, aliases) = self.tree(2, depth - 1);
                 let one = self.rows(&from, &aliases);
-                format!("({one} UNION ALL SELECT * FROM {table})")
+                let alias = self.alias();
+                let other = self.rows(&format!("{table} AS {alias}"), &[alias]);
+                format!("({one} UNION ALL {other})")
+            }
+            6 | 7 if depth > 0 => {
+                let size = self.rng.usize(1..3);
+                let (from, aliases) = self.tree(size, depth - 1);
+                format!("({})", self.groups(&from, &aliases))
+            }
+            8 if depth > 0 => {
+                let (from, aliases) = self.tree(1, depth - 1);
+                let alias = &aliases[0];
+                let once = self.alias();
+                let columns: Vec<String> = COLUMNS
+                    .iter()
+                    .map(|(column, data_type)| match *column {
+                        "a" | "b" | "c" | "d" | "s" | "weight" => format!("{once}.{column}"),
+                        "id" => format!("{once}.a AS id"),
+                        "h" => "NULL::varchar(8) AS h".to_owned(),
+                        _ => format!("NULL::{data_type} AS {column}"),
+                    })
+                    .collect();
+                format!(
+                    "(SELECT {} FROM (SELECT DISTINCT {alias}.a, {alias}.b, {alias}.c, {alias}.d, {alias}.s, {alias}.weight FROM {from}) AS {once})",
+                    columns.join(", ")
+                )
             }
             _ => table,
         }
@@ -160,7 +285,11 @@ impl General<'_> {
             .iter()
             .map(|(column, _)| {
                 let alias = &aliases[self.rng.usize(..aliases.len())];
-                format!("{alias}.{column}")
+                match *column {
+                    // constants of a domain are refused
+                    "h" => "NULL::varchar(8) AS h".to_owned(),
+                    _ => format!("{alias}.{column}"),
+                }
             })
             .collect();
         let filter = if self.rng.bool() {

@@ -250,7 +250,7 @@ impl Queries<'_> {
         )
     }
 
-    fn keys(&mut self, aliases: &[String]) -> Vec<String> {
+    pub(crate) fn keys(&mut self, aliases: &[String]) -> Vec<String> {
         (0..self.rng.usize(1..4))
             .map(|_| match self.rng.u8(..5) {
                 0 => format!("({}) > 1", self.integer(aliases)),
@@ -264,7 +264,7 @@ impl Queries<'_> {
             .collect()
     }
 
-    fn aggregate(&mut self, aliases: &[String]) -> String {
+    pub(crate) fn aggregate(&mut self, aliases: &[String]) -> String {
         let filter = if self.rng.u8(..4) == 0 {
             format!(" FILTER (WHERE {})", self.condition(aliases))
         } else {

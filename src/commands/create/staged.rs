@@ -38,47 +38,42 @@ impl Staged<'_, '_> {
             Logs::Changed => return self.awaited(None).await,
             Logs::Refused(refusal) => return self.refused(refusal).await,
         }
-        let (mv_id, compiled) = self.make(facts, timeout).await?;
+        let (mv_id, compiled) = match self.make(facts, timeout).await {
+            Ok((_, Compiled::Refused(refusal))) if self.must_be_fast => {
+                return Err(fast::refused(self.view.name, &refusal));
+            }
+            Ok(made) => made,
+            // if it is not the view itself, the daemon may have better luck with the program
+            Err(error) if error.as_database_error().is_some() && !self.must_be_fast => {
+                return self.awaited(None).await;
+            }
+            Err(error) => return Err(refused(self.session, &error, self.view).await),
+        };
         if !self.view.without_data {
             self.fill(mv_id).await?;
         }
         Ok((mv_id, compiled.into()))
     }
 
-    /// View and program in one transaction, and the wish that it be filled.
-    async fn make(
-        &mut self,
-        facts: &ServerFacts,
-        timeout: i32,
-    ) -> Result<(i32, Compiled), CommandError> {
+    /// View and program in one transaction, and the wish that it be filled; none of it if a refusal rules it out.
+    async fn make(&mut self, facts: &ServerFacts, timeout: i32) -> sqlx::Result<(i32, Compiled)> {
         let empty = NewView {
             without_data: true,
             ..self.view.clone()
         };
         let schema = &self.session.schema;
-        let made = async {
-            let mut transaction = self.session.connection.begin().await?;
-            let mv_id = changes::create(&mut transaction, schema, &empty).await?;
-            let compiled =
-                compile::compile(&mut transaction, schema, facts, mv_id, timeout).await?;
-            match &compiled {
-                Compiled::Refused(_) if self.must_be_fast => transaction.rollback().await?,
-                _ => {
-                    if !self.view.without_data {
-                        changes::request_fill(&mut transaction, schema, mv_id).await?;
-                    }
-                    transaction.commit().await?;
-                }
-            }
-            Ok((mv_id, compiled))
-        };
-        match made.await {
-            Ok((_, Compiled::Refused(refusal))) if self.must_be_fast => {
-                Err(fast::refused(self.view.name, &refusal))
-            }
-            Ok(made) => Ok(made),
-            Err(error) => Err(refused(self.session, &error, self.view).await),
+        let mut transaction = self.session.connection.begin().await?;
+        let mv_id = changes::create(&mut transaction, schema, &empty).await?;
+        let compiled = compile::compile(&mut transaction, schema, facts, mv_id, timeout).await?;
+        if matches!(compiled, Compiled::Refused(_)) && self.must_be_fast {
+            transaction.rollback().await?;
+            return Ok((mv_id, compiled));
         }
+        if !self.view.without_data {
+            changes::request_fill(&mut transaction, schema, mv_id).await?;
+        }
+        transaction.commit().await?;
+        Ok((mv_id, compiled))
     }
 
     /// Leaves nothing behind if that fails.

@@ -139,9 +139,11 @@ impl Nodes {
                 conditions,
                 kind,
             } => self.matched(left, right, conditions, *kind, wanted),
-            Operator::Aggregate { .. } => Err(Refusal::unknown(
-                "an aggregate or DISTINCT below another operator",
-            )),
+            Operator::Aggregate {
+                input,
+                keys,
+                aggregates,
+            } => self.grouped(input, keys, aggregates, wanted),
         }
     }
 

@@ -25,6 +25,9 @@ impl Writer<'_> {
             NodeKind::Union(inputs) => {
                 let mut arms = Vec::new();
                 for input in inputs {
+                    if !self.may_change(input) {
+                        continue;
+                    }
                     let changes = self.delta(input)?;
                     let mut columns: Vec<String> = columns_of(input, "")
                         .iter()
@@ -39,6 +42,9 @@ impl Writer<'_> {
                     ));
                 }
                 arms.join("\nUNION ALL\n")
+            }
+            NodeKind::Aggregate { input, keys, calls } => {
+                self.grouped_delta(node, input, *keys, calls)?
             }
             NodeKind::Outer { sides, is_full } => self.outer_delta(node, sides, *is_full)?,
             NodeKind::Match { sides, kind } => self.match_delta(node, sides, *kind)?,
@@ -68,7 +74,11 @@ impl Writer<'_> {
     ) -> Result<String, Refusal> {
         let outputs = block_outputs(node, 0);
         let mut terms = Vec::new();
+        let fixed: Vec<bool> = items.iter().map(|item| !self.may_change(item)).collect();
         for set in 1..1_u32 << items.len() {
+            if (0..items.len()).any(|item| set >> item & 1 == 1 && fixed[item]) {
+                continue;
+            }
             let mut sources = Vec::new();
             for (number, item) in items.iter().enumerate() {
                 sources.push(if set >> number & 1 == 1 {

@@ -4,7 +4,9 @@
 
 mod build;
 mod delta;
+mod grouped;
 mod join;
+mod lookups;
 mod node;
 mod now;
 mod partners;
@@ -14,4 +16,4 @@ mod sides;
 mod types;
 mod writer;
 
-pub(super) use program::compile;
+pub(super) use program::{compile, lookups};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::super::naming::free_name;
-use crate::definition::{Expression, MatchKind, Relation};
+use crate::definition::{AggregateCall, Expression, MatchKind, Relation};
 
 /// An operator that others may share.
 pub(super) type NodeRef = Rc<Node>;
@@ -45,6 +45,18 @@ pub(super) enum NodeKind {
     Outer { sides: Sides, is_full: bool },
     /// Rows of the left side by whether they have a partner.
     Match { sides: Sides, kind: MatchKind },
+    /// Groups by the first columns of the input.
+    Aggregate {
+        input: NodeRef,
+        keys: usize,
+        calls: Vec<Call>,
+    },
+}
+
+/// An aggregate over the columns of a grouping's input.
+#[derive(Debug, PartialEq)]
+pub(super) struct Call {
+    pub(super) aggregate: AggregateCall,
 }
 
 /// Two inputs and the conditions under which their rows are partners.
@@ -72,6 +84,15 @@ impl Node {
             NodeKind::Outer { sides, .. } | NodeKind::Match { sides, .. } => {
                 vec![&sides.left, &sides.right]
             }
+            NodeKind::Aggregate { input, .. } => vec![input],
+        }
+    }
+
+    /// Whether it reads a base table, at any depth.
+    pub(super) fn reads(&self, oid: u32) -> bool {
+        match &self.kind {
+            NodeKind::Scan { relation, .. } => relation.oid == oid,
+            _ => self.inputs().iter().any(|input| input.reads(oid)),
         }
     }
 
@@ -82,7 +103,7 @@ impl Node {
             NodeKind::Block { .. } | NodeKind::Outer { .. } | NodeKind::Match { .. } => {
                 self.inputs().iter().all(|input| input.is_transparent())
             }
-            NodeKind::Union(_) => false,
+            NodeKind::Union(_) | NodeKind::Aggregate { .. } => false,
         }
     }
 
@@ -94,6 +115,7 @@ impl Node {
             NodeKind::Union(_) => "united".to_owned(),
             NodeKind::Outer { .. } => "outer_joined".to_owned(),
             NodeKind::Match { .. } => "matched".to_owned(),
+            NodeKind::Aggregate { .. } => "group".to_owned(),
         }
     }
 }

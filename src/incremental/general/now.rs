@@ -29,6 +29,7 @@ impl Writer<'_> {
                 let arms = inputs.iter().map(|input| self.now(input, None));
                 Ok(arms.collect::<Result<Vec<_>, _>>()?.join("\nUNION ALL\n"))
             }
+            NodeKind::Aggregate { .. } => self.grouped_now(node, None),
             NodeKind::Outer { sides, .. } | NodeKind::Match { sides, .. } => {
                 let left = self.from_text(&sides.left)?;
                 let right = self.from_text(&sides.right)?;
@@ -39,6 +40,7 @@ impl Writer<'_> {
 
     fn restricted(&mut self, node: &NodeRef, keys: &Keys) -> Result<String, Refusal> {
         match &node.kind {
+            NodeKind::Aggregate { .. } => self.grouped_now(node, Some(keys)),
             NodeKind::Union(inputs) => {
                 let arms = inputs.iter().map(|input| self.now(input, Some(keys)));
                 Ok(arms.collect::<Result<Vec<_>, _>>()?.join("\nUNION ALL\n"))
@@ -54,7 +56,10 @@ impl Writer<'_> {
                 if !is_full && keys.columns.iter().all(|key| is_left(key.at)) {
                     return self.paired_with(node, sides, keys);
                 }
-                let text = self.now(node, None)?;
+                let text = match self.keys_among(keys, &is_left) {
+                    Some(some) if !is_full => self.paired_with(node, sides, &some)?,
+                    _ => self.now(node, None)?,
+                };
                 self.filtered_text(node, keys, text)
             }
             NodeKind::Match { sides, .. } if !node.is_transparent() => {
@@ -74,7 +79,8 @@ impl Writer<'_> {
         }
     }
 
-    fn filtered_text(
+    /// The rows of a text that have one of the values.
+    pub(super) fn filtered_text(
         &mut self,
         node: &NodeRef,
         keys: &Keys,

@@ -18,18 +18,29 @@ impl Writer<'_> {
         sides: &Sides,
         kind: MatchKind,
     ) -> Result<String, Refusal> {
-        let changed = self.changed_left(node, sides)?;
+        let mut terms = Vec::new();
+        if self.may_change(&sides.left) {
+            terms.push(self.changed_left(node, sides)?);
+        }
+        if !self.may_change(&sides.right) {
+            return Ok(terms.join("\nUNION ALL\n"));
+        }
         let flipped = identifier(&self.flipped(sides)?);
-        let columns = listed(columns_of(&sides.left, ""));
+        let named = |text: String, column: &Column| super::join::named(&text, &column.name);
+        let columns = columns_of(&sides.left, "").into_iter();
+        let columns = listed(columns.zip(&node.columns).map(|(text, to)| named(text, to)));
         let weight = self.weight;
+        let mark = node.columns.last();
+        let mark = mark.map(|mark| identifier(&mark.name)).unwrap_or_default();
         let rest = match kind {
             MatchKind::Semi => format!("SELECT {columns}, {weight}\nFROM {flipped}"),
-            MatchKind::Anti => format!("SELECT {columns}, -{weight}\nFROM {flipped}"),
+            MatchKind::Anti => format!("SELECT {columns}, -{weight} AS {weight}\nFROM {flipped}"),
             MatchKind::Mark => format!(
-                "SELECT {columns}, true, {weight}\nFROM {flipped}\nUNION ALL\nSELECT {columns}, false, -{weight}\nFROM {flipped}"
+                "SELECT {columns}, true AS {mark}, {weight}\nFROM {flipped}\nUNION ALL\nSELECT {columns}, false, -{weight}\nFROM {flipped}"
             ),
         };
-        Ok(format!("{changed}\nUNION ALL\n{rest}"))
+        terms.push(rest);
+        Ok(terms.join("\nUNION ALL\n"))
     }
 
     // LEFT JOIN = (A ⋈ B) + (A ▷ B) with NULLs; FULL JOIN has (B ▷ A) with NULLs besides
@@ -39,45 +50,81 @@ impl Writer<'_> {
         sides: &Sides,
         is_full: bool,
     ) -> Result<String, Refusal> {
-        let mut terms = vec![self.changed_left(node, sides)?];
-        let left = self.changed(&sides.left)?;
-        let right = self.changed(&sides.right)?;
-        let outputs = plain_outputs(node, 0);
-        for (left, sign) in [(Source::Now(sides.left.clone()), 1), (left, -1)] {
-            let sources = [left, right.clone()];
-            terms.push(self.join(&sources, &sides.conditions, &outputs, Some(sign))?);
+        let (left_changes, right_changes) =
+            (self.may_change(&sides.left), self.may_change(&sides.right));
+        let mut terms = Vec::new();
+        if left_changes {
+            terms.push(self.changed_left(node, sides)?);
         }
-        let weight = self.weight;
-        let flipped = identifier(&self.flipped(sides)?);
-        let (left_columns, right_columns) = (
-            columns_of(&sides.left, ""),
-            nulls(&node.columns[sides.left.columns.len()..]),
-        );
-        terms.push(format!(
-            "SELECT {}, -{weight}\nFROM {flipped}",
-            listed(left_columns.into_iter().chain(right_columns))
-        ));
+        let outputs = plain_outputs(node, 0);
+        let mut lefts = vec![(Source::Now(sides.left.clone()), 1)];
+        if left_changes && right_changes {
+            lefts.push((self.changed(&sides.left)?, -1));
+        }
+        if right_changes {
+            let right = self.changed(&sides.right)?;
+            for (left, sign) in lefts {
+                let sources = [left, right.clone()];
+                terms.push(self.join(&sources, &sides.conditions, &outputs, Some(sign))?);
+            }
+            terms.push(self.lonely(node, sides, 0)?);
+        }
         if is_full {
             let swapped = sides.swapped();
-            let changes = self.delta(&sides.right)?;
-            let partners = self.partners(&swapped, &changes)?;
-            let changes = identifier(&changes);
-            let mut texts = columns_of(&sides.left, "other.");
-            texts.extend(columns_of(&sides.right, "kept."));
-            let missing = nulls(&node.columns[..sides.left.columns.len()]);
-            terms.push(format!(
-                "SELECT {}, kept.{weight}\nFROM {changes} AS kept\nWHERE EXISTS (SELECT FROM {changes}) AND NOT EXISTS (SELECT FROM {partners} AS other{})",
-                listed(missing.iter().cloned().chain(columns_of(&sides.right, "kept."))),
-                where_clause(&printed(&sides.conditions, &texts)),
-            ));
-            let flipped = identifier(&self.flipped(&swapped)?);
-            terms.push(format!(
-                "SELECT {}, -{weight}\nFROM {flipped}",
-                listed(missing.into_iter().chain(columns_of(&sides.right, "")))
-            ));
+            if right_changes {
+                terms.push(self.changed_right(node, sides, &swapped)?);
+            }
+            if left_changes {
+                terms.push(self.lonely(node, &swapped, sides.left.columns.len())?);
+            }
         }
-        let text = terms.join("\nUNION ALL\n");
-        Ok(text)
+        Ok(terms.join("\nUNION ALL\n"))
+    }
+
+    /// What becomes of rows of one side, whose columns begin there, as they lose or get partners: with NULLs in place of
+    /// the other side.
+    fn lonely(&mut self, node: &Node, sides: &Sides, start: usize) -> Result<String, Refusal> {
+        let flipped = identifier(&self.flipped(sides)?);
+        let own = columns_of(&sides.left, "");
+        let texts = node.columns.iter().enumerate().map(|(at, column)| {
+            match at.checked_sub(start).and_then(|at| own.get(at)) {
+                Some(text) => super::join::named(text, &column.name),
+                None => null_of(column),
+            }
+        });
+        let weight = self.weight;
+        Ok(format!(
+            "SELECT {}, -{weight} AS {weight}\nFROM {flipped}",
+            listed(texts)
+        ))
+    }
+
+    /// Rows of the right side's difference that have no partner, as FULL JOIN keeps them.
+    fn changed_right(
+        &mut self,
+        node: &Node,
+        sides: &Sides,
+        swapped: &Sides,
+    ) -> Result<String, Refusal> {
+        let changes = self.delta(&sides.right)?;
+        let partners = self.partners(swapped, &changes)?;
+        let changes = identifier(&changes);
+        let mut texts = columns_of(&sides.left, "other.");
+        texts.extend(columns_of(&sides.right, "kept."));
+        let width = sides.left.columns.len();
+        let outputs = node.columns.iter().enumerate().map(|(at, column)| {
+            if at < width {
+                null_of(column)
+            } else {
+                super::join::named(&texts[at], &column.name)
+            }
+        });
+        Ok(format!(
+            "SELECT {}, kept.{weight}\nFROM {changes} AS kept\nWHERE EXISTS (SELECT FROM {changes}) AND NOT EXISTS (SELECT FROM {partners} AS other{})",
+            listed(outputs),
+            where_clause(&printed(&sides.conditions, &texts)),
+            weight = self.weight,
+        ))
     }
 
     /// The rows that come of the left side's difference with the right side as it is now.
@@ -168,9 +215,12 @@ impl Writer<'_> {
             .collect();
         let left_only = sides.left_only.iter();
         conditions.extend(left_only.map(|condition| condition.moved(&|at| at + width)));
-        let changed = self.changed(&sides.left)?;
+        let mut lefts = vec![(Source::Now(sides.left.clone()), 1)];
+        if self.may_change(&sides.left) {
+            lefts.push((self.changed(&sides.left)?, -1));
+        }
         let mut terms = Vec::new();
-        for (source, sign) in [(Source::Now(sides.left.clone()), 1), (changed, -1)] {
+        for (source, sign) in lefts {
             let sources = [flips.clone(), source];
             terms.push(self.join(&sources, &conditions, &outputs, Some(sign))?);
         }
@@ -231,7 +281,6 @@ impl Writer<'_> {
     /// Partners counted row by row, for conditions of any kind.
     fn flipped_rows(&mut self, sides: &Sides) -> Result<String, Refusal> {
         let weight = self.weight;
-        let left_changes = identifier(&self.delta(&sides.left)?);
         let right_changes = self.delta(&sides.right)?;
         let columns = columns_of(&sides.left, "");
         let taken = sides.left.columns.iter().map(|column| column.name.clone());
@@ -256,8 +305,19 @@ impl Writer<'_> {
             Some(self.keys_of(&right_changes, of_right.into_iter()))
         };
         let candidates = self.now(&sides.left, keys.as_ref())?;
+        let less = if self.may_change(&sides.left) {
+            format!(
+                "\n    UNION ALL\n    SELECT {}, -kept.{weight}\n    FROM {} AS kept\n    WHERE EXISTS (SELECT FROM {}) AND {}",
+                listed(columns_of(&sides.left, "kept.")),
+                identifier(&self.delta(&sides.left)?),
+                identifier(&right_changes),
+                touched_by(&texts),
+            )
+        } else {
+            String::new()
+        };
         let body = format!(
-            "-- rows for which the difference of the other side may count\nSELECT {list}, {weight}, row_number() OVER () AS {number}\nFROM (\n    SELECT {kept}, 1 AS {weight}\n    FROM {candidates} AS kept\n    WHERE EXISTS (SELECT FROM {right}) AND {touched}\n    UNION ALL\n    SELECT {kept}, -kept.{weight}\n    FROM {left_changes} AS kept\n    WHERE EXISTS (SELECT FROM {right}) AND {touched}\n) AS touched",
+            "-- rows for which the difference of the other side may count\nSELECT {list}, {weight}, row_number() OVER () AS {number}\nFROM (\n    SELECT {kept}, 1 AS {weight}\n    FROM {candidates} AS kept\n    WHERE EXISTS (SELECT FROM {right}) AND {touched}{less}\n) AS touched",
             list = listed(columns),
             kept = listed(columns_of(&sides.left, "kept.")),
             candidates = in_parentheses(&candidates).replace('\n', "\n    "),
@@ -326,9 +386,10 @@ fn printed(conditions: &[Expression], texts: &[String]) -> Vec<String> {
         .collect()
 }
 
-fn nulls(columns: &[Column]) -> Vec<String> {
-    columns
-        .iter()
-        .map(|column| format!("NULL::{}", column.facts.data_type))
-        .collect()
+fn null_of(column: &Column) -> String {
+    format!(
+        "NULL::{} AS {}",
+        column.facts.data_type,
+        identifier(&column.name)
+    )
 }

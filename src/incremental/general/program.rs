@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::bag;
 use super::super::blocks::Block;
-use super::super::logs::{ChangedTable, Reading, changed_tables};
+use super::super::logs::{ChangedTable, Reading, changed_tables, pending};
 use super::super::names::Names;
-use super::super::program::{FastRefresh, Plan, Target};
-use super::super::statement::{markers, whole};
+use super::super::program::{FastRefresh, Lookup, Plan, Target, Variant};
+use super::super::statement::{assembled, foreseen};
 use super::super::terms::qualified;
-use super::node::Nodes;
+use super::lookups::Lookups;
+use super::node::{Call, NodeKind, NodeRef, Nodes};
 use super::writer::{Writer, listed};
-use crate::definition::{Expression, Query, Refusal};
+use crate::definition::{AggregateFunction, Expression, Query, Refusal};
 use crate::sql::identifier;
 
 /// Compiles the fast refresh of any query whose operators are known.
@@ -37,59 +38,105 @@ pub(in super::super) fn compile(query: &Query, target: &Target) -> Result<FastRe
         }))
         .collect();
     let names = Names::outside(&taken);
-    let mut writer = Writer::new(&tables, &names.weight);
-    let changes = writer.delta(&root)?;
-    let columns: Vec<String> = query.columns.iter().map(|name| identifier(name)).collect();
-    let outputs: Vec<Expression> = root
-        .columns
-        .iter()
-        .map(|column| column.facts.clone())
-        .collect();
-    let renamed: Vec<String> = root
-        .columns
-        .iter()
-        .zip(&columns)
-        .map(|(column, name)| format!("{} AS {name}", identifier(&column.name)))
-        .collect();
-    let mut parts: Vec<(String, String)> = tables
-        .values()
-        .map(|table| {
-            (
-                format!("{} AS MATERIALIZED", identifier(&table.changes)),
-                table.net_changes(&names.weight, Reading::All),
-            )
-        })
-        .collect();
-    parts.extend(writer.into_parts());
-    parts.push((
-        "row_changes AS".to_owned(),
-        format!(
-            "    -- difference of the query's rows\n    SELECT {}\n    FROM {}",
-            listed(renamed.into_iter().chain([identifier(&names.weight)])),
-            identifier(&changes)
-        ),
-    ));
-    parts.push((
-        "net_rows AS".to_owned(),
-        bag::net_rows(&outputs, &columns, &names, "row_changes")?,
-    ));
-    parts.extend(bag::apply(&outputs, &columns, &names, target));
-    let last = format!(
-        "-- a log that says: something happened that is not in it\n       {} AS must_complete",
-        markers(&tables)
-    );
+    let statements = Statements {
+        root: &root,
+        tables: &tables,
+        names: &names,
+        target,
+        columns: query.columns.iter().map(|name| identifier(name)).collect(),
+        outputs: root
+            .columns
+            .iter()
+            .map(|column| column.facts.clone())
+            .collect(),
+    };
+    let mut variants = Vec::new();
+    for (oid, table) in &tables {
+        variants.push(Variant {
+            pending: format!("{} WHERE {}", table.log, pending()),
+            statement: statements.statement(Some(*oid))?,
+        });
+    }
     Ok(FastRefresh {
-        statement: whole(&parts, "0::int8", &bag::missing(&names), &last),
-        variants: Vec::new(),
+        statement: statements.statement(None)?,
+        variants,
         logged: tables.values().map(ChangedTable::logged).collect(),
         state: None,
         row_index: Some(format!(
             "CREATE INDEX ON {} (({}));",
             target.view_text(),
-            bag::row_hash(&outputs, &columns, "")
+            bag::row_hash(&statements.outputs, &statements.columns, "")
         )),
-        plan: plan(&tables),
+        plan: plan(&root, &tables),
     })
+}
+
+/// What the statements of one fast refresh have in common.
+struct Statements<'a> {
+    root: &'a NodeRef,
+    tables: &'a BTreeMap<u32, ChangedTable>,
+    names: &'a Names,
+    target: &'a Target,
+    /// The materialized view's columns, quoted.
+    columns: Vec<String>,
+    outputs: Vec<Expression>,
+}
+
+impl Statements<'_> {
+    /// The statement for changes of any tables, or of one only.
+    fn statement(&self, only: Option<u32>) -> Result<String, Refusal> {
+        let weight = &self.names.weight;
+        let mut parts = Vec::new();
+        let mut reading = Reading::All;
+        if let Some(only) = only {
+            parts.push((
+                "foreseen AS MATERIALIZED".to_owned(),
+                foreseen(self.tables, only),
+            ));
+            reading = Reading::Foreseen;
+        }
+        let changed = self.tables.iter();
+        let changed = changed.filter(|(oid, _)| only.is_none_or(|only| only == **oid));
+        parts.extend(changed.map(|(_, table)| {
+            (
+                format!("{} AS MATERIALIZED", identifier(&table.changes)),
+                table.net_changes(weight, reading),
+            )
+        }));
+        let mut writer = Writer::new(self.tables, weight, only);
+        let changes = writer.delta(self.root)?;
+        parts.extend(writer.into_parts());
+        let renamed = self.root.columns.iter().zip(&self.columns);
+        let renamed =
+            renamed.map(|(column, name)| format!("{} AS {name}", identifier(&column.name)));
+        parts.push((
+            "row_changes AS".to_owned(),
+            format!(
+                "    -- difference of the query's rows\n    SELECT {}\n    FROM {}",
+                listed(renamed.chain([identifier(weight)])),
+                identifier(&changes)
+            ),
+        ));
+        parts.push((
+            "net_rows AS".to_owned(),
+            bag::net_rows(&self.outputs, &self.columns, self.names, "row_changes")?,
+        ));
+        parts.extend(bag::apply(
+            &self.outputs,
+            &self.columns,
+            self.names,
+            self.target,
+        ));
+        let missing = bag::missing(self.names);
+        Ok(assembled(
+            &parts,
+            self.tables,
+            only,
+            "0::int8",
+            &missing,
+            None,
+        ))
+    }
 }
 
 /// Refuses names with a line's end in them, which would not survive the indentation of the statement's text.
@@ -123,13 +170,83 @@ fn read_columns(nodes: &Nodes) -> Vec<Block> {
         .collect()
 }
 
-fn plan(tables: &BTreeMap<u32, ChangedTable>) -> Plan {
-    let strategy = "its changes are brought up through the operators of the query";
+/// What the refresh of a query looks up in base tables if its groups, if it has any at its root, are kept in a state table.
+pub(in super::super) fn lookups(query: &Query) -> Result<Vec<Lookup>, Refusal> {
+    let mut nodes = Nodes::default();
+    let all: Vec<usize> = (0..query.columns.len()).collect();
+    let root = nodes.exact(&query.root, &all)?;
+    Ok(Lookups::of(kept_apart(&root)).all())
+}
+
+/// What stands below a grouping whose counts and sums are kept. Extrema are computed anew now and then.
+fn kept_apart(root: &NodeRef) -> &NodeRef {
+    match &root.kind {
+        NodeKind::Block { items, .. } => match &items[..] {
+            [item] if matches!(item.kind, NodeKind::Aggregate { .. }) => kept_apart(item),
+            _ => root,
+        },
+        NodeKind::Aggregate { input, calls, .. } => {
+            let is_extremum = |call: &Call| {
+                matches!(
+                    call.aggregate.function,
+                    AggregateFunction::Min | AggregateFunction::Max
+                )
+            };
+            if calls.iter().any(is_extremum) {
+                root
+            } else {
+                input
+            }
+        }
+        _ => root,
+    }
+}
+
+fn plan(root: &NodeRef, tables: &BTreeMap<u32, ChangedTable>) -> Plan {
+    let lookups = Lookups::of(root);
+    let mut clauses = Vec::new();
+    describe(root, &mut clauses);
     Plan {
         tables: tables
-            .values()
-            .map(|table| (qualified(&table.relation), strategy.to_owned()))
+            .iter()
+            .map(|(oid, table)| (qualified(&table.relation), lookups.strategy(*oid)))
             .collect(),
-        clauses: Vec::new(),
+        clauses,
+        lookups: lookups.all(),
+    }
+}
+
+/// How the operators of a tree are maintained, in words.
+fn describe(node: &NodeRef, clauses: &mut Vec<(String, String)>) {
+    const PARTNERS: &str =
+        "rows that get a first partner or lose the last one are found by counting partners";
+    let described = match &node.kind {
+        NodeKind::Scan { .. } | NodeKind::Block { .. } => None,
+        NodeKind::Union(_) => Some(("UNION ALL", "the changes of all parts are taken together")),
+        NodeKind::Outer { is_full, .. } => {
+            Some((if *is_full { "FULL JOIN" } else { "LEFT JOIN" }, PARTNERS))
+        }
+        NodeKind::Match { .. } => Some(("EXISTS, IN or the like", PARTNERS)),
+        NodeKind::Aggregate { keys: 0, .. } => Some((
+            "aggregates without GROUP BY",
+            "computed from all rows as they are and as they were, whenever one of them changes",
+        )),
+        NodeKind::Aggregate { calls, .. } if calls.is_empty() => Some((
+            "DISTINCT",
+            "rows that changed are sought as they are and as they were",
+        )),
+        NodeKind::Aggregate { .. } => Some((
+            "GROUP BY",
+            "groups that changed are computed as they are and as they were",
+        )),
+    };
+    if let Some((clause, how)) = described {
+        let clause = (clause.to_owned(), how.to_owned());
+        if !clauses.contains(&clause) {
+            clauses.push(clause);
+        }
+    }
+    for input in node.inputs() {
+        describe(input, clauses);
     }
 }

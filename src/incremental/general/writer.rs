@@ -4,26 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::identity::{identity, is_identical_if_equal};
 use super::super::logs::ChangedTable;
+use super::super::names::is_part;
+use super::super::naming::free_name;
 use super::super::print::indented;
-use super::node::{Column, Node, unique};
+use super::node::{Column, Node};
 use crate::definition::Refusal;
 use crate::sql::identifier;
-
-/// Names that the statement has anyway.
-const RESERVED: &[&str] = &[
-    "row_changes",
-    "net_rows",
-    "numbered_changes",
-    "doomed_rows",
-    "deleted_rows",
-    "inserted_rows",
-];
 
 /// Writes the differences of operators as parts (common table expressions) of one statement.
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
     pub(super) tables: &'a BTreeMap<u32, ChangedTable>,
     pub(super) weight: &'a str,
+    /// The only table that has changed, where that is known.
+    pub(super) only: Option<u32>,
     parts: Vec<(String, String)>,
     taken: BTreeSet<String>,
     /// The parts with the differences of nodes, by their numbers.
@@ -52,27 +46,38 @@ pub(super) struct KeyColumn {
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(tables: &'a BTreeMap<u32, ChangedTable>, weight: &'a str) -> Self {
-        let reserved = RESERVED.iter().map(|name| (*name).to_owned());
+    pub(super) fn new(
+        tables: &'a BTreeMap<u32, ChangedTable>,
+        weight: &'a str,
+        only: Option<u32>,
+    ) -> Self {
         let changes = tables.values().map(|table| table.changes.clone());
         Self {
             tables,
             weight,
+            only,
             parts: Vec::new(),
-            taken: reserved.chain(changes).collect(),
+            taken: changes.collect(),
             differences: BTreeMap::new(),
         }
     }
 
     /// Writes a part; gives its name.
     pub(super) fn part(&mut self, wanted: &str, body: &str) -> String {
-        let name = unique(wanted, &self.taken);
+        let name = free_name(wanted, "", |name| {
+            !is_part(name) && !self.taken.contains(name)
+        });
         self.taken.insert(name.clone());
         self.parts.push((
             format!("{} AS MATERIALIZED", identifier(&name)),
             indented(body, 1),
         ));
         name
+    }
+
+    /// Whether a node's rows may have changed.
+    pub(super) fn may_change(&self, node: &Node) -> bool {
+        self.only.is_none_or(|only| node.reads(only))
     }
 
     pub(super) fn into_parts(self) -> Vec<(String, String)> {
@@ -143,6 +148,30 @@ impl<'a> Writer<'a> {
             columns: keys,
             all_have_null: false,
         }
+    }
+}
+
+impl Writer<'_> {
+    /// Of values for several columns those for some of them, if there are any.
+    pub(super) fn keys_among(
+        &mut self,
+        keys: &Keys,
+        is_among: &dyn Fn(usize) -> bool,
+    ) -> Option<Keys> {
+        let some: Vec<_> = keys
+            .columns
+            .iter()
+            .filter(|key| is_among(key.at))
+            .map(|key| {
+                let name = identifier(&key.column.name);
+                (name, key.at, key.column.clone(), key.finds_null)
+            })
+            .collect();
+        if some.is_empty() {
+            return None;
+        }
+        let part = keys.part.clone();
+        Some(self.keys_of(&part, some.into_iter()))
     }
 }
 

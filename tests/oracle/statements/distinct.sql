@@ -3,21 +3,26 @@
 DECLARE
     pending_1 int8;
     pending int8;
+    markers int8;
     at_most int8;
     unforeseen boolean := true;
 BEGIN
-    SELECT (SELECT count(*) FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)),
+    SELECT pending_1, markers_1,
            pg_current_snapshot(), 0, 0, 0, 0, false
-    INTO pending_1, snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete;
+    INTO pending_1, markers, snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete
+    FROM (SELECT count(*) AS pending_1, count(*) FILTER (WHERE weight = 0) AS markers_1
+          FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AS count_1;
     pending := pending_1;
+    at_most := pending + 100;
     IF pending = 0 THEN
         unforeseen := false;
-    ELSIF pending_1 = pending THEN
-        at_most := pending + 100;
+    ELSIF pending_1 = pending AND markers = 0 THEN
         WITH foreseen AS MATERIALIZED (
-            -- whether nothing else is pending than was foreseen, and no log says that it lacks changes
-            SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0 AS is_so
-            FROM (SELECT weight FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+            -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
+            SELECT pg_current_snapshot()::text = snapshot::text OR (
+                SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
+                FROM (SELECT weight FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+            ) AS is_so
         ), customers_changes AS (
             -- changes of shop.customers since the watermark
             SELECT c3 AS region, weight::int8 AS weight
@@ -91,7 +96,7 @@ BEGIN
         INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
     END IF;
     IF unforeseen THEN
-        -- several tables have changed, or more has come meanwhile
+        -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
         WITH customers_changes AS (
             -- changes of shop.customers since the watermark
             SELECT c3 AS region, weight::int8 AS weight
@@ -176,3 +181,4 @@ FROM (
     FROM shop.customers AS customers
 ) AS input_rows
 GROUP BY key_1;
+

@@ -3,21 +3,26 @@
 DECLARE
     pending_1 int8;
     pending int8;
+    markers int8;
     at_most int8;
     unforeseen boolean := true;
 BEGIN
-    SELECT (SELECT count(*) FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)),
+    SELECT pending_1, markers_1,
            pg_current_snapshot(), 0, 0, 0, 0, false
-    INTO pending_1, snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete;
+    INTO pending_1, markers, snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete
+    FROM (SELECT count(*) AS pending_1, count(*) FILTER (WHERE weight = 0) AS markers_1
+          FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AS count_1;
     pending := pending_1;
+    at_most := pending + 100;
     IF pending = 0 THEN
         unforeseen := false;
-    ELSIF pending_1 = pending THEN
-        at_most := pending + 100;
+    ELSIF pending_1 = pending AND markers = 0 THEN
         WITH foreseen AS MATERIALIZED (
-            -- whether nothing else is pending than was foreseen, and no log says that it lacks changes
-            SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0 AS is_so
-            FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+            -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
+            SELECT pg_current_snapshot()::text = snapshot::text OR (
+                SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
+                FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+            ) AS is_so
         ), touched_keys AS (
             -- keys of changed rows of shop.orders
             SELECT DISTINCT c1 AS order_id
@@ -40,7 +45,7 @@ BEGIN
             SELECT target.order_id, target.twice, target.is_there, stored.ctid AS row_address
             FROM target_rows AS target
             LEFT JOIN ONLY shop.mv AS stored ON stored.order_id = target.order_id
-            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND ROW(stored.twice)::record *<> ROW(target.twice)::record)
+            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.twice IS DISTINCT FROM target.twice))
         ), in_place AS MATERIALIZED (
             -- whether rows can be updated one by one: no unique index of others can see passing duplicates
             SELECT NOT EXISTS (
@@ -78,7 +83,7 @@ BEGIN
         INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
     END IF;
     IF unforeseen THEN
-        -- several tables have changed, or more has come meanwhile
+        -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
         WITH orders_changes AS (
             -- changes of shop.orders since the watermark
             SELECT c1 AS order_id, c4 AS amount, c7 AS is_paid, weight::int8 AS weight_
@@ -105,7 +110,7 @@ BEGIN
             SELECT target.order_id, target.twice, target.is_there, target.was_there, stored.ctid AS row_address
             FROM target_rows AS target
             LEFT JOIN ONLY shop.mv AS stored ON stored.order_id = target.order_id
-            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND ROW(stored.twice)::record *<> ROW(target.twice)::record)
+            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.twice IS DISTINCT FROM target.twice))
         ), in_place AS MATERIALIZED (
             -- whether rows can be updated one by one: no unique index of others can see passing duplicates
             SELECT NOT EXISTS (
@@ -145,3 +150,4 @@ BEGIN
 END;
 
 CREATE INDEX ON shop.mv (order_id);
+

@@ -4,23 +4,29 @@ DECLARE
     pending_1 int8;
     pending_2 int8;
     pending int8;
+    markers int8;
     at_most int8;
     unforeseen boolean := true;
 BEGIN
-    SELECT (SELECT count(*) FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)),
-           (SELECT count(*) FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)),
+    SELECT pending_1, pending_2, markers_1 + markers_2,
            pg_current_snapshot(), 0, 0, 0, 0, false
-    INTO pending_1, pending_2, snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete;
+    INTO pending_1, pending_2, markers, snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete
+    FROM (SELECT count(*) AS pending_1, count(*) FILTER (WHERE weight = 0) AS markers_1
+          FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AS count_1,
+         (SELECT count(*) AS pending_2, count(*) FILTER (WHERE weight = 0) AS markers_2
+          FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AS count_2;
     pending := pending_1 + pending_2;
+    at_most := pending + 100;
     IF pending = 0 THEN
         unforeseen := false;
-    ELSIF pending_1 = pending THEN
-        at_most := pending + 100;
+    ELSIF pending_1 = pending AND markers = 0 THEN
         WITH foreseen AS MATERIALIZED (
-            -- whether nothing else is pending than was foreseen, and no log says that it lacks changes
-            SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
-                AND NOT EXISTS (SELECT FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AS is_so
-            FROM (SELECT weight FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+            -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
+            SELECT pg_current_snapshot()::text = snapshot::text OR (
+                SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
+                    AND NOT EXISTS (SELECT FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1))
+                FROM (SELECT weight FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+            ) AS is_so
         ), customers_changes AS MATERIALIZED (
             -- net change of shop.customers since the watermark
             SELECT c1 AS customer_id, c3 AS region, sum(weight)::int8 AS weight_
@@ -39,11 +45,10 @@ BEGIN
         ), group_changes AS (
             -- by how much counts and sums of each group change
             SELECT key_1, coalesce(sum(weight_), 0)::int8 AS row_count,
-                   coalesce(sum(weight_ * sum_1::numeric) FILTER (WHERE sum_1 NOT IN ('NaN', 'Infinity', '-Infinity')), 0)::numeric AS sum_1,
-                   coalesce(bool_or(sum_1 IN ('NaN', 'Infinity', '-Infinity')), false) AS sum_1_not_finite
+                   coalesce(sum(weight_ * sum_1::numeric), 0)::numeric AS sum_1
             FROM input_changes
             GROUP BY key_1
-            HAVING sum(weight_) <> 0 OR coalesce(sum(weight_ * sum_1::numeric) FILTER (WHERE sum_1 NOT IN ('NaN', 'Infinity', '-Infinity')), 0)::numeric <> 0 OR coalesce(bool_or(sum_1 IN ('NaN', 'Infinity', '-Infinity')), false)
+            HAVING sum(weight_) <> 0 OR coalesce(sum(weight_ * sum_1::numeric), 0)::numeric <> 0
         ), merged_groups AS MATERIALIZED (
             -- the groups with their new counts and sums; stale where what was taken away may have been the value itself
             SELECT change.key_1, stored.ctid AS row_address,
@@ -51,7 +56,7 @@ BEGIN
                    coalesce(stored.sum_1, 0) + change.sum_1 AS sum_1,
                    stored.row_count AS row_count_before,
                    stored.sum_1 AS sum_1_before,
-                   coalesce((change.sum_1_not_finite OR stored.sum_1 IN ('NaN', 'Infinity', '-Infinity')), false) AS is_stale
+                   coalesce((change.sum_1 IN ('NaN', 'Infinity', '-Infinity') OR stored.sum_1 IN ('NaN', 'Infinity', '-Infinity')), false) AS is_stale
             FROM group_changes AS change
             LEFT JOIN ONLY mvrefresh."state$1" AS stored ON hash_record_extended(ROW(stored.key_1), 0) = hash_record_extended(ROW(change.key_1), 0) AND stored.key_1 IS NOT DISTINCT FROM change.key_1
         ), new_groups AS (
@@ -78,7 +83,7 @@ BEGIN
             SELECT target.region, target.n, target.total, target.mean, target.is_there, target.was_there, stored.ctid AS row_address
             FROM target_rows AS target
             LEFT JOIN ONLY shop.mv AS stored ON hash_record_extended(ROW(stored.region), 0) = hash_record_extended(ROW(target.region), 0) AND stored.region IS NOT DISTINCT FROM target.region
-            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND ROW(stored.n, stored.total, stored.mean)::record *<> ROW(target.n, target.total, target.mean)::record)
+            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.n IS DISTINCT FROM target.n OR ROW(stored.total, stored.mean)::record *<> ROW(target.total, target.mean)::record))
         ), in_place AS MATERIALIZED (
             -- whether rows can be updated one by one: no unique index of others can see passing duplicates
             SELECT NOT EXISTS (
@@ -116,18 +121,18 @@ BEGIN
                -- nothing was done, as this is not all there is to do
                NOT (SELECT is_so FROM foreseen) OR (SELECT coalesce(bool_or(is_stale), false) FROM merged_groups) AS unforeseen
         INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
-    ELSIF pending_2 = pending THEN
-        at_most := pending + 100;
+    ELSIF pending_2 = pending AND markers = 0 THEN
         WITH foreseen AS MATERIALIZED (
-            -- whether nothing else is pending than was foreseen, and no log says that it lacks changes
-            SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
-                AND NOT EXISTS (SELECT FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AS is_so
-            FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+            -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
+            SELECT pg_current_snapshot()::text = snapshot::text OR (
+                SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
+                    AND NOT EXISTS (SELECT FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1))
+                FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+            ) AS is_so
         ), orders_changes AS (
             -- changes of shop.orders, added up by what they are joined and grouped by
             SELECT c2 AS customer_id,
-                   coalesce(sum(weight * c4::numeric) FILTER (WHERE c4 NOT IN ('NaN', 'Infinity', '-Infinity')), 0)::numeric AS sum_1,
-                   coalesce(bool_or(c4 IN ('NaN', 'Infinity', '-Infinity')), false) AS sum_1_not_finite,
+                   coalesce(sum(CASE WHEN weight > 0 THEN c4::numeric ELSE -(c4::numeric) END), 0)::numeric AS sum_1,
                    coalesce(sum(weight), 0)::int8 AS weight_
             FROM (
                 SELECT c2, c4, weight FROM mvrefresh."log$2"
@@ -135,20 +140,19 @@ BEGIN
                 LIMIT at_most
             ) AS pending
             GROUP BY c2
-            HAVING sum(weight) <> 0 OR coalesce(sum(weight * c4::numeric) FILTER (WHERE c4 NOT IN ('NaN', 'Infinity', '-Infinity')), 0)::numeric <> 0 OR coalesce(bool_or(c4 IN ('NaN', 'Infinity', '-Infinity')), false)
+            HAVING sum(weight) <> 0 OR coalesce(sum(CASE WHEN weight > 0 THEN c4::numeric ELSE -(c4::numeric) END), 0)::numeric <> 0
         ), input_changes AS (
             -- by group
-            SELECT customers.region AS key_1, orders.sum_1 AS sum_1, orders.sum_1_not_finite AS sum_1_not_finite, orders.weight_ AS weight_
+            SELECT customers.region AS key_1, orders.sum_1 AS sum_1, orders.weight_ AS weight_
             FROM orders_changes AS orders, shop.customers AS customers
             WHERE (orders.customer_id = customers.customer_id)
         ), group_changes AS (
             -- by how much counts and sums of each group change
             SELECT key_1, coalesce(sum(weight_), 0)::int8 AS row_count,
-                   coalesce(sum(sum_1), 0)::numeric AS sum_1,
-                   coalesce(bool_or(sum_1_not_finite), false) AS sum_1_not_finite
+                   coalesce(sum(sum_1), 0)::numeric AS sum_1
             FROM input_changes
             GROUP BY key_1
-            HAVING sum(weight_) <> 0 OR coalesce(sum(sum_1), 0)::numeric <> 0 OR coalesce(bool_or(sum_1_not_finite), false)
+            HAVING sum(weight_) <> 0 OR coalesce(sum(sum_1), 0)::numeric <> 0
         ), merged_groups AS MATERIALIZED (
             -- the groups with their new counts and sums; stale where what was taken away may have been the value itself
             SELECT change.key_1, stored.ctid AS row_address,
@@ -156,7 +160,7 @@ BEGIN
                    coalesce(stored.sum_1, 0) + change.sum_1 AS sum_1,
                    stored.row_count AS row_count_before,
                    stored.sum_1 AS sum_1_before,
-                   coalesce((change.sum_1_not_finite OR stored.sum_1 IN ('NaN', 'Infinity', '-Infinity')), false) AS is_stale
+                   coalesce((change.sum_1 IN ('NaN', 'Infinity', '-Infinity') OR stored.sum_1 IN ('NaN', 'Infinity', '-Infinity')), false) AS is_stale
             FROM group_changes AS change
             LEFT JOIN ONLY mvrefresh."state$1" AS stored ON hash_record_extended(ROW(stored.key_1), 0) = hash_record_extended(ROW(change.key_1), 0) AND stored.key_1 IS NOT DISTINCT FROM change.key_1
         ), new_groups AS (
@@ -183,7 +187,7 @@ BEGIN
             SELECT target.region, target.n, target.total, target.mean, target.is_there, target.was_there, stored.ctid AS row_address
             FROM target_rows AS target
             LEFT JOIN ONLY shop.mv AS stored ON hash_record_extended(ROW(stored.region), 0) = hash_record_extended(ROW(target.region), 0) AND stored.region IS NOT DISTINCT FROM target.region
-            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND ROW(stored.n, stored.total, stored.mean)::record *<> ROW(target.n, target.total, target.mean)::record)
+            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.n IS DISTINCT FROM target.n OR ROW(stored.total, stored.mean)::record *<> ROW(target.total, target.mean)::record))
         ), in_place AS MATERIALIZED (
             -- whether rows can be updated one by one: no unique index of others can see passing duplicates
             SELECT NOT EXISTS (
@@ -223,7 +227,7 @@ BEGIN
         INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
     END IF;
     IF unforeseen THEN
-        -- several tables have changed, or more has come meanwhile
+        -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
         WITH customers_changes AS MATERIALIZED (
             -- net change of shop.customers since the watermark
             SELECT c1 AS customer_id, c3 AS region, sum(weight)::int8 AS weight_
@@ -254,11 +258,10 @@ BEGIN
         ), group_changes AS (
             -- by how much counts and sums of each group change
             SELECT key_1, coalesce(sum(weight_), 0)::int8 AS row_count,
-                   coalesce(sum(weight_ * sum_1::numeric) FILTER (WHERE sum_1 NOT IN ('NaN', 'Infinity', '-Infinity')), 0)::numeric AS sum_1,
-                   coalesce(bool_or(sum_1 IN ('NaN', 'Infinity', '-Infinity')), false) AS sum_1_not_finite
+                   coalesce(sum(weight_ * sum_1::numeric), 0)::numeric AS sum_1
             FROM input_changes
             GROUP BY key_1
-            HAVING sum(weight_) <> 0 OR coalesce(sum(weight_ * sum_1::numeric) FILTER (WHERE sum_1 NOT IN ('NaN', 'Infinity', '-Infinity')), 0)::numeric <> 0 OR coalesce(bool_or(sum_1 IN ('NaN', 'Infinity', '-Infinity')), false)
+            HAVING sum(weight_) <> 0 OR coalesce(sum(weight_ * sum_1::numeric), 0)::numeric <> 0
         ), merged_groups AS MATERIALIZED (
             -- the groups with their new counts and sums; stale where what was taken away may have been the value itself
             SELECT change.key_1, stored.ctid AS row_address,
@@ -266,7 +269,7 @@ BEGIN
                    coalesce(stored.sum_1, 0) + change.sum_1 AS sum_1,
                    stored.row_count AS row_count_before,
                    stored.sum_1 AS sum_1_before,
-                   coalesce((change.sum_1_not_finite OR stored.sum_1 IN ('NaN', 'Infinity', '-Infinity')), false) AS is_stale
+                   coalesce((change.sum_1 IN ('NaN', 'Infinity', '-Infinity') OR stored.sum_1 IN ('NaN', 'Infinity', '-Infinity')), false) AS is_stale
             FROM group_changes AS change
             LEFT JOIN ONLY mvrefresh."state$1" AS stored ON hash_record_extended(ROW(stored.key_1), 0) = hash_record_extended(ROW(change.key_1), 0) AND stored.key_1 IS NOT DISTINCT FROM change.key_1
         ), recomputed_groups AS MATERIALIZED (
@@ -309,7 +312,7 @@ BEGIN
             SELECT target.region, target.n, target.total, target.mean, target.is_there, target.was_there, stored.ctid AS row_address
             FROM target_rows AS target
             LEFT JOIN ONLY shop.mv AS stored ON hash_record_extended(ROW(stored.region), 0) = hash_record_extended(ROW(target.region), 0) AND stored.region IS NOT DISTINCT FROM target.region
-            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND ROW(stored.n, stored.total, stored.mean)::record *<> ROW(target.n, target.total, target.mean)::record)
+            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.n IS DISTINCT FROM target.n OR ROW(stored.total, stored.mean)::record *<> ROW(target.total, target.mean)::record))
         ), in_place AS MATERIALIZED (
             -- whether rows can be updated one by one: no unique index of others can see passing duplicates
             SELECT NOT EXISTS (
@@ -366,3 +369,6 @@ FROM (
     WHERE (orders.customer_id = customers.customer_id)
 ) AS input_rows
 GROUP BY key_1;
+
+-- customers is looked up by customer_id
+-- orders is looked up by customer_id

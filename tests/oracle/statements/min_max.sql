@@ -3,21 +3,26 @@
 DECLARE
     pending_1 int8;
     pending int8;
+    markers int8;
     at_most int8;
     unforeseen boolean := true;
 BEGIN
-    SELECT (SELECT count(*) FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)),
+    SELECT pending_1, markers_1,
            pg_current_snapshot(), 0, 0, 0, 0, false
-    INTO pending_1, snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete;
+    INTO pending_1, markers, snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete
+    FROM (SELECT count(*) AS pending_1, count(*) FILTER (WHERE weight = 0) AS markers_1
+          FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AS count_1;
     pending := pending_1;
+    at_most := pending + 100;
     IF pending = 0 THEN
         unforeseen := false;
-    ELSIF pending_1 = pending THEN
-        at_most := pending + 100;
+    ELSIF pending_1 = pending AND markers = 0 THEN
         WITH foreseen AS MATERIALIZED (
-            -- whether nothing else is pending than was foreseen, and no log says that it lacks changes
-            SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0 AS is_so
-            FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+            -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
+            SELECT pg_current_snapshot()::text = snapshot::text OR (
+                SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
+                FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+            ) AS is_so
         ), orders_changes AS MATERIALIZED (
             -- net change of shop.orders since the watermark
             SELECT c2 AS customer_id, c3 AS ordered_on, c7 AS is_paid, sum(weight)::int8 AS weight_
@@ -94,7 +99,7 @@ BEGIN
             SELECT target.customer_id, target.first, target.last_paid, target.is_there, target.was_there, stored.ctid AS row_address
             FROM target_rows AS target
             LEFT JOIN ONLY shop.mv AS stored ON stored.customer_id = target.customer_id
-            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND ROW(stored.first, stored.last_paid)::record *<> ROW(target.first, target.last_paid)::record)
+            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.first IS DISTINCT FROM target.first OR stored.last_paid IS DISTINCT FROM target.last_paid))
         ), in_place AS MATERIALIZED (
             -- whether rows can be updated one by one: no unique index of others can see passing duplicates
             SELECT NOT EXISTS (
@@ -134,7 +139,7 @@ BEGIN
         INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
     END IF;
     IF unforeseen THEN
-        -- several tables have changed, or more has come meanwhile
+        -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
         WITH orders_changes AS MATERIALIZED (
             -- net change of shop.orders since the watermark
             SELECT c2 AS customer_id, c3 AS ordered_on, c7 AS is_paid, sum(weight)::int8 AS weight_
@@ -208,7 +213,7 @@ BEGIN
             SELECT target.customer_id, target.first, target.last_paid, target.is_there, target.was_there, stored.ctid AS row_address
             FROM target_rows AS target
             LEFT JOIN ONLY shop.mv AS stored ON stored.customer_id = target.customer_id
-            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND ROW(stored.first, stored.last_paid)::record *<> ROW(target.first, target.last_paid)::record)
+            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.first IS DISTINCT FROM target.first OR stored.last_paid IS DISTINCT FROM target.last_paid))
         ), in_place AS MATERIALIZED (
             -- whether rows can be updated one by one: no unique index of others can see passing duplicates
             SELECT NOT EXISTS (
@@ -264,3 +269,5 @@ FROM (
     FROM shop.orders AS orders
 ) AS input_rows
 GROUP BY key_1;
+
+-- orders is looked up by customer_id

@@ -3,21 +3,26 @@
 DECLARE
     pending_1 int8;
     pending int8;
+    markers int8;
     at_most int8;
     unforeseen boolean := true;
 BEGIN
-    SELECT (SELECT count(*) FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)),
+    SELECT pending_1, markers_1,
            pg_current_snapshot(), 0, 0, 0, 0, false
-    INTO pending_1, snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete;
+    INTO pending_1, markers, snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete
+    FROM (SELECT count(*) AS pending_1, count(*) FILTER (WHERE weight = 0) AS markers_1
+          FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AS count_1;
     pending := pending_1;
+    at_most := pending + 100;
     IF pending = 0 THEN
         unforeseen := false;
-    ELSIF pending_1 = pending THEN
-        at_most := pending + 100;
+    ELSIF pending_1 = pending AND markers = 0 THEN
         WITH foreseen AS MATERIALIZED (
-            -- whether nothing else is pending than was foreseen, and no log says that it lacks changes
-            SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0 AS is_so
-            FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+            -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
+            SELECT pg_current_snapshot()::text = snapshot::text OR (
+                SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
+                FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+            ) AS is_so
         ), orders_changes AS MATERIALIZED (
             -- net change of shop.orders since the watermark
             SELECT c1 AS order_id, c2 AS customer_id, c3 AS ordered_on, c7 AS is_paid, sum(weight)::int8 AS weight_
@@ -32,15 +37,15 @@ BEGIN
             -- difference of the query's rows
             SELECT orders.order_id AS order_id, orders_2.order_id AS later, orders.weight_ AS weight_
             FROM orders_changes AS orders, shop.orders AS orders_2
-            WHERE orders.is_paid AND orders_2.is_paid AND ((orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on))
+            WHERE orders.is_paid AND orders_2.is_paid AND (orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on)
             UNION ALL
             SELECT orders.order_id AS order_id, orders_2.order_id AS later, orders_2.weight_ AS weight_
             FROM shop.orders AS orders, orders_changes AS orders_2
-            WHERE orders.is_paid AND orders_2.is_paid AND ((orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on))
+            WHERE orders.is_paid AND orders_2.is_paid AND (orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on)
             UNION ALL
             SELECT orders.order_id AS order_id, orders_2.order_id AS later, -(orders.weight_ * orders_2.weight_) AS weight_
             FROM orders_changes AS orders, orders_changes AS orders_2
-            WHERE orders.is_paid AND orders_2.is_paid AND ((orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on))
+            WHERE orders.is_paid AND orders_2.is_paid AND (orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on)
         ), net_rows AS (
             -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
             SELECT order_id, later, sum(weight_)::int8 AS weight_
@@ -84,7 +89,7 @@ BEGIN
         INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
     END IF;
     IF unforeseen THEN
-        -- several tables have changed, or more has come meanwhile
+        -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
         WITH orders_changes AS MATERIALIZED (
             -- net change of shop.orders since the watermark
             SELECT c1 AS order_id, c2 AS customer_id, c3 AS ordered_on, c7 AS is_paid, sum(weight)::int8 AS weight_
@@ -96,15 +101,15 @@ BEGIN
             -- difference of the query's rows
             SELECT orders.order_id AS order_id, orders_2.order_id AS later, orders.weight_ AS weight_
             FROM orders_changes AS orders, shop.orders AS orders_2
-            WHERE EXISTS (SELECT FROM orders_changes) AND orders.is_paid AND orders_2.is_paid AND ((orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on))
+            WHERE EXISTS (SELECT FROM orders_changes) AND orders.is_paid AND orders_2.is_paid AND (orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on)
             UNION ALL
             SELECT orders.order_id AS order_id, orders_2.order_id AS later, orders_2.weight_ AS weight_
             FROM shop.orders AS orders, orders_changes AS orders_2
-            WHERE EXISTS (SELECT FROM orders_changes) AND orders.is_paid AND orders_2.is_paid AND ((orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on))
+            WHERE EXISTS (SELECT FROM orders_changes) AND orders.is_paid AND orders_2.is_paid AND (orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on)
             UNION ALL
             SELECT orders.order_id AS order_id, orders_2.order_id AS later, -(orders.weight_ * orders_2.weight_) AS weight_
             FROM orders_changes AS orders, orders_changes AS orders_2
-            WHERE EXISTS (SELECT FROM orders_changes) AND EXISTS (SELECT FROM orders_changes) AND orders.is_paid AND orders_2.is_paid AND ((orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on))
+            WHERE EXISTS (SELECT FROM orders_changes) AND EXISTS (SELECT FROM orders_changes) AND orders.is_paid AND orders_2.is_paid AND (orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on)
         ), net_rows AS (
             -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
             SELECT order_id, later, sum(weight_)::int8 AS weight_
@@ -149,3 +154,5 @@ BEGIN
 END;
 
 CREATE INDEX ON shop.mv (order_id, later);
+
+-- orders is looked up by customer_id

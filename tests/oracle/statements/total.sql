@@ -3,21 +3,26 @@
 DECLARE
     pending_1 int8;
     pending int8;
+    markers int8;
     at_most int8;
     unforeseen boolean := true;
 BEGIN
-    SELECT (SELECT count(*) FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)),
+    SELECT pending_1, markers_1,
            pg_current_snapshot(), 0, 0, 0, 0, false
-    INTO pending_1, snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete;
+    INTO pending_1, markers, snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete
+    FROM (SELECT count(*) AS pending_1, count(*) FILTER (WHERE weight = 0) AS markers_1
+          FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AS count_1;
     pending := pending_1;
+    at_most := pending + 100;
     IF pending = 0 THEN
         unforeseen := false;
-    ELSIF pending_1 = pending THEN
-        at_most := pending + 100;
+    ELSIF pending_1 = pending AND markers = 0 THEN
         WITH foreseen AS MATERIALIZED (
-            -- whether nothing else is pending than was foreseen, and no log says that it lacks changes
-            SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0 AS is_so
-            FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+            -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
+            SELECT pg_current_snapshot()::text = snapshot::text OR (
+                SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
+                FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+            ) AS is_so
         ), orders_changes AS MATERIALIZED (
             -- changes of shop.orders since the watermark
             SELECT c5 AS weight, c7 AS is_paid, weight::int8 AS weight_
@@ -39,8 +44,7 @@ BEGIN
             -- by how much counts and sums of each group change
             SELECT coalesce(sum(weight_), 0)::int8 AS row_count,
                    coalesce(sum(weight_) FILTER (WHERE count_1), 0)::int8 AS count_1,
-                   coalesce(sum(weight_ * sum_2::numeric) FILTER (WHERE sum_2 NOT IN ('NaN', 'Infinity', '-Infinity')), 0)::numeric AS sum_2,
-                   coalesce(bool_or(sum_2 IN ('NaN', 'Infinity', '-Infinity')), false) AS sum_2_not_finite,
+                   coalesce(sum(weight_ * sum_2::numeric), 0)::numeric AS sum_2,
                    max(scale(sum_2)) FILTER (WHERE weight_ < 0) AS sum_2_digits_gone,
                    coalesce(sum(weight_) FILTER (WHERE count_3), 0)::int8 AS count_3,
                    coalesce(sum(weight_) FILTER (WHERE count_4), 0)::int8 AS count_4
@@ -58,7 +62,7 @@ BEGIN
                    stored.sum_2 AS sum_2_before,
                    stored.count_3 AS count_3_before,
                    stored.count_4 AS count_4_before,
-                   coalesce((change.sum_2_not_finite OR stored.sum_2 IN ('NaN', 'Infinity', '-Infinity')) OR (change.sum_2_digits_gone >= greatest(scale(stored.sum_2), 1)), false) AS is_stale
+                   coalesce((change.sum_2 IN ('NaN', 'Infinity', '-Infinity') OR stored.sum_2 IN ('NaN', 'Infinity', '-Infinity')) OR (change.sum_2_digits_gone >= greatest(scale(stored.sum_2), 1)), false) AS is_stale
             FROM group_changes AS change
             LEFT JOIN ONLY mvrefresh."state$1" AS stored ON true
         ), recomputed_groups AS MATERIALIZED (
@@ -95,7 +99,7 @@ BEGIN
             SELECT target.n, target.weight, target.all_paid, target.is_there, target.was_there, stored.ctid AS row_address
             FROM target_rows AS target
             LEFT JOIN ONLY shop.mv AS stored ON true
-            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND ROW(stored.n, stored.weight, stored.all_paid)::record *<> ROW(target.n, target.weight, target.all_paid)::record)
+            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.n IS DISTINCT FROM target.n OR stored.all_paid IS DISTINCT FROM target.all_paid OR ROW(stored.weight)::record *<> ROW(target.weight)::record))
         ), in_place AS MATERIALIZED (
             -- whether rows can be updated one by one: no unique index of others can see passing duplicates
             SELECT NOT EXISTS (
@@ -135,7 +139,7 @@ BEGIN
         INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
     END IF;
     IF unforeseen THEN
-        -- several tables have changed, or more has come meanwhile
+        -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
         WITH orders_changes AS MATERIALIZED (
             -- changes of shop.orders since the watermark
             SELECT c5 AS weight, c7 AS is_paid, weight::int8 AS weight_
@@ -154,8 +158,7 @@ BEGIN
             -- by how much counts and sums of each group change
             SELECT coalesce(sum(weight_), 0)::int8 AS row_count,
                    coalesce(sum(weight_) FILTER (WHERE count_1), 0)::int8 AS count_1,
-                   coalesce(sum(weight_ * sum_2::numeric) FILTER (WHERE sum_2 NOT IN ('NaN', 'Infinity', '-Infinity')), 0)::numeric AS sum_2,
-                   coalesce(bool_or(sum_2 IN ('NaN', 'Infinity', '-Infinity')), false) AS sum_2_not_finite,
+                   coalesce(sum(weight_ * sum_2::numeric), 0)::numeric AS sum_2,
                    max(scale(sum_2)) FILTER (WHERE weight_ < 0) AS sum_2_digits_gone,
                    coalesce(sum(weight_) FILTER (WHERE count_3), 0)::int8 AS count_3,
                    coalesce(sum(weight_) FILTER (WHERE count_4), 0)::int8 AS count_4
@@ -173,7 +176,7 @@ BEGIN
                    stored.sum_2 AS sum_2_before,
                    stored.count_3 AS count_3_before,
                    stored.count_4 AS count_4_before,
-                   coalesce((change.sum_2_not_finite OR stored.sum_2 IN ('NaN', 'Infinity', '-Infinity')) OR (change.sum_2_digits_gone >= greatest(scale(stored.sum_2), 1)), false) AS is_stale
+                   coalesce((change.sum_2 IN ('NaN', 'Infinity', '-Infinity') OR stored.sum_2 IN ('NaN', 'Infinity', '-Infinity')) OR (change.sum_2_digits_gone >= greatest(scale(stored.sum_2), 1)), false) AS is_stale
             FROM group_changes AS change
             LEFT JOIN ONLY mvrefresh."state$1" AS stored ON true
         ), recomputed_groups AS MATERIALIZED (
@@ -210,7 +213,7 @@ BEGIN
             SELECT target.n, target.weight, target.all_paid, target.is_there, target.was_there, stored.ctid AS row_address
             FROM target_rows AS target
             LEFT JOIN ONLY shop.mv AS stored ON true
-            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND ROW(stored.n, stored.weight, stored.all_paid)::record *<> ROW(target.n, target.weight, target.all_paid)::record)
+            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.n IS DISTINCT FROM target.n OR stored.all_paid IS DISTINCT FROM target.all_paid OR ROW(stored.weight)::record *<> ROW(target.weight)::record))
         ), in_place AS MATERIALIZED (
             -- whether rows can be updated one by one: no unique index of others can see passing duplicates
             SELECT NOT EXISTS (
@@ -265,3 +268,4 @@ FROM (
     SELECT (orders.weight IS NOT NULL) AS count_1, orders.weight AS sum_2, (orders.is_paid IS TRUE) AS count_3, (orders.is_paid IS FALSE) AS count_4
     FROM shop.orders AS orders
 ) AS input_rows;
+

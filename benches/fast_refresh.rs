@@ -1,0 +1,86 @@
+//! Fast refresh beside `REFRESH MATERIALIZED VIEW` and beside what one would write by hand for each view, turn by turn in
+//! one run; and what logging costs the writers.
+//!
+//! `cargo bench --bench fast_refresh`; with names of figures as arguments only those: join, customer, region, extrema,
+//! distinct, dimensions, growth, nothing, logs. `SCALE=0.1` for a tenth of the rows, `ROUNDS=3` for fewer rounds.
+
+#![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+mod measure;
+mod shop;
+
+use measure::report;
+use shop::logs::logs;
+use shop::views::VIEWS;
+use shop::{Change, Shop, number};
+
+/// Batches, with how often each is measured in a round, for so small ones that one is below what can be measured.
+const BATCHES: [(u32, u32); 4] = [(1, 60), (100, 20), (1_000, 6), (10_000, 2)];
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
+    let wants = |figure: &str| wanted.is_empty() || wanted.iter().any(|name| name == figure);
+    println!("| figure | measured | reach |");
+    println!("| --- | --- | --- |");
+    if wants("logs") {
+        logs(number("SCALE", 1.0)).await;
+    }
+    if VIEWS.iter().any(|view| wants(view.figure)) || wants("dimensions") || wants("nothing") {
+        let mut shop = Shop::open(number("SCALE", 1.0), &|figure| {
+            wants(figure) || (figure == "join" && (wants("dimensions") || wants("nothing")))
+        })
+        .await;
+        for view in VIEWS.iter().filter(|view| wants(view.figure)) {
+            for (rows, times) in BATCHES {
+                shop.compare(view, Change::Orders(rows), times).await;
+            }
+            shop.native(view).await;
+        }
+        if wants("dimensions") {
+            let join = &VIEWS[0];
+            shop.compare(join, Change::Product, 6).await;
+            shop.compare(join, Change::Customers, 6).await;
+        }
+        if wants("nothing") {
+            shop.nothing(&VIEWS[0]).await;
+        }
+        shop.verify().await;
+    }
+    if wants("growth") {
+        growth().await;
+    }
+}
+
+/// The same batch over a base table ten times as large.
+async fn growth() {
+    let scale = number("SCALE", 1.0);
+    let wants = |figure: &str| figure == "join" || figure == "customer";
+    let mut costs = Vec::new();
+    for scale in [scale, scale * 10.0] {
+        let mut shop = Shop::open(scale, &wants).await;
+        for view in VIEWS.iter().filter(|view| wants(view.figure)) {
+            costs.push(shop.cost(view, Change::Orders(1_000), 5).await);
+        }
+    }
+    for (view, (small, large)) in ["join", "GROUP BY customer"]
+        .iter()
+        .zip(costs[..2].iter().zip(&costs[2..]))
+    {
+        report(
+            &format!("{view}, 1,000 changed orders, base table ten times as large"),
+            &format!(
+                "{:.2} × ({:.1} → {:.1} ms CPU)",
+                large / small,
+                small,
+                large
+            ),
+            "≤ 1.3 ×",
+        );
+    }
+}

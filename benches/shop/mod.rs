@@ -1,0 +1,491 @@
+//! A shop with materialized views, kept fresh by this module and by hand.
+#![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
+
+pub(crate) mod logs;
+pub(crate) mod views;
+
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use mvrefreshd::dictionary::catalog::server_facts;
+use mvrefreshd::dictionary::installation;
+use mvrefreshd::refresh::compile::{Compiled, compile};
+use mvrefreshd::sql::ModuleSchema;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+use crate::common::{TestServer, options};
+use crate::measure::{cpu_time, median, report};
+use views::{JOIN_MERGES, VIEWS, View};
+
+/// A number from the environment.
+pub(crate) fn number(name: &str, default: f64) -> f64 {
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
+}
+
+/// What is changed before a refresh.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Change {
+    /// So many orders: of ten, eight updated, one inserted, one deleted; a single one updated.
+    Orders(u32),
+    /// The price of one product, which is in 1,000 orders.
+    Product,
+    /// The regions of 100 customers, who have 1,000 orders.
+    Customers,
+}
+
+/// A session whose processor time can be read.
+struct Backend {
+    connection: PgConnection,
+    pid: u32,
+}
+
+impl Backend {
+    async fn open(server: &TestServer) -> Self {
+        let mut connection = server.connect().await;
+        let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        Self {
+            connection,
+            pid: u32::try_from(pid).unwrap(),
+        }
+    }
+
+    async fn run(&mut self, sql: &str) {
+        let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .execute(&mut self.connection)
+            .await;
+        done.unwrap_or_else(|error| panic!("{sql}\n{error}"));
+    }
+
+    async fn text(&mut self, sql: &str) -> String {
+        sqlx::query_scalar(AssertSqlSafe(sql.to_owned()))
+            .fetch_one(&mut self.connection)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}\n{error}"))
+    }
+
+    fn cpu(&self) -> Duration {
+        cpu_time(self.pid)
+    }
+}
+
+/// Times of refreshes in milliseconds: the sum of processor time, and every single one by the clock.
+#[derive(Debug, Default)]
+struct Times {
+    cpu: f64,
+    wall: Vec<f64>,
+}
+
+impl Times {
+    /// Adds what `sql` takes. Only calls of one backend are told apart by ticks of 10 ms, so each way has its own.
+    async fn add(&mut self, backend: &mut Backend, sql: &str) {
+        let begun = Instant::now();
+        backend.run(sql).await;
+        self.wall.push(begun.elapsed().as_secs_f64() * 1000.0);
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    fn each(&self) -> f64 {
+        self.cpu / self.wall.len() as f64
+    }
+}
+
+pub(crate) struct Shop {
+    server: TestServer,
+    rng: Rng,
+    orders: u32,
+    next_order: u32,
+    writer: Backend,
+    /// Runs nothing but whole refreshes, their functions alone, and what is written by hand.
+    whole: Backend,
+    alone: Backend,
+    hand: Backend,
+    figures: Vec<&'static str>,
+}
+
+impl Shop {
+    /// With the views of these figures.
+    pub(crate) async fn open(scale: f64, wants: &dyn Fn(&str) -> bool) -> Self {
+        let mut settings = options();
+        settings
+            .settings
+            .push(("shared_buffers".to_owned(), "2GB".to_owned()));
+        settings
+            .settings
+            .push(("max_wal_size".to_owned(), "16GB".to_owned()));
+        settings
+            .settings
+            .push(("autovacuum".to_owned(), "off".to_owned()));
+        let server = TestServer::start_with(settings).await;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let orders = (1_000_000.0 * scale) as u32;
+        let mut writer = Backend::open(&server).await;
+        installation::install(&mut writer.connection, &ModuleSchema::new("mvrefresh"))
+            .await
+            .unwrap();
+        writer.run("RESET search_path").await;
+        writer.run(&tables(orders)).await;
+        let mut shop = Self {
+            rng: Rng::with_seed(20_261_121),
+            orders,
+            next_order: orders + 1,
+            writer,
+            whole: Backend::open(&server).await,
+            alone: Backend::open(&server).await,
+            hand: Backend::open(&server).await,
+            server,
+            figures: Vec::new(),
+        };
+        for view in VIEWS.iter().filter(|view| wants(view.figure)) {
+            shop.create(view).await;
+            shop.figures.push(view.figure);
+        }
+        shop.writer.run("VACUUM ANALYZE").await;
+        shop
+    }
+
+    async fn create(&mut self, view: &View) {
+        let View {
+            figure, query, key, ..
+        } = view;
+        let writer = &mut self.writer;
+        writer
+            .run(&format!(
+                "SELECT mvrefresh.create_materialized_view('{figure}', $q${query}$q$, 3600)"
+            ))
+            .await;
+        let id: i32 =
+            sqlx::query_scalar("SELECT mv_id FROM mvrefresh.materialized_views WHERE mv_name = $1")
+                .bind(figure)
+                .fetch_one(&mut writer.connection)
+                .await
+                .unwrap();
+        let facts = server_facts(&mut writer.connection).await.unwrap();
+        let module = ModuleSchema::new("mvrefresh");
+        let compiled = compile(&mut writer.connection, &module, &facts, id, 2000).await;
+        assert_eq!(compiled.unwrap(), Compiled::Fast, "{query}");
+        writer.run("RESET search_path").await;
+        writer
+            .run(&format!("SELECT mvrefresh.perform_refresh({id}, 'bench')"))
+            .await;
+        let filled_by = view.extra.map_or(*query, |(_, with_more)| with_more);
+        writer
+            .run(&format!(
+                "CREATE TABLE hand_{figure} AS {filled_by}; CREATE UNIQUE INDEX ON hand_{figure} ({key})"
+            ))
+            .await;
+    }
+
+    async fn change(&mut self, change: Change) {
+        let statements = match change {
+            Change::Orders(1) => format!(
+                "UPDATE orders SET amount = (random() * 1000)::numeric(10,2) WHERE order_id = {}",
+                self.rng.u32(1..=self.orders)
+            ),
+            Change::Orders(rows) => {
+                let tenth = rows / 10;
+                let first = self.next_order;
+                self.next_order += tenth;
+                let updated: Vec<String> = (0..rows - 2 * tenth)
+                    .map(|_| self.rng.u32(1..=self.orders).to_string())
+                    .collect();
+                format!(
+                    "BEGIN;
+                     UPDATE orders SET amount = (random() * 1000)::numeric(10,2) WHERE order_id = ANY ('{{{}}}');
+                     DELETE FROM orders WHERE order_id = ANY (ARRAY(SELECT order_id FROM orders WHERE order_id > {} ORDER BY order_id LIMIT {tenth}));
+                     INSERT INTO orders SELECT i, 1 + i * 7919::bigint % (SELECT count(*) FROM customers), 1 + i * 104729::bigint % 1000, 1 + i % 9, (random() * 1000)::numeric(10,2), date '2026-01-01'
+                         FROM generate_series({first}, {}) AS i;
+                     COMMIT",
+                    updated.join(","),
+                    self.rng.u32(0..self.orders / 2),
+                    first + tenth - 1,
+                )
+            }
+            Change::Product => format!(
+                "UPDATE products SET price = price + 1 WHERE product_id = {}",
+                self.rng.u32(1..=1000)
+            ),
+            Change::Customers => {
+                let first = self.rng.u32(1..=self.orders / 10 - 100);
+                format!(
+                    "UPDATE customers SET region = CASE region WHEN 'north' THEN 'south' ELSE 'north' END WHERE customer_id BETWEEN {first} AND {}",
+                    first + 99
+                )
+            }
+        };
+        self.writer.run(&statements).await;
+    }
+
+    async fn view_id(&mut self, view: &View) -> String {
+        self.writer
+            .text(&format!(
+                "SELECT mv_id::text FROM mvrefresh.materialized_views WHERE mv_name = '{}'",
+                view.figure
+            ))
+            .await
+    }
+
+    async fn settle(&mut self, view: &View) {
+        let others: Vec<&str> = self
+            .figures
+            .iter()
+            .copied()
+            .filter(|figure| *figure != view.figure)
+            .collect();
+        // the other views' refreshes read the same logs
+        for figure in others {
+            let id = format!(
+                "(SELECT mv_id FROM mvrefresh.materialized_views WHERE mv_name = '{figure}')"
+            );
+            self.writer
+                .run(&format!(
+                    "SELECT mvrefresh.perform_refresh({id}, 'bench', 'fast')"
+                ))
+                .await;
+            let other = VIEWS.iter().find(|other| other.figure == figure).unwrap();
+            self.merge_by_hand(other).await;
+        }
+        self.writer
+            .run("TRUNCATE hand_log, hand_products, hand_customers; SELECT mvrefresh.prune_log(log_id, (SELECT min(pg_snapshot_xmin(last_snapshot)::text::bigint)::text::xid8 FROM mvrefresh.materialized_view_state), 10000000) FROM mvrefresh.materialized_view_logs")
+            .await;
+        self.writer.run("VACUUM").await;
+    }
+
+    async fn merge_by_hand(&mut self, view: &View) {
+        self.writer.run(view.merge).await;
+        if view.figure == "join" {
+            for merge in &JOIN_MERGES[1..] {
+                self.writer.run(merge).await;
+            }
+        }
+    }
+
+    /// Measures one change: the whole refresh, its function alone, and by hand.
+    async fn measured(&mut self, view: &View, change: Change, times: u32) -> [Times; 3] {
+        let merge = match change {
+            Change::Orders(_) => view.merge,
+            Change::Product => JOIN_MERGES[1],
+            Change::Customers => JOIN_MERGES[2],
+        };
+        let id = self.view_id(view).await;
+        let whole = format!("SELECT mvrefresh.perform_refresh({id}, 'bench', 'fast')");
+        let mut found = [Times::default(), Times::default(), Times::default()];
+        let begun = [self.whole.cpu(), self.alone.cpu(), self.hand.cpu()];
+        for _ in 0..times {
+            self.change(change).await;
+            let watermark = self
+                .writer
+                .text(&format!(
+                    "SELECT last_snapshot::text FROM mvrefresh.materialized_view_state WHERE mv_id = {id}"
+                ))
+                .await;
+            self.alone.run("BEGIN").await;
+            found[1]
+                .add(
+                    &mut self.alone,
+                    &format!("SELECT * FROM mvrefresh.\"fast${id}\"('{watermark}')"),
+                )
+                .await;
+            self.alone.run("ROLLBACK").await;
+            found[0].add(&mut self.whole, &whole).await;
+            found[2].add(&mut self.hand, merge).await;
+            self.writer
+                .run("TRUNCATE hand_log, hand_products, hand_customers")
+                .await;
+        }
+        let ended = [self.whole.cpu(), self.alone.cpu(), self.hand.cpu()];
+        for (times, (begun, ended)) in found.iter_mut().zip(begun.into_iter().zip(ended)) {
+            times.cpu = (ended - begun).as_secs_f64() * 1000.0;
+        }
+        found
+    }
+
+    /// The processor time of one whole refresh in milliseconds.
+    pub(crate) async fn cost(&mut self, view: &View, change: Change, times: u32) -> f64 {
+        self.measured(view, change, 1).await;
+        self.settle(view).await;
+        let [whole, ..] = self.measured(view, change, times).await;
+        whole.each()
+    }
+
+    /// Compares our refresh with the one by hand, in turn.
+    pub(crate) async fn compare(&mut self, view: &View, change: Change, times: u32) {
+        // plans and caches
+        self.measured(view, change, 2).await;
+        self.settle(view).await;
+        let mut all: [Times; 3] = [Times::default(), Times::default(), Times::default()];
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let rounds = number("ROUNDS", 5.0) as u32;
+        for _ in 0..rounds {
+            let found = self.measured(view, change, times).await;
+            for (sum, times) in all.iter_mut().zip(found) {
+                sum.cpu += times.cpu;
+                sum.wall.extend(times.wall);
+            }
+            self.settle(view).await;
+        }
+        let [whole, alone, hand] = &all;
+        let what = match change {
+            Change::Orders(1) => "1 changed order".to_owned(),
+            Change::Orders(rows) => format!("{rows} changed orders"),
+            Change::Product => "1 changed product of 1,000 orders".to_owned(),
+            Change::Customers => "100 changed customers with 1,000 orders".to_owned(),
+        };
+        report(
+            &format!("{}, {what}: in times of by hand", view.title),
+            &format!(
+                "{:.2} × CPU ({:.2} ms; whole refresh {:.2}, by hand {:.2}), {:.2} × wall ({:.2} ms; {:.2}, {:.2})",
+                alone.each() / hand.each(),
+                alone.each(),
+                whole.each(),
+                hand.each(),
+                median(&alone.wall) / median(&hand.wall),
+                median(&alone.wall),
+                median(&whole.wall),
+                median(&hand.wall),
+            ),
+            view.reach,
+        );
+    }
+
+    /// What `PostgreSQL`'s own refreshes take.
+    pub(crate) async fn native(&mut self, view: &View) {
+        let View {
+            figure, query, key, ..
+        } = view;
+        self.writer
+            .run(&format!("CREATE MATERIALIZED VIEW native AS {query}; CREATE UNIQUE INDEX ON native ({key}); ANALYZE native"))
+            .await;
+        let mut plain = Times::default();
+        let mut concurrent = Times::default();
+        for _ in 0..3 {
+            self.change(Change::Orders(10)).await;
+            let before = self.hand.cpu();
+            plain
+                .add(&mut self.hand, "REFRESH MATERIALIZED VIEW native")
+                .await;
+            let between = self.hand.cpu();
+            self.change(Change::Orders(10)).await;
+            concurrent
+                .add(
+                    &mut self.hand,
+                    "REFRESH MATERIALIZED VIEW CONCURRENTLY native",
+                )
+                .await;
+            plain.cpu += (between - before).as_secs_f64() * 1000.0;
+            concurrent.cpu += (self.hand.cpu() - between).as_secs_f64() * 1000.0;
+        }
+        report(
+            &format!(
+                "{}: REFRESH, CONCURRENTLY with 10 changed orders",
+                view.title
+            ),
+            &format!(
+                "{:.0}, {:.0} ms CPU; {:.0}, {:.0} ms wall",
+                plain.each(),
+                concurrent.each(),
+                median(&plain.wall),
+                median(&concurrent.wall)
+            ),
+            "",
+        );
+        self.writer.run("DROP MATERIALIZED VIEW native").await;
+        let id =
+            format!("(SELECT mv_id FROM mvrefresh.materialized_views WHERE mv_name = '{figure}')");
+        self.writer
+            .run(&format!(
+                "SELECT mvrefresh.perform_refresh({id}, 'bench', 'fast')"
+            ))
+            .await;
+        self.merge_by_hand(view).await;
+        self.settle(view).await;
+    }
+
+    /// What a refresh takes with nothing pending.
+    pub(crate) async fn nothing(&mut self, view: &View) {
+        let id = self.view_id(view).await;
+        let sql = format!("SELECT mvrefresh.perform_refresh({id}, 'bench', 'fast')");
+        self.whole.run(&sql).await;
+        let mut times = Times::default();
+        let begun = self.whole.cpu();
+        for _ in 0..200 {
+            times.add(&mut self.whole, &sql).await;
+        }
+        times.cpu = (self.whole.cpu() - begun).as_secs_f64() * 1000.0;
+        report(
+            "nothing pending, whole refresh",
+            &format!(
+                "{:.2} ms CPU, {:.2} ms wall",
+                times.each(),
+                median(&times.wall)
+            ),
+            "≤ 1 ms",
+        );
+    }
+
+    /// Asserts that both ways led to the rows of the query.
+    pub(crate) async fn verify(mut self) {
+        for figure in self.figures.clone() {
+            let view = VIEWS.iter().find(|view| view.figure == figure).unwrap();
+            let by_hand = match view.extra {
+                None => format!("SELECT * FROM hand_{figure}"),
+                Some(_) => format!("SELECT {} FROM hand_{figure}", view.key),
+            };
+            for rows in [format!("SELECT * FROM \"{figure}\""), by_hand] {
+                let query = view.query;
+                let wrong = self
+                    .writer
+                    .text(&format!(
+                        "SELECT count(*)::text FROM (({query} EXCEPT ALL {rows}) UNION ALL ({rows} EXCEPT ALL {query})) AS wrong"
+                    ))
+                    .await;
+                assert_eq!(wrong, "0", "{rows}");
+            }
+        }
+        for backend in [self.writer, self.whole, self.alone, self.hand] {
+            backend.connection.close().await.unwrap();
+        }
+        drop(self.server);
+    }
+}
+
+/// The base tables and the log by hand, of what its merges need.
+fn tables(orders: u32) -> String {
+    let customers = orders / 10;
+    format!(
+        "CREATE TABLE customers (customer_id int PRIMARY KEY, name text NOT NULL, region text NOT NULL);
+         CREATE TABLE products (product_id int PRIMARY KEY, title text NOT NULL, price numeric(10,2) NOT NULL);
+         CREATE TABLE orders (order_id int PRIMARY KEY, customer_id int NOT NULL, product_id int NOT NULL, quantity int NOT NULL,
+                              amount numeric(10,2) NOT NULL, ordered_on date NOT NULL);
+         INSERT INTO customers SELECT i, 'customer ' || i, (ARRAY['north', 'south', 'east', 'west', 'overseas'])[1 + i % 5] FROM generate_series(1, {customers}) AS i;
+         INSERT INTO products SELECT i, 'product ' || i, i % 500 + 0.99 FROM generate_series(1, 1000) AS i;
+         INSERT INTO orders SELECT i, 1 + i * 7919::bigint % {customers}, 1 + i * 104729::bigint % 1000, 1 + i % 9, (random() * 1000)::numeric(10,2), date '2024-01-01' + i % 700
+             FROM generate_series(1, {orders}) AS i;
+         CREATE INDEX ON orders (customer_id);
+         CREATE INDEX ON orders (product_id, amount);
+         ANALYZE;
+         CREATE TABLE hand_log (weight int NOT NULL, order_id int, customer_id int, product_id int, amount numeric);
+         CREATE TABLE hand_products (product_id int);
+         CREATE TABLE hand_customers (customer_id int);
+         CREATE FUNCTION hand_log() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN
+             IF TG_OP <> 'INSERT' THEN INSERT INTO hand_log SELECT -1, order_id, customer_id, product_id, amount FROM old_rows; END IF;
+             IF TG_OP <> 'DELETE' THEN INSERT INTO hand_log SELECT 1, order_id, customer_id, product_id, amount FROM new_rows; END IF;
+             RETURN NULL;
+         END $$;
+         CREATE TRIGGER hand_insert AFTER INSERT ON orders REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION hand_log();
+         CREATE TRIGGER hand_update AFTER UPDATE ON orders REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION hand_log();
+         CREATE TRIGGER hand_delete AFTER DELETE ON orders REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION hand_log();
+         CREATE FUNCTION hand_products() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN INSERT INTO hand_products SELECT product_id FROM new_rows; RETURN NULL; END $$;
+         CREATE TRIGGER hand_update AFTER UPDATE ON products REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION hand_products();
+         CREATE FUNCTION hand_customers() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN INSERT INTO hand_customers SELECT customer_id FROM new_rows; RETURN NULL; END $$;
+         CREATE TRIGGER hand_update AFTER UPDATE ON customers REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION hand_customers();"
+    )
+}
