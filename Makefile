@@ -1,5 +1,6 @@
 # make demo   a private PostgreSQL, a small shop, and the daemon at work on it
 # make test   every test, on every PostgreSQL version that can be had
+# make oracle CASES=10000 SEED=1   more random cases of fast refresh, beginning with that one
 # make lint   formatting and lints
 # make bench  the figures of docs/benchmarks.md
 # make setup  installs what the others need; they do it themselves
@@ -7,7 +8,10 @@
 # Arguments for the demo, such as DEMO="--seconds 20".
 DEMO ?=
 
-.PHONY: demo test lint bench setup
+CASES ?= 10000
+SEED ?= 1
+
+.PHONY: demo test oracle lint bench setup
 
 # Built without optimisation: the work is PostgreSQL's, and a release build takes minutes longer.
 demo: setup
@@ -15,6 +19,9 @@ demo: setup
 
 test: setup
 	scripts/test.sh
+
+oracle: setup
+	ORACLE_CASES=$(CASES) ORACLE_SEED=$(SEED) cargo test --quiet --test oracle exactly_the_rows -- --nocapture --test-threads 1
 
 lint: setup
 	cargo fmt --check

@@ -106,7 +106,7 @@ BEGIN
         FROM materialized_view_settings s
         WHERE s.mv_name = parts[cardinality(parts)]
           AND (cardinality(parts) = 1 OR s.mv_schema = parts[1])
-          AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.mv_relation)
+          AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.mv_relation AND c.relkind IN ('r', 'm', 'p'))
         ORDER BY s.mv_id
         LIMIT 1;
     END IF;

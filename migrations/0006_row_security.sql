@@ -3,7 +3,7 @@
 
 CREATE FUNCTION may_act_for(p_mv_relation regclass, p_owner regrole) RETURNS boolean
 LANGUAGE sql STABLE SET search_path FROM CURRENT
-RETURN pg_has_role(coalesce((SELECT relowner FROM pg_class WHERE oid = p_mv_relation), p_owner), 'USAGE');
+RETURN pg_has_role(coalesce((SELECT relowner FROM pg_class WHERE oid = p_mv_relation AND relkind IN ('r', 'm', 'p')), p_owner), 'USAGE');
 COMMENT ON FUNCTION may_act_for(regclass, regrole) IS 'Whether the current user owns a materialized view, or is a member of its owner';
 
 ALTER TABLE materialized_view_settings ENABLE ROW LEVEL SECURITY;

@@ -279,6 +279,7 @@ BEGIN
         EXECUTE 'DROP FUNCTION ' || function_name;
     END LOOP;
     PERFORM drop_program_objects(OLD.mv_id);
+    DELETE FROM fast_programs WHERE mv_id = OLD.mv_id;
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION let_go() IS 'Trigger: the refresh functions and the state go with their materialized view';

@@ -16,7 +16,9 @@ CREATE TYPE refresh_outcome AS (
     avg_cost_ms double precision,
     database_now timestamptz,
     -- whether upkeep (compiling, repairing a log) may make the next refresh a fast one
-    needs_upkeep boolean
+    needs_upkeep boolean,
+    -- logged changes that were waiting, where they were counted
+    pending_rows bigint
 );
 
 CREATE FUNCTION elapsed_ms(p_since timestamptz) RETURNS double precision
@@ -163,7 +165,7 @@ BEGIN
     IF p_if_seen AND (latest > p_seen_last_refresh OR (p_seen_last_refresh IS NULL AND latest IS NOT NULL)) THEN
         RETURN QUERY
         SELECT 'done_elsewhere', t.mv_id, NULL::text, NULL::text, NULL::text, t.last_refresh, NULL::double precision, NULL::bigint,
-               t.avg_cost_ms, clock_timestamp(), false
+               t.avg_cost_ms, clock_timestamp(), false, NULL::bigint
         FROM materialized_view_state t WHERE t.mv_id = ANY (members);
         RETURN;
     END IF;
@@ -175,7 +177,7 @@ BEGIN
     -- all locks before any work, in one order for everybody
     FOR member IN SELECT id FROM unnest(members) id ORDER BY id LOOP
         IF NOT try_refresh_lock(member.id, p_wait) THEN
-            RETURN NEXT ROW('busy', member.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, clock_timestamp(), false)::refresh_outcome;
+            RETURN NEXT ROW('busy', member.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, clock_timestamp(), false, NULL)::refresh_outcome;
             RETURN;
         END IF;
     END LOOP;

@@ -38,7 +38,7 @@ BEGIN
     -- what was dropped by hand is not kept for anything
     PERFORM drop_by_id(s.mv_id) FROM materialized_view_settings s
     WHERE s.mv_schema = target_schema AND s.mv_name = target_name AND s.mv_relation IS NOT NULL AND s.view_origin <> 'renamed'
-      AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.mv_relation) AND may_act_for(NULL, s.owner);
+      AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.mv_relation AND c.relkind IN ('r', 'm', 'p')) AND may_act_for(NULL, s.owner);
     IF NOT EXISTS (SELECT FROM relation_columns(view_relation)) THEN
         RAISE EXCEPTION 'the query of materialized view "%" returns no columns', target_name USING ERRCODE = 'invalid_table_definition';
     END IF;
@@ -75,7 +75,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     PERFORM consume_permit(p_mv_id);
     -- its group is not needed for a first fill, and READ COMMITTED will do
-    PERFORM perform_refresh(p_mv_id, 'create', 'rebuild', p_wait => true);
+    PERFORM perform_refresh(p_mv_id, 'create', p_wait => true);
 END $$;
 COMMENT ON FUNCTION fill_permitted(integer) IS 'Fills a new materialized view for whoever holds a permit';
 
@@ -202,8 +202,8 @@ BEGIN
         RETURN;
     END IF;
     -- whoever calls may have rights over views that the owner has not
-    owners := ARRAY[view_row.owner::oid, (SELECT relowner FROM pg_class WHERE oid = view_row.mv_relation)];
-    IF EXISTS (SELECT FROM pg_class WHERE oid = view_row.mv_relation) THEN
+    owners := ARRAY[view_row.owner::oid, (SELECT relowner FROM pg_class WHERE oid = view_row.mv_relation AND relkind IN ('r', 'm', 'p'))];
+    IF EXISTS (SELECT FROM pg_class WHERE oid = view_row.mv_relation AND relkind IN ('r', 'm', 'p')) THEN
         EXECUTE format('DROP TABLE %s', qualified_name(view_row.mv_relation));
     END IF;
     SELECT n.nspname, c.relname INTO live

@@ -41,12 +41,14 @@ RETURN CASE
     WHEN p_function IN ('drop_indexes', 'create_indexes', 'index_hook', 'index_definitions', 'call_hook', 'qualified_name', 'module_schema') THEN 'everybody'
     WHEN p_function IN ('perform_permitted_refresh', 'record_permitted_failure', 'perform_permitted_verify', 'fill_permitted',
                         'put_back', 'keep_settings', 'create_permitted_log', 'drop_permitted_log') THEN 'execute'
+    -- numbers of pending changes, for whoever reads the dictionary
+    WHEN p_function IN ('refresh_outlook', 'logs_outlook', 'pending_changes_of') THEN 'view'
     -- what runs with the module's rights and asks nobody is for the daemon
     WHEN p_security_definer THEN 'module'
-    WHEN p_function IN ('create_module_roles', 'grant_if_exists', 'grant_privileges', 'record_module_objects', 'prune_history') THEN 'module'
+    WHEN p_function IN ('create_module_roles', 'grant_if_exists', 'grant_privileges', 'record_module_objects', 'prune_history', 'prune_audits', 'forget_stray_numbers') THEN 'module'
     ELSE 'execute'
 END;
-COMMENT ON FUNCTION function_audience(name, boolean) IS 'Who may call a function of the module: everybody, execute (that role), or module (its owner only)';
+COMMENT ON FUNCTION function_audience(name, boolean) IS 'Who may call a function of the module: everybody, view (the roles that read the dictionary), execute (that role), or module (its owner only)';
 
 CREATE FUNCTION grant_privileges() RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -55,6 +57,7 @@ DECLARE
     user_columns CONSTANT text := 'refresh_rate_in_sec, refresh_cron, refresh_time_zone, refresh_method, complete_form, '
         'refresh_group, enabled, statement_timeout_in_sec, lock_timeout_in_sec';
     executor oid := (SELECT oid FROM pg_roles WHERE rolname = module_role('execute'));
+    viewer oid := (SELECT oid FROM pg_roles WHERE rolname = module_role('view'));
     role_name name;
     function_row record;
 BEGIN
@@ -71,8 +74,11 @@ BEGIN
         ELSIF NOT function_row.is_public AND function_row.audience = 'everybody' THEN
             EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', function_row.signature);
         END IF;
-        IF function_row.audience = 'execute' AND (function_row.is_public OR NOT function_row.is_granted) THEN
+        IF function_row.audience IN ('execute', 'view') AND (function_row.is_public OR NOT function_row.is_granted) THEN
             PERFORM grant_if_exists(module_role('execute'), format('EXECUTE ON FUNCTION %s', function_row.signature));
+        END IF;
+        IF function_row.audience = 'view' AND has_function_privilege(viewer, function_row.signature, 'EXECUTE') IS FALSE THEN
+            PERFORM grant_if_exists(module_role('view'), format('EXECUTE ON FUNCTION %s', function_row.signature));
         END IF;
     END LOOP;
     FOREACH role_name IN ARRAY ARRAY[module_role('usage'), module_role('view'), module_role('execute')] LOOP

@@ -227,6 +227,7 @@ BEGIN
     END IF;
     IF needs_table THEN
         PERFORM create_log_table(p_log_id);
+        PERFORM grant_logs(mv_id) FROM fast_program_logs WHERE log_id = p_log_id;
     END IF;
     PERFORM create_capture_function(p_log_id);
     PERFORM create_capture_triggers(p_log_id);

@@ -132,17 +132,18 @@ DECLARE
     -- what any fast refresh costs, expressed in rows
     fixed_rows CONSTANT integer := 50;
     fast_ms double precision := p_fast_ms_per_row * (p_pending + fixed_rows);
+    pending text := format('%s pending %s', p_pending, CASE WHEN p_pending = 1 THEN 'row' ELSE 'rows' END);
 BEGIN
     IF p_complete_ms IS NULL THEN
         method := 'fast';
-        reason := format('%s pending rows; a complete refresh has not been measured', p_pending);
+        reason := pending || '; a complete refresh has not been measured';
     ELSIF fast_ms IS NULL THEN
         -- nothing measured: by size
         method := CASE WHEN p_pending <= greatest(1000, p_base_rows / 10) THEN 'fast' ELSE 'complete' END;
-        reason := format('%s pending rows of %s in the base tables; a fast refresh has not been measured', p_pending, round(p_base_rows));
+        reason := format('%s, of about %s in the base tables; a fast refresh has not been measured', pending, round(p_base_rows));
     ELSE
         method := CASE WHEN fast_ms <= p_complete_ms THEN 'fast' ELSE 'complete' END;
-        reason := format('%s pending rows: %s ms expected fast, %s ms completely', p_pending,
+        reason := format('%s: %s ms expected fast, %s ms completely', pending,
                          round(fast_ms::numeric, 1), round(p_complete_ms::numeric, 1));
     END IF;
 END $$;

@@ -92,9 +92,15 @@ BEGIN
         PERFORM ensure_compiled(p_mv_id);
         choice := choose_refresh(view_row, state_row, p_method);
         outcome.reason := choice.reason;
+        outcome.pending_rows := choice.pending_rows;
         outcome.needs_upkeep := coalesce(choice.needs_upkeep, false);
         IF choice.method = 'none' THEN
             outcome.status := 'unchanged';
+            -- By schedule nothing is written, so that a quiet view costs nothing. Whoever asks is to see it done.
+            IF p_trigger IN ('sql', 'all', 'request', 'create') OR state_row.failures > 0 THEN
+                state_row.last_refresh := note_unchanged(view_row, state_row, p_method,
+                    CASE WHEN has_written THEN own_log_rows(p_mv_id, pg_current_xact_id()) ELSE 0 END);
+            END IF;
         END IF;
     END IF;
     IF outcome.status <> 'refreshed' THEN

@@ -39,6 +39,32 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
 $$;
 COMMENT ON FUNCTION quiet_views(integer[]) IS 'Those of these materialized views for which nothing is pending';
 
+CREATE FUNCTION note_unchanged(
+    p_view materialized_view_settings, p_state materialized_view_state, p_method text, p_own_rows bigint
+) RETURNS timestamptz
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    -- no later than the statement's snapshot, see perform_refresh
+    instant timestamptz := CASE WHEN current_setting('transaction_isolation') = 'read committed' THEN clock_timestamp() ELSE now() END;
+    checked record;
+BEGIN
+    -- one statement, one snapshot: what is found unchanged is unchanged as of the snapshot noted
+    SELECT (choose_refresh(p_view, p_state, p_method)).method AS method, pg_current_snapshot() AS snapshot INTO checked;
+    IF checked.method <> 'none' THEN
+        -- changed just now: as of the last refresh it is right still
+        RETURN p_state.last_refresh;
+    END IF;
+    UPDATE materialized_view_state
+    SET last_refresh = instant, last_snapshot = new_watermark(checked.snapshot, p_own_rows),
+        last_xid = CASE WHEN p_own_rows > 0 THEN pg_current_xact_id() END, last_own_rows = nullif(p_own_rows, 0),
+        last_method = 'none', last_reason = 'nothing pending',
+        failures = 0, last_error = NULL, last_error_code = NULL, retry_at = NULL, suspended_at = NULL
+    WHERE mv_id = p_view.mv_id;
+    RETURN instant;
+END $$;
+COMMENT ON FUNCTION note_unchanged(materialized_view_settings, materialized_view_state, text, bigint) IS
+    'Notes that a materialized view, though there was nothing to refresh, equals its query now; as of when';
+
 CREATE FUNCTION confirm_quiet_view(p_mv_id integer) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE

@@ -229,8 +229,8 @@ pub struct Explain {
     /// A query that has no materialized view yet
     #[arg(long, value_name = "SQL")]
     pub query: Option<String>,
-    /// Print the functions that refresh it, too
-    #[arg(long, conflicts_with = "query")]
+    /// Print the SQL that refreshes it, too
+    #[arg(long)]
     pub sql: bool,
 }
 

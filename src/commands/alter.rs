@@ -1,5 +1,10 @@
 //! `alter`: a materialized view's schedule and settings.
 
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::fast::{self, Prospect};
 use super::output::Output;
 use super::session::Session;
 use super::{create, schedules};
@@ -14,24 +19,50 @@ pub(super) async fn run(
     output: Output,
 ) -> Result<Exit, CommandError> {
     let changes = changes_of(arguments)?;
-    let (connection, schema) = (&mut session.connection, &session.schema);
-    let view = views::by_name(connection, schema, &arguments.name).await?;
-    if let Some(method) = changes.method {
-        changes::require_method(connection, schema, view.mv_id, method).await?;
+    let name = &arguments.name;
+    let view = views::by_name(&mut session.connection, &session.schema, name).await?;
+    let wants_fast = changes.method == Some("fast");
+    if wants_fast {
+        fast::require(session, &view).await?;
     }
+    let (connection, schema) = (&mut session.connection, &session.schema);
     changes::alter(connection, schema, view.mv_id, &changes).await?;
     let altered = views::by_id(connection, schema, view.mv_id).await?;
+    let prospect = if wants_fast {
+        fast::compile(session, view.mv_id).await?
+    } else {
+        None
+    };
     let longest_backoff = session.config.scheduler.retry_max;
-    output.data(&altered, |view| {
+    let altered = Altered {
+        view: altered,
+        prospect,
+    };
+    output.data(&altered, |altered| altered.in_words(longest_backoff))?;
+    Ok(Exit::Ok)
+}
+
+/// A materialized view as it is now, and what is to be expected of its refreshes if they are to be fast.
+#[derive(Debug, Serialize)]
+struct Altered {
+    #[serde(flatten)]
+    view: ViewRow,
+    #[serde(flatten)]
+    prospect: Option<Prospect>,
+}
+
+impl Altered {
+    fn in_words(&self, longest_backoff: Duration) -> String {
+        let view = &self.view;
         let due = schedules::due(view, longest_backoff);
-        format!(
+        let text = format!(
             "altered {}: {}; due next: {}",
             view.full_name,
             settings_in_words(view),
             schedules::due_in_words(due, view.database_now)
-        )
-    })?;
-    Ok(Exit::Ok)
+        );
+        fast::with_prospect(text, self.prospect.as_ref())
+    }
 }
 
 fn changes_of(arguments: &Alter) -> Result<Changes<'_>, CommandError> {

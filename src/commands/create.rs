@@ -1,18 +1,35 @@
 //! `create`: a materialized view from a query or from a view.
 
+mod staged;
+
 use std::io::Read;
 use std::path::Path;
 
+use serde::Serialize;
+
+use self::staged::Staged;
+use super::fast::{self, Candidate, Prospect};
 use super::output::Output;
 use super::privileges;
 use super::session::Session;
 use super::{phrases, schedules};
 use crate::cli::{CompleteForm, Create, CreateQuery, Method};
 use crate::connect::{DatabaseError, describe_in_query};
+use crate::definition::Refusal;
 use crate::dictionary::changes::{self, NewView};
-use crate::dictionary::definitions;
 use crate::dictionary::views::{self, ViewRow};
+use crate::dictionary::{definitions, outlook};
 use crate::error::{CommandError, Exit};
+use crate::refresh::examine::Examination;
+
+/// A new materialized view, and what is to be expected of its refreshes.
+#[derive(Debug, Serialize)]
+struct Created {
+    #[serde(flatten)]
+    view: ViewRow,
+    #[serde(flatten)]
+    prospect: Option<Prospect>,
+}
 
 pub(super) async fn run(
     session: &mut Session,
@@ -34,13 +51,83 @@ pub(super) async fn run(
         group: arguments.group.as_deref(),
         without_data: arguments.no_data,
     };
-    let mv_id = match changes::create(&mut session.connection, &session.schema, &view).await {
-        Ok(mv_id) => mv_id,
-        Err(error) => return Err(refused(session, &error, &view).await),
-    };
-    let created = views::by_id(&mut session.connection, &session.schema, mv_id).await?;
-    output.data(&created, in_words)?;
+    let (mv_id, prospect) = create(session, &view).await?;
+    let view = views::by_id(&mut session.connection, &session.schema, mv_id).await?;
+    output.data(&Created { view, prospect }, in_words)?;
     Ok(Exit::Ok)
+}
+
+/// Finds out whether it can be refreshed fast, and creates it such that its first refresh is a fast one, as far as the
+/// session's user may.
+async fn create(
+    session: &mut Session,
+    view: &NewView<'_>,
+) -> Result<(i32, Option<Prospect>), CommandError> {
+    if view.method == Some("complete") {
+        return Ok((at_once(session, view).await?, None));
+    }
+    let must_be_fast = view.method == Some("fast");
+    let examination = match examine(session, view).await {
+        Ok(examination) => examination,
+        Err(error) if must_be_fast || error.as_database_error().is_none() => {
+            return Err(refused(session, &error, view).await);
+        }
+        // the creation itself will find out, or the daemon
+        Err(_) => {
+            let mv_id = at_once(session, view).await?;
+            return Ok((mv_id, Some(Prospect::Awaited { reason: None })));
+        }
+    };
+    let refusal = examination.refusal().cloned();
+    if let Some(refusal) = refusal {
+        if must_be_fast {
+            return Err(fast::refused(view.name, &refusal));
+        }
+        return without_fast(session, view, refusal).await;
+    }
+    let may_install = outlook::may_install(&mut session.connection, &session.schema).await?;
+    match examination.draft {
+        Ok(draft) if may_install => {
+            Staged {
+                session,
+                view,
+                must_be_fast,
+            }
+            .create(&draft, &examination.facts)
+            .await
+        }
+        _ => {
+            let mv_id = at_once(session, view).await?;
+            Ok((mv_id, Some(Prospect::Awaited { reason: None })))
+        }
+    }
+}
+
+async fn examine(session: &mut Session, view: &NewView<'_>) -> sqlx::Result<Examination> {
+    let candidate = match (view.query, view.view) {
+        (Some(query), _) => Candidate::Query(query),
+        (None, name) => Candidate::View(name.unwrap_or_default()),
+    };
+    fast::look(session, candidate).await
+}
+
+/// In one transaction, filled.
+async fn at_once(session: &mut Session, view: &NewView<'_>) -> Result<i32, CommandError> {
+    match changes::create(&mut session.connection, &session.schema, view).await {
+        Ok(mv_id) => Ok(mv_id),
+        Err(error) => Err(refused(session, &error, view).await),
+    }
+}
+
+async fn without_fast(
+    session: &mut Session,
+    view: &NewView<'_>,
+    refusal: Refusal,
+) -> Result<(i32, Option<Prospect>), CommandError> {
+    let mv_id = at_once(session, view).await?;
+    // so that the dictionary knows why; else the daemon will see to it
+    let _ = fast::compile(session, mv_id).await;
+    Ok((mv_id, Some(refusal.into())))
 }
 
 /// The dictionary's name of a form.
@@ -84,7 +171,11 @@ pub(super) fn in_query(error: sqlx::Error, query: &str) -> CommandError {
     CommandError::new(exit, message)
 }
 
-async fn refused(session: &mut Session, error: &sqlx::Error, view: &NewView<'_>) -> CommandError {
+pub(super) async fn refused(
+    session: &mut Session,
+    error: &sqlx::Error,
+    view: &NewView<'_>,
+) -> CommandError {
     let server = DatabaseError::of(error);
     let mut command_error = server.map_or_else(
         || CommandError::new(Exit::Unavailable, crate::connect::describe(error)),
@@ -110,14 +201,16 @@ async fn refused(session: &mut Session, error: &sqlx::Error, view: &NewView<'_>)
     command_error
 }
 
-fn in_words(view: &ViewRow) -> String {
+fn in_words(created: &Created) -> String {
+    let view = &created.view;
     let rows = match (view.last_refresh, view.last_rows_changed) {
         (None, _) => "left empty until its first refresh".to_owned(),
         (Some(_), rows) => phrases::rows(rows.unwrap_or_default()),
     };
-    format!(
+    let text = format!(
         "created {}: {rows}, refreshed {}",
         view.full_name,
         schedules::in_words(view)
-    )
+    );
+    fast::with_prospect(text, created.prospect.as_ref())
 }

@@ -1,5 +1,6 @@
 //! `explain`: how a materialized view or a query is refreshed, and why.
 
+mod fast;
 mod text;
 
 use std::collections::BTreeMap;
@@ -8,18 +9,18 @@ use serde::Serialize;
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
+use self::fast::Fast;
 use super::create;
 use super::output::Output;
 use super::session::Session;
 use crate::cli::Explain;
 use crate::connect::{DatabaseError, Position};
 use crate::dictionary::definitions::{self, ColumnRow, KeyRow, ReadRow, Subject, UnsteadyRow};
+use crate::dictionary::outlook::{self, LogRow, OutlookRow, ProgramRow};
 use crate::dictionary::views::{self, ViewRow};
 use crate::error::{CommandError, Exit};
+use crate::refresh::examine;
 use crate::sql::ModuleSchema;
-
-/// Why no refresh is a fast one.
-const FAST_REFUSED: &str = "this version knows complete refresh only";
 
 /// What is known of a query.
 #[derive(Debug, Serialize)]
@@ -30,14 +31,12 @@ struct Query {
     unsteady: Vec<UnsteadyRow>,
 }
 
-/// How it is refreshed.
+/// The form of a complete refresh, and how it pairs rows.
 #[derive(Debug, Serialize)]
-struct Plan {
-    method: &'static str,
+struct Complete {
     form: String,
     /// The unique index that pairs stored and fresh rows; none: a hash of the whole row.
     paired_by: Option<KeyRow>,
-    fast_refused: &'static str,
 }
 
 /// What is known of a materialized view besides its query.
@@ -47,6 +46,12 @@ struct Known {
     view: ViewRow,
     problem: Option<String>,
     remedy: Option<String>,
+    /// None where a relation is gone.
+    next_refresh: Option<OutlookRow>,
+    /// None while it is yet to be compiled.
+    program: Option<ProgramRow>,
+    /// Those that its fast refresh reads, as compiled.
+    logs: Vec<LogRow>,
     session_settings: BTreeMap<String, String>,
     functions: BTreeMap<String, String>,
 }
@@ -58,7 +63,9 @@ struct Explanation {
     known: Option<Known>,
     /// None where a relation is gone.
     query: Option<Query>,
-    refresh: Plan,
+    complete: Complete,
+    /// None of a native one, and where a relation is gone.
+    fast: Option<Fast>,
 }
 
 pub(super) async fn run(
@@ -66,9 +73,10 @@ pub(super) async fn run(
     arguments: &Explain,
     output: Output,
 ) -> Result<Exit, CommandError> {
+    let with_sql = arguments.sql || output.is_json();
     let explanation = match (&arguments.name, &arguments.query) {
-        (Some(name), _) => view(session, name, arguments.sql || output.is_json()).await?,
-        (None, query) => alone(session, query.as_deref().unwrap_or_default()).await?,
+        (Some(name), _) => view(session, name, with_sql).await?,
+        (None, query) => alone(session, query.as_deref().unwrap_or_default(), with_sql).await?,
     };
     output.data(&explanation, text::explanation)?;
     Ok(Exit::Ok)
@@ -78,23 +86,13 @@ pub(super) async fn run(
 async fn view(
     session: &mut Session,
     name: &str,
-    with_functions: bool,
+    with_sql: bool,
 ) -> Result<Explanation, CommandError> {
     let schema = &session.schema;
     let mut transaction = session.connection.begin().await?;
     let view = views::by_name(&mut transaction, schema, name).await?;
     definitions::use_catalog_names(&mut transaction).await?;
     let id = view.mv_id;
-    let problem = definitions::problem(&mut transaction, schema, id).await?;
-    let (problem, remedy) = match problem {
-        Some((problem, remedy)) => (Some(problem), remedy),
-        None => (None, None),
-    };
-    let functions = if with_functions {
-        definitions::refresh_functions(&mut transaction, schema, id).await?
-    } else {
-        Vec::new()
-    };
     let subject = definitions::subject(&mut transaction, schema, id).await?;
     let (query, key) = match &subject {
         Some(subject) => (
@@ -103,39 +101,82 @@ async fn view(
         ),
         None => (None, None),
     };
-    let session_settings = definitions::session_settings(&mut transaction, schema, id).await?;
+    let examined = match subject {
+        Some(_) => examine::materialized_view(&mut transaction, schema, id).await?,
+        None => None,
+    };
+    let fast = match examined {
+        Some(examined) => Some(Fast::new(&mut transaction, schema, examined, with_sql).await?),
+        None => None,
+    };
+    let complete = Complete {
+        form: form(&view, key.as_ref()).to_owned(),
+        paired_by: key,
+    };
+    let known = known(&mut transaction, schema, view, query.is_some(), with_sql).await?;
     transaction.rollback().await?;
     Ok(Explanation {
-        refresh: plan(&view, key),
+        known: Some(known),
         query,
-        known: Some(Known {
-            view,
-            problem,
-            remedy,
-            session_settings: session_settings.into_iter().collect(),
-            functions: functions.into_iter().collect(),
-        }),
+        complete,
+        fast,
     })
 }
 
-fn plan(view: &ViewRow, key: Option<KeyRow>) -> Plan {
-    let form = match (view.kind.as_str(), &key) {
+async fn known(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    view: ViewRow,
+    is_whole: bool,
+    with_sql: bool,
+) -> sqlx::Result<Known> {
+    let id = view.mv_id;
+    let problem = definitions::problem(connection, schema, id).await?;
+    let (problem, remedy) = match problem {
+        Some((problem, remedy)) => (Some(problem), remedy),
+        None => (None, None),
+    };
+    let next_refresh = if is_whole {
+        Some(outlook::of(connection, schema, id).await?)
+    } else {
+        None
+    };
+    let program = outlook::program(connection, schema, id).await?;
+    let logs = outlook::logs(connection, schema, id).await?;
+    let functions = if with_sql {
+        definitions::refresh_functions(connection, schema, id).await?
+    } else {
+        Vec::new()
+    };
+    let session_settings = definitions::session_settings(connection, schema, id).await?;
+    Ok(Known {
+        view,
+        problem,
+        remedy,
+        next_refresh,
+        program,
+        logs,
+        session_settings: session_settings.into_iter().collect(),
+        functions: functions.into_iter().collect(),
+    })
+}
+
+fn form<'a>(view: &'a ViewRow, key: Option<&KeyRow>) -> &'a str {
+    match (view.kind.as_str(), key) {
         ("native", Some(_)) if view.last_refresh.is_some() => "concurrently",
         ("native", _) => "plain",
         // as choose_form() of the module schema decides
         _ if view.last_refresh.is_none() => "rebuild",
         _ => view.complete_form.as_str(),
-    };
-    Plan {
-        method: "complete",
-        form: form.to_owned(),
-        paired_by: key,
-        fast_refused: FAST_REFUSED,
     }
 }
 
 /// Makes the query a temporary view, to see what that is made of, and takes it back.
-async fn alone(session: &mut Session, text: &str) -> Result<Explanation, CommandError> {
+async fn alone(
+    session: &mut Session,
+    text: &str,
+    with_sql: bool,
+) -> Result<Explanation, CommandError> {
     create::check(session, text).await?;
     let schema = &session.schema;
     let mut transaction = session.connection.begin().await?;
@@ -146,16 +187,17 @@ async fn alone(session: &mut Session, text: &str) -> Result<Explanation, Command
     definitions::use_catalog_names(&mut transaction).await?;
     let subject = definitions::temporary_subject(&mut transaction).await?;
     let query = query(&mut transaction, schema, &subject).await?;
+    let examined = examine::view(&mut transaction, schema, &subject).await?;
+    let fast = Fast::new(&mut transaction, schema, examined, with_sql).await?;
     transaction.rollback().await?;
     Ok(Explanation {
         known: None,
         query: Some(query),
-        refresh: Plan {
-            method: "complete",
+        complete: Complete {
             form: "in_place".to_owned(),
             paired_by: None,
-            fast_refused: FAST_REFUSED,
         },
+        fast: Some(fast),
     })
 }
 

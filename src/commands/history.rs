@@ -29,14 +29,16 @@ fn as_text(rows: &[HistoryRow]) -> String {
         "STARTED (UTC)",
         "NAME",
         "BY",
-        "FORM",
+        "METHOD",
+        "PENDING",
         "TOOK",
-        "+INSERTED ~UPDATED -DELETED",
+        "+INS ~UPD -DEL",
+        "WHY",
     ];
     output::table(header, rows.iter().map(row))
 }
 
-fn row(row: &HistoryRow) -> [String; 6] {
+fn row(row: &HistoryRow) -> [String; 8] {
     let counts = [row.rows_inserted, row.rows_updated, row.rows_deleted];
     let changes = match (&row.error, counts) {
         (Some(error), _) => format!("failed: {}", error.replace('\n', " ")),
@@ -53,8 +55,10 @@ fn row(row: &HistoryRow) -> [String; 6] {
         row.started_at.format("%Y-%m-%d %H:%M:%S").to_string(),
         row.mv_name.clone(),
         row.trigger.clone(),
-        phrases::or_dash(row.form.clone(), |form| form),
+        phrases::method(row.method.as_deref(), row.form.as_deref()),
+        phrases::or_dash(row.pending_rows, |rows| rows.to_string()),
         phrases::or_dash(row.duration_ms, phrases::milliseconds),
         changes,
+        row.reason.clone().unwrap_or_default(),
     ]
 }

@@ -8,6 +8,7 @@ mod custom_sql;
 mod demo;
 mod drop;
 mod explain;
+mod fast;
 mod history;
 mod install;
 mod output;

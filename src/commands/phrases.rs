@@ -40,6 +40,37 @@ pub(super) fn milliseconds(milliseconds: f64) -> String {
     }
 }
 
+/// A refresh method, with the form of a complete one: `fast`, `complete (in_place)`, `unchanged`.
+pub(super) fn method(method: Option<&str>, form: Option<&str>) -> String {
+    match (method, form) {
+        (None, _) => "-".to_owned(),
+        (Some("none"), _) => "unchanged".to_owned(),
+        (Some(method), None) => method.to_owned(),
+        (Some(method), Some(form)) => format!("{method} ({form})"),
+    }
+}
+
+/// The width that texts are folded to.
+const WIDTH: usize = 80;
+
+/// Text in lines of eighty characters, indented, the first one less than the others. Broken between words.
+pub(super) fn folded(text: &str, indentation: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            last => {
+                let hanging = if last.is_some() { 2 } else { 0 };
+                lines.push(" ".repeat(indentation + hanging) + word);
+            }
+        }
+    }
+    lines.join("\n")
+}
+
 /// A value, or a dash where there is none.
 pub(super) fn or_dash<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| "-".to_owned(), show)
@@ -59,6 +90,16 @@ mod tests {
         assert_eq!(milliseconds(312.4), "312 ms");
         assert_eq!(milliseconds(3_210.0), "3.2 s");
         assert_eq!(milliseconds(312_000.0), "5m 12s");
+    }
+
+    #[test]
+    fn long_text_is_folded_between_words_with_a_hanging_indentation() {
+        let text = format!("{} {}", "a".repeat(50), "b".repeat(40));
+        let folded = folded(&text, 4);
+        let lines: Vec<&str> = folded.lines().collect();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].starts_with("    a") && lines[1].starts_with("      b"));
+        assert_eq!(super::folded("short", 2), "  short");
     }
 
     #[test]

@@ -8,10 +8,9 @@ use sqlx::postgres::PgConnection;
 
 use super::output::Output;
 use super::session::Session;
-use super::{phrases, privileges, schedules};
+use super::{fast, phrases, privileges, schedules};
 use crate::cli::{Method, Refresh};
 use crate::connect::{describe, sqlstate};
-use crate::dictionary::changes;
 use crate::dictionary::requests::{self, RefreshedRow};
 use crate::dictionary::views::{self, ViewRow};
 use crate::error::{CommandError, Exit};
@@ -38,8 +37,11 @@ async fn one(
     method: Option<&'static str>,
     output: Output,
 ) -> Result<Exit, CommandError> {
+    let view = views::by_name(&mut session.connection, &session.schema, name).await?;
+    if method == Some("fast") {
+        fast::prepare(session, &view).await?;
+    }
     let (connection, schema) = (&mut session.connection, &session.schema);
-    let view = views::by_name(connection, schema, name).await?;
     let order = Order {
         view: &view,
         method,
@@ -93,8 +95,7 @@ async fn all(
     force: bool,
     output: Output,
 ) -> Result<Exit, CommandError> {
-    let (connection, schema) = (&mut session.connection, &session.schema);
-    let candidates = views::of_the_user(connection, schema).await?;
+    let candidates = views::of_the_user(&mut session.connection, &session.schema).await?;
     let mut outcomes: Vec<Outcome> = Vec::new();
     let mut groups: Vec<&str> = Vec::new();
     for view in &candidates {
@@ -112,15 +113,13 @@ async fn all(
             method,
             trigger: "all",
         };
-        for outcome in outcomes_of(connection, schema, &order).await? {
+        for outcome in outcomes_of(session, &order).await? {
             output.line(outcome_in_words(&outcome));
             outcomes.push(outcome);
         }
     }
     let failed = outcomes.iter().filter(|o| o.error.is_some()).count();
-    output.data(&outcomes, |outcomes| {
-        summary(outcomes.len() - failed, failed)
-    })?;
+    output.data(&outcomes, |outcomes| summary(outcomes))?;
     Ok(if failed == 0 {
         Exit::Ok
     } else {
@@ -128,38 +127,56 @@ async fn all(
     })
 }
 
-fn summary(refreshed: usize, failed: usize) -> String {
-    match (refreshed, failed) {
-        (0, 0) => "no materialized view is due; --force refreshes all".to_owned(),
-        (refreshed, 0) => format!("{refreshed} refreshed"),
-        (refreshed, failed) => format!("{refreshed} refreshed, {failed} failed"),
+fn summary(outcomes: &[Outcome]) -> String {
+    if outcomes.is_empty() {
+        return "no materialized view is due; --force refreshes all".to_owned();
     }
+    let number = |status| outcomes.iter().filter(|o| o.row.status == status).count();
+    let parts = ["refreshed", "unchanged", "failed"].map(|status| (number(status), status));
+    let parts = parts.iter().filter(|(number, _)| *number > 0);
+    let parts: Vec<String> = parts
+        .map(|(number, status)| format!("{number} {status}"))
+        .collect();
+    parts.join(", ")
 }
 
 /// A broken connection ends it all; any other error is this view's own.
 async fn outcomes_of(
-    connection: &mut PgConnection,
-    schema: &ModuleSchema,
+    session: &mut Session,
     order: &Order<'_>,
 ) -> Result<Vec<Outcome>, CommandError> {
-    match perform(connection, schema, order).await {
+    if order.method == Some("fast")
+        && let Err(error) = fast::prepare(session, order.view).await
+    {
+        return match error.exit {
+            Exit::Data | Exit::Temporary => Ok(vec![failed(order.view, error.message)]),
+            _ => Err(error),
+        };
+    }
+    match perform(&mut session.connection, &session.schema, order).await {
         Ok(rows) => Ok(rows
             .into_iter()
             .map(|row| Outcome { row, error: None })
             .collect()),
         Err(error) if sqlstate(&error).is_none() => Err(error.into()),
-        Err(error) => Ok(vec![Outcome {
-            row: RefreshedRow {
-                mv_id: order.view.mv_id,
-                full_name: order.view.full_name.clone(),
-                status: "failed".to_owned(),
-                method: None,
-                form: None,
-                rows_changed: None,
-                duration_ms: None,
-            },
-            error: Some(describe(&error)),
-        }]),
+        Err(error) => Ok(vec![failed(order.view, describe(&error))]),
+    }
+}
+
+fn failed(view: &ViewRow, error: String) -> Outcome {
+    Outcome {
+        row: RefreshedRow {
+            mv_id: view.mv_id,
+            full_name: view.full_name.clone(),
+            status: "failed".to_owned(),
+            method: None,
+            form: None,
+            rows_changed: None,
+            reason: None,
+            pending_rows: None,
+            duration_ms: None,
+        },
+        error: Some(error),
     }
 }
 
@@ -175,10 +192,6 @@ async fn perform(
     schema: &ModuleSchema,
     order: &Order<'_>,
 ) -> sqlx::Result<Vec<RefreshedRow>> {
-    if let Some(method) = order.method {
-        // a method that can't be had is the command line's mistake, and no failure of the view
-        changes::require_method(connection, schema, order.view.mv_id, method).await?;
-    }
     let begun = Instant::now();
     let mut attempt = 1;
     let error = loop {
@@ -188,6 +201,10 @@ async fn perform(
             Err(error) => break error,
         }
     };
+    if sqlstate(&error).as_deref() == Some("0A000") && order.method == Some("fast") {
+        // a method that can't be had is the command line's mistake, and no failure of the view
+        return Err(error);
+    }
     // What can't be noted, for lack of a permit or a connection, is reported all the same.
     let _ = note_failure(connection, schema, order, begun, &error).await;
     Err(error)
@@ -246,17 +263,20 @@ async fn note_failure(
 
 fn in_words(row: &RefreshedRow) -> String {
     let name = &row.full_name;
-    if row.status != "refreshed" {
-        return format!("{name} was not refreshed: {}", row.status);
+    let reason = row.reason.as_deref().unwrap_or_default();
+    match row.status.as_str() {
+        "refreshed" => {}
+        "unchanged" => return format!("{name} is unchanged: {reason}"),
+        status => return format!("{name} was not refreshed: {status}"),
     }
-    let form = row.form.as_deref().unwrap_or("?");
-    let mut words = vec![format!("complete ({form})")];
+    let mut words = vec![phrases::method(row.method.as_deref(), row.form.as_deref())];
     words.extend(
         row.rows_changed
             .map(|rows| format!("{} changed", phrases::rows(rows))),
     );
     words.extend(row.duration_ms.map(phrases::milliseconds));
-    format!("refreshed {name}: {}", words.join(", "))
+    let because = if reason.is_empty() { "" } else { "; " };
+    format!("refreshed {name}: {}{because}{reason}", words.join(", "))
 }
 
 fn outcome_in_words(outcome: &Outcome) -> String {

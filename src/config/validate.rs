@@ -37,8 +37,42 @@ pub(super) fn validate(config: &Config) -> Vec<Finding> {
 type Bound = (&'static str, Duration, RangeInclusive<Duration>, bool);
 
 fn durations(config: &Config) -> Vec<Finding> {
+    let bounds = bounds(config).into_iter().chain(upkeep_bounds(config));
+    let mut findings: Vec<Finding> = bounds
+        .filter(|(_, value, range, zero)| !(range.contains(value) || *zero && value.is_zero()))
+        .map(|(key, value, range, zero)| {
+            let no_limit = if zero { ", or 0" } else { "" };
+            let (least, most) = (show(*range.start()), show(*range.end()));
+            (
+                key,
+                format!(
+                    " = \"{}\": must be from {least} to {most}{no_limit}",
+                    show(value)
+                ),
+            )
+        })
+        .collect();
+    let scheduler = &config.scheduler;
+    if scheduler.retry_max < scheduler.retry_base {
+        let (max, base) = (show(scheduler.retry_max), show(scheduler.retry_base));
+        let message =
+            format!(" = \"{max}\": must not be less than scheduler.retry_base, which is {base}");
+        findings.push(("scheduler.retry_max", message));
+    }
+    // a quiet view would lose its claim to its logs before it is noted as right
+    let logs = &config.logs;
+    if logs.keep <= logs.confirm_every {
+        let (keep, confirm) = (show(logs.keep), show(logs.confirm_every));
+        let message =
+            format!(" = \"{keep}\": must be more than logs.confirm_every, which is {confirm}");
+        findings.push(("logs.keep", message));
+    }
+    findings
+}
+
+fn bounds(config: &Config) -> [Bound; 11] {
     let (scheduler, history) = (&config.scheduler, &config.history);
-    let bounds: [Bound; 11] = [
+    [
         (
             "database.connect_timeout",
             config.database.connect_timeout,
@@ -100,29 +134,40 @@ fn durations(config: &Config) -> Vec<Finding> {
             SECOND..=DAY * 7,
             false,
         ),
-    ];
-    let mut findings: Vec<Finding> = bounds
-        .into_iter()
-        .filter(|(_, value, range, zero)| !(range.contains(value) || *zero && value.is_zero()))
-        .map(|(key, value, range, zero)| {
-            let no_limit = if zero { ", or 0" } else { "" };
-            let (least, most) = (show(*range.start()), show(*range.end()));
-            (
-                key,
-                format!(
-                    " = \"{}\": must be from {least} to {most}{no_limit}",
-                    show(value)
-                ),
-            )
-        })
-        .collect();
-    if scheduler.retry_max < scheduler.retry_base {
-        let (max, base) = (show(scheduler.retry_max), show(scheduler.retry_base));
-        let message =
-            format!(" = \"{max}\": must not be less than scheduler.retry_base, which is {base}");
-        findings.push(("scheduler.retry_max", message));
-    }
-    findings
+    ]
+}
+
+fn upkeep_bounds(config: &Config) -> [Bound; 6] {
+    let (logs, audit) = (&config.logs, &config.audit);
+    [
+        (
+            "logs.check_every",
+            logs.check_every,
+            MILLISECOND * 100..=HOUR,
+            false,
+        ),
+        // not 0, which would be no limit: writers wait behind it
+        (
+            "logs.lock_timeout",
+            logs.lock_timeout,
+            MILLISECOND..=MILLISECOND * 60_000,
+            false,
+        ),
+        ("logs.keep", logs.keep, SECOND..=YEAR, false),
+        (
+            "logs.confirm_every",
+            logs.confirm_every,
+            MILLISECOND * 100..=DAY,
+            false,
+        ),
+        ("audit.every", audit.every, MILLISECOND..=YEAR, true),
+        (
+            "audit.sample_above",
+            audit.sample_above,
+            Duration::ZERO..=DAY,
+            true,
+        ),
+    ]
 }
 
 fn workers(config: &Config) -> Vec<Finding> {

@@ -1,6 +1,6 @@
 //! Aggregates whose exactness under additions and removals can be argued.
 
-use super::{Expression, TypeName};
+use super::{Expression, Kind, TypeName};
 
 /// An aggregate in a query.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +13,23 @@ pub struct AggregateCall {
     pub filter: Option<Expression>,
     /// The type of its value.
     pub result: TypeName,
+    /// What else there is to it, if the general strategy alone knows it; then `function` and `argument` mean nothing.
+    pub other: Option<OtherAggregate>,
+}
+
+/// An aggregate of any function.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OtherAggregate {
+    /// Its name as written, with its schema where that is not `pg_catalog`.
+    pub name: String,
+    /// What it is over.
+    pub arguments: Vec<Expression>,
+    /// Whether equal values count once.
+    pub is_distinct: bool,
+    /// In which order it takes them, with the direction as written.
+    pub order: Vec<(Expression, String)>,
+    /// Whether that order is what it is over (`WITHIN GROUP`).
+    pub is_within_group: bool,
 }
 
 /// The aggregates that this version maintains.
@@ -34,7 +51,86 @@ pub enum AggregateFunction {
     BoolOr,
 }
 
+impl AggregateCall {
+    /// What it consists of.
+    pub(crate) fn expressions(&self) -> Vec<&Expression> {
+        let other = self.other.iter().flat_map(|other| {
+            let order = other.order.iter().map(|(value, _)| value);
+            other.arguments.iter().chain(order)
+        });
+        self.argument
+            .iter()
+            .chain(&self.filter)
+            .chain(other)
+            .collect()
+    }
+
+    /// The same over other values.
+    pub(crate) fn moved(&self, to: &mut impl FnMut(&Expression) -> Expression) -> Self {
+        Self {
+            function: self.function,
+            argument: self.argument.as_ref().map(&mut *to),
+            filter: self.filter.as_ref().map(&mut *to),
+            result: self.result.clone(),
+            other: self.other.as_ref().map(|other| OtherAggregate {
+                arguments: other.arguments.iter().map(&mut *to).collect(),
+                order: other
+                    .order
+                    .iter()
+                    .map(|(value, direction)| (to(value), direction.clone()))
+                    .collect(),
+                ..other.clone()
+            }),
+        }
+    }
+
+    /// The name of its function, without a schema.
+    pub(crate) fn word(&self) -> &str {
+        match &self.other {
+            Some(other) => other
+                .name
+                .rsplit('.')
+                .next()
+                .unwrap_or_default()
+                .trim_matches('"'),
+            None => self.function.word(),
+        }
+    }
+
+    /// Its value, with what is known of it; its kind is to be replaced.
+    #[must_use]
+    pub fn value(&self) -> Expression {
+        let mut value = Expression::new(Kind::Aggregate(0), self.result.clone());
+        if self.other.is_some() {
+            return value;
+        }
+        match (self.function, &self.argument) {
+            (AggregateFunction::Count, _) => value.is_nullable = false,
+            (AggregateFunction::Min | AggregateFunction::Max, Some(argument)) => {
+                value.collation.clone_from(&argument.collation);
+                value.scale = argument.scale;
+            }
+            (AggregateFunction::Sum, Some(argument)) => value.scale = argument.scale,
+            _ => {}
+        }
+        value
+    }
+}
+
 impl AggregateFunction {
+    /// Its name in `pg_catalog`.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::Sum => "sum",
+            Self::Avg => "avg",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::BoolAnd => "bool_and",
+            Self::BoolOr => "bool_or",
+        }
+    }
+
     /// By its name in `pg_catalog`.
     pub(crate) fn named(name: &str) -> Option<Self> {
         Some(match name {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::TypeName;
+use super::{Expression, Kind, TypeName};
 
 /// The facts of the catalog on which reading a defining view depends.
 #[derive(Debug, Clone, Default)]
@@ -81,6 +81,21 @@ pub struct Relation {
     pub has_children: bool,
     /// Whether row security hides rows of it from the owner of the materialized view.
     pub has_row_security: bool,
+}
+
+impl Relation {
+    /// Its columns, with what is known of their values.
+    #[must_use]
+    pub fn column_expressions(&self) -> Vec<Expression> {
+        let described = |(position, column): (usize, &Column)| Expression {
+            kind: Kind::Column(position),
+            data_type: column.data_type.clone(),
+            collation: column.collation.clone(),
+            scale: column.scale(),
+            is_nullable: !column.is_not_null,
+        };
+        self.columns.iter().enumerate().map(described).collect()
+    }
 }
 
 /// What a relation is.

@@ -37,12 +37,25 @@ pub(super) fn literal(constant: &AConst) -> Result<Expression, Refusal> {
             value
         }
         Some(a_const::Val::Sval(text)) => {
-            let mut value = known(quote_literal(&text.sval), "unknown");
+            let mut value = known(on_one_line(&text.sval), "unknown");
             value.collation = Some(DEFAULT_COLLATION.to_owned());
             value
         }
         _ => return Err(Refusal::unknown("this constant")),
     })
+}
+
+/// A string as a literal in which no line ends, as the text around it may be indented.
+fn on_one_line(text: &str) -> String {
+    if !text.contains(['\n', '\r']) {
+        return quote_literal(text);
+    }
+    let escaped = text
+        .replace('\\', "\\\\")
+        .replace('\'', "''")
+        .replace('\n', "\\n")
+        .replace('\r', "\\r");
+    format!("E'{escaped}'")
 }
 
 /// The scale of a numeric constant, if it is plain digits.

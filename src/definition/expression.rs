@@ -24,6 +24,10 @@ pub enum Kind {
     Column(usize),
     /// An aggregate, by position; only while a grouped SELECT is being read.
     Aggregate(usize),
+    /// A value of the row for which a subquery is evaluated, over that row's columns; only while the subquery is being read.
+    Outer(Box<Expression>),
+    /// What a subquery says, by position; only while the query around it is being read.
+    Subquery(usize),
     /// A constant as SQL text.
     Literal(String),
     /// A binary or (without left side) prefix operator, by its text.
@@ -110,6 +114,47 @@ impl Expression {
         Self::new(kind, TypeName::built_in("bool"))
     }
 
+    /// What is known of a value that is either this one or the other.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        let mut known = self.clone();
+        if known.scale != other.scale {
+            known.scale = None;
+        }
+        if known.collation != other.collation {
+            known.collation = None;
+        }
+        known.is_nullable |= other.is_nullable;
+        known
+    }
+
+    /// The same over columns that stand elsewhere.
+    #[must_use]
+    pub fn moved(&self, to: &dyn Fn(usize) -> usize) -> Self {
+        self.rewritten(&mut |part| match part.kind {
+            Kind::Column(position) => Some(part.as_column(to(position))),
+            _ => None,
+        })
+    }
+
+    /// Whether it reads something of the row outside of a subquery.
+    #[must_use]
+    pub fn names_outside(&self) -> bool {
+        self.any(&mut |part| matches!(part.kind, Kind::Outer(_)))
+    }
+
+    /// What has to be true for this condition to be true: the parts that AND connects.
+    #[must_use]
+    pub fn conjuncts(self) -> Vec<Self> {
+        match self.kind {
+            Kind::Logical {
+                word: "AND",
+                operands,
+            } => operands.into_iter().flat_map(Self::conjuncts).collect(),
+            _ => vec![self],
+        }
+    }
+
     /// This expression's column, standing at another position.
     #[must_use]
     pub fn as_column(&self, position: usize) -> Self {
@@ -123,7 +168,11 @@ impl Expression {
     #[must_use]
     pub fn children(&self) -> Vec<&Self> {
         match &self.kind {
-            Kind::Column(_) | Kind::Aggregate(_) | Kind::Literal(_) => Vec::new(),
+            Kind::Column(_)
+            | Kind::Aggregate(_)
+            | Kind::Outer(_)
+            | Kind::Subquery(_)
+            | Kind::Literal(_) => Vec::new(),
             Kind::Operator { left, right, .. } => {
                 left.iter().chain([right]).map(|e| &**e).collect()
             }
@@ -179,7 +228,11 @@ impl Expression {
         let mut copy = self.clone();
         let mut renew = |part: &mut Self| *part = part.rewritten(exchange);
         match &mut copy.kind {
-            Kind::Column(_) | Kind::Aggregate(_) | Kind::Literal(_) => {}
+            Kind::Column(_)
+            | Kind::Aggregate(_)
+            | Kind::Outer(_)
+            | Kind::Subquery(_)
+            | Kind::Literal(_) => {}
             Kind::Operator { left, right, .. } => {
                 if let Some(left) = left {
                     renew(left);

@@ -17,15 +17,16 @@ mod read_from;
 mod read_select;
 mod refusal;
 mod scope;
+mod subqueries;
 mod targets;
 mod type_name;
 
-pub use aggregates::{AggregateCall, AggregateFunction};
+pub use aggregates::{AggregateCall, AggregateFunction, OtherAggregate};
 pub use catalog::{
     Catalog, Column, FunctionFact, FunctionKind, OperatorFact, Relation, RelationKind, UniqueKey,
 };
 pub use expression::{Expression, Kind};
-pub use operators::Operator;
+pub use operators::{MatchKind, Operator};
 pub use refusal::Refusal;
 pub use type_name::TypeName;
 

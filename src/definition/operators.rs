@@ -1,6 +1,6 @@
 //! The relational operators of which a query is made. A bag (multiset) goes in and out of each.
 
-use super::{AggregateCall, Expression, Relation};
+use super::{AggregateCall, Expression, Kind, Relation};
 
 /// One operator over its inputs. Expressions refer to the columns of the input by position.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +34,39 @@ pub enum Operator {
         /// What is aggregated in each group.
         aggregates: Vec<AggregateCall>,
     },
+    /// LEFT JOIN, or FULL JOIN: pairs that meet all conditions, and rows without a partner with NULLs in its place.
+    Outer {
+        /// The side whose rows all stay.
+        left: Box<Operator>,
+        /// The other side; its columns come second.
+        right: Box<Operator>,
+        /// Booleans over both sides' columns.
+        conditions: Vec<Expression>,
+        /// Whether the right side's rows all stay, too.
+        is_full: bool,
+    },
+    /// The rows of the left side, depending on whether a row of the right side meets all conditions with them.
+    Match {
+        /// Whose rows these are.
+        left: Box<Operator>,
+        /// Where partners are sought.
+        right: Box<Operator>,
+        /// Booleans over both sides' columns.
+        conditions: Vec<Expression>,
+        /// What becomes of the answer.
+        kind: MatchKind,
+    },
+}
+
+/// What a search for partners is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MatchKind {
+    /// Rows with a partner stay.
+    Semi,
+    /// Rows without a partner stay.
+    Anti,
+    /// All rows stay; a last column says whether there is a partner.
+    Mark,
 }
 
 impl Operator {
@@ -49,17 +82,124 @@ impl Operator {
             Self::Aggregate {
                 keys, aggregates, ..
             } => keys.len() + aggregates.len(),
+            Self::Outer { left, right, .. } => left.width() + right.width(),
+            Self::Match { left, kind, .. } => left.width() + usize::from(*kind == MatchKind::Mark),
         }
+    }
+
+    /// Its columns, with what is known of their values.
+    #[must_use]
+    pub fn columns(&self) -> Vec<Expression> {
+        let placed = |columns: Vec<Expression>| {
+            let numbered = columns.into_iter().enumerate();
+            numbered.map(|(at, column)| column.as_column(at)).collect()
+        };
+        match self {
+            Self::Scan(relation) => relation.column_expressions(),
+            Self::Join(inputs) => placed(inputs.iter().flat_map(Self::columns).collect()),
+            Self::Filter { input, .. } => input.columns(),
+            Self::Project { outputs, .. } => placed(outputs.clone()),
+            Self::UnionAll(inputs) => {
+                let mut all = inputs.iter().map(Self::columns);
+                let first = all.next().unwrap_or_default();
+                all.fold(first, |known, other| {
+                    known
+                        .iter()
+                        .zip(&other)
+                        .map(|(one, other)| one.or(other))
+                        .collect()
+                })
+            }
+            Self::Aggregate {
+                keys, aggregates, ..
+            } => {
+                let results = aggregates.iter().map(AggregateCall::value);
+                placed(keys.iter().cloned().chain(results).collect())
+            }
+            Self::Outer {
+                left,
+                right,
+                is_full,
+                ..
+            } => {
+                let mut columns = left.columns();
+                let kept = columns.len();
+                columns.extend(right.columns());
+                for (at, column) in columns.iter_mut().enumerate() {
+                    column.is_nullable |= at >= kept || *is_full;
+                }
+                placed(columns)
+            }
+            Self::Match { left, kind, .. } => {
+                let mut columns = left.columns();
+                if *kind == MatchKind::Mark {
+                    let mut mark = Expression::boolean(Kind::Column(columns.len()));
+                    mark.is_nullable = false;
+                    columns.push(mark);
+                }
+                columns
+            }
+        }
+    }
+
+    /// What it computes from.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<&Self> {
+        match self {
+            Self::Scan(_) => Vec::new(),
+            Self::Filter { input, .. }
+            | Self::Project { input, .. }
+            | Self::Aggregate { input, .. } => vec![input],
+            Self::Join(inputs) | Self::UnionAll(inputs) => inputs.iter().collect(),
+            Self::Outer { left, right, .. } | Self::Match { left, right, .. } => vec![left, right],
+        }
+    }
+
+    /// The base tables that it reads, as often as it does.
+    #[must_use]
+    pub fn relations(&self) -> Vec<&Relation> {
+        match self {
+            Self::Scan(relation) => vec![relation],
+            _ => self
+                .inputs()
+                .into_iter()
+                .flat_map(Self::relations)
+                .collect(),
+        }
+    }
+
+    /// The expressions of this operator itself.
+    fn expressions(&self) -> Vec<&Expression> {
+        match self {
+            Self::Scan(_) | Self::Join(_) | Self::UnionAll(_) => Vec::new(),
+            Self::Filter { condition, .. } => vec![condition],
+            Self::Project { outputs, .. } => outputs.iter().collect(),
+            Self::Aggregate {
+                keys, aggregates, ..
+            } => {
+                let of_call = |call| AggregateCall::expressions(call);
+                keys.iter()
+                    .chain(aggregates.iter().flat_map(of_call))
+                    .collect()
+            }
+            Self::Outer { conditions, .. } | Self::Match { conditions, .. } => {
+                conditions.iter().collect()
+            }
+        }
+    }
+
+    /// Whether anything in it reads something of the row outside of a subquery.
+    #[must_use]
+    pub fn names_outside(&self) -> bool {
+        self.expressions()
+            .into_iter()
+            .any(Expression::names_outside)
+            || self.inputs().into_iter().any(Self::names_outside)
     }
 
     /// Whether there is an aggregate anywhere in it.
     #[must_use]
     pub fn is_aggregated(&self) -> bool {
-        match self {
-            Self::Scan(_) => false,
-            Self::Aggregate { .. } => true,
-            Self::Filter { input, .. } | Self::Project { input, .. } => input.is_aggregated(),
-            Self::Join(inputs) | Self::UnionAll(inputs) => inputs.iter().any(Self::is_aggregated),
-        }
+        matches!(self, Self::Aggregate { .. }) || self.inputs().into_iter().any(Self::is_aggregated)
     }
 }

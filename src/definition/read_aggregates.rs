@@ -64,28 +64,22 @@ impl Reader<'_> {
         let result = self.aggregate_result(function, &name, argument.as_ref())?;
         let noted = AggregateCall {
             function,
-            argument: argument.clone(),
+            argument,
             filter,
-            result: result.clone(),
+            result,
+            other: None,
         };
         let position = aggregates
             .iter()
             .position(|other| *other == noted)
             .unwrap_or_else(|| {
-                aggregates.push(noted);
+                aggregates.push(noted.clone());
                 aggregates.len() - 1
             });
-        let mut value = Expression::new(Kind::Aggregate(position), result);
-        match (function, argument) {
-            (AggregateFunction::Count, _) => value.is_nullable = false,
-            (AggregateFunction::Min | AggregateFunction::Max, Some(argument)) => {
-                value.collation = argument.collation;
-                value.scale = argument.scale;
-            }
-            (AggregateFunction::Sum, Some(argument)) => value.scale = argument.scale,
-            _ => {}
-        }
-        Ok(value)
+        Ok(Expression {
+            kind: Kind::Aggregate(position),
+            ..noted.value()
+        })
     }
 
     fn aggregate_result(

@@ -11,49 +11,60 @@ use pg_query::protobuf::{
 use super::nodes::{content, kind_of, names, required};
 use super::read_select::Reader;
 use super::scope::Scope;
+use super::subqueries::{Pending, in_subquery};
 use super::{AggregateCall, Expression, Kind, Refusal, TypeName};
 
 /// Where an expression stands: what it may name, and where it notes aggregates if it may have any.
 pub(super) struct Place<'a> {
     pub(super) scope: &'a Scope,
     pub(super) aggregates: Option<&'a mut Vec<AggregateCall>>,
+    /// Where it notes subqueries, if it may have any.
+    pub(super) subqueries: Option<&'a mut Vec<Pending>>,
+    /// Whether it only matters if it is true.
+    pub(super) is_condition: bool,
 }
 
 impl Reader<'_> {
-    /// An expression without aggregates.
+    /// An expression without aggregates and subqueries.
     pub(super) fn expression(&self, node: &Node, scope: &Scope) -> Result<Expression, Refusal> {
         self.read(
             node,
             &mut Place {
                 scope,
                 aggregates: None,
+                subqueries: None,
+                is_condition: false,
             },
         )
     }
 
-    /// An expression that may have aggregates.
-    pub(super) fn grouped_expression(
+    /// A condition without aggregates.
+    pub(super) fn condition(
         &self,
         node: &Node,
         scope: &Scope,
-        aggregates: &mut Vec<AggregateCall>,
+        subqueries: &mut Vec<Pending>,
     ) -> Result<Expression, Refusal> {
         self.read(
             node,
             &mut Place {
                 scope,
-                aggregates: Some(aggregates),
+                aggregates: None,
+                subqueries: Some(subqueries),
+                is_condition: true,
             },
         )
     }
 
     pub(super) fn read(&self, node: &Node, place: &mut Place<'_>) -> Result<Expression, Refusal> {
+        let is_condition = std::mem::take(&mut place.is_condition);
         match content(node)? {
-            NodeEnum::ColumnRef(column) => column_named(column, place.scope),
+            NodeEnum::SubLink(link) => self.sublink(link, place, is_condition),
+            NodeEnum::BoolExpr(expression) => self.logical(expression, place, is_condition),
+            NodeEnum::ColumnRef(column) => self.column_named(column, place.scope),
             NodeEnum::AConst(constant) => super::constants::literal(constant),
             NodeEnum::TypeCast(cast) => self.cast(cast, place),
             NodeEnum::AExpr(expression) => self.operator(expression, place),
-            NodeEnum::BoolExpr(expression) => self.logical(expression, place),
             NodeEnum::NullTest(test) => self.null_test(test, place),
             NodeEnum::BooleanTest(test) => self.boolean_test(test, place),
             NodeEnum::CaseExpr(case) => self.case(case, place),
@@ -97,6 +108,38 @@ impl Reader<'_> {
             NodeEnum::AArrayExpr(array) => self.array(array, place),
             NodeEnum::CollateClause(clause) => self.collate(clause, place),
             other => Err(Refusal::unknown(kind_of(other))),
+        }
+    }
+
+    fn column_named(&self, column: &ColumnRef, scope: &Scope) -> Result<Expression, Refusal> {
+        let ColumnRef {
+            fields,
+            location: _,
+        } = column;
+        if let Some(other @ NodeEnum::AStar(_)) =
+            fields.last().and_then(|field| field.node.as_ref())
+        {
+            return Err(Refusal::unknown(kind_of(other)));
+        }
+        let parts = names(fields)?;
+        let find = |scope: &Scope| match parts[..] {
+            [name] => scope.named(name).map(Option::<&Expression>::cloned),
+            [alias, name] => scope
+                .qualified(alias, name)
+                .map(Option::<&Expression>::cloned),
+            // schema.table.column stands where an item of FROM has no alias
+            [_, ..] | [] => Err(Refusal::unknown("a column named like this")),
+        };
+        if let Some(column) = find(scope)? {
+            return Ok(column);
+        }
+        let outside = self.outside.borrow();
+        match outside.last().map(find) {
+            Some(Ok(Some(column))) => Ok(Expression {
+                kind: Kind::Outer(Box::new(column.clone())),
+                ..column
+            }),
+            _ => Err(super::scope::no_column(&parts.join("."))),
         }
     }
 
@@ -153,14 +196,29 @@ impl Reader<'_> {
         }
     }
 
-    fn logical(&self, expression: &BoolExpr, place: &mut Place<'_>) -> Result<Expression, Refusal> {
+    fn logical(
+        &self,
+        expression: &BoolExpr,
+        place: &mut Place<'_>,
+        is_condition: bool,
+    ) -> Result<Expression, Refusal> {
         let BoolExpr {
             xpr: _,
             boolop,
             args,
             location: _,
         } = expression;
-        let mut operands = self.all(args, place)?;
+        let is_negation = BoolExprType::try_from(*boolop) == Ok(BoolExprType::NotExpr);
+        if let ([operand], true, true) = (&args[..], is_negation, is_condition)
+            && let Some(link) = in_subquery(operand)?
+        {
+            return self.not_in(link, place);
+        }
+        let mut operands = Vec::new();
+        for operand in args {
+            place.is_condition = is_condition && !is_negation;
+            operands.push(self.read(operand, place)?);
+        }
         for operand in &operands {
             require_boolean(operand)?;
         }
@@ -338,22 +396,6 @@ impl Reader<'_> {
             kind: Kind::Collate(Box::new(operand.clone()), collation),
             ..operand
         })
-    }
-}
-
-fn column_named(column: &ColumnRef, scope: &Scope) -> Result<Expression, Refusal> {
-    let ColumnRef {
-        fields,
-        location: _,
-    } = column;
-    if let Some(other @ NodeEnum::AStar(_)) = fields.last().and_then(|field| field.node.as_ref()) {
-        return Err(Refusal::unknown(kind_of(other)));
-    }
-    match names(fields)?[..] {
-        [name] => scope.unqualified(name).cloned(),
-        [alias, name] => scope.qualified(alias, name).cloned(),
-        // schema.table.column stands where an item of FROM has no alias
-        [_, ..] | [] => Err(Refusal::unknown("a column named like this")),
     }
 }
 

@@ -6,7 +6,7 @@ use pg_query::protobuf::{Alias, JoinExpr, JoinType, Node, RangeSubselect, RangeV
 use super::nodes::{alias, content, kind_of, names, required};
 use super::read_select::Reader;
 use super::scope::{Item, Scope};
-use super::{Column, Expression, Kind, Operator, Query, Refusal, Relation, RelationKind};
+use super::{Expression, Kind, Operator, Query, Refusal, Relation, RelationKind};
 
 /// What an item of FROM gives, and how its columns are named.
 pub(super) type Source = (Operator, Scope);
@@ -108,47 +108,128 @@ impl Reader<'_> {
             alias,
             rtindex: _,
         } = join;
-        match JoinType::try_from(*jointype) {
-            Ok(JoinType::JoinInner) => {}
-            Ok(JoinType::JoinLeft | JoinType::JoinRight | JoinType::JoinFull) => {
-                return Err(Refusal::unknown("outer join"));
-            }
+        let kind = match JoinType::try_from(*jointype) {
+            Ok(
+                kind @ (JoinType::JoinInner
+                | JoinType::JoinLeft
+                | JoinType::JoinRight
+                | JoinType::JoinFull),
+            ) => kind,
             _ => return Err(Refusal::unknown("this kind of join")),
-        }
-        if *is_natural || alias.is_some() || join_using_alias.is_some() {
+        };
+        if *is_natural || join_using_alias.is_some() {
             return Err(Refusal::unknown("a join with an alias"));
         }
-        let left = self.source(required(larg.as_deref())?)?;
-        let right = self.source(required(rarg.as_deref())?)?;
-        let width = left.0.width();
-        let mut condition = Vec::new();
-        let mut merged = Vec::new();
+        let mut left = self.source(required(larg.as_deref())?)?;
+        let mut right = self.source(required(rarg.as_deref())?)?;
+        if matches!(kind, JoinType::JoinRight | JoinType::JoinFull) {
+            left.1.may_be_missing();
+        }
+        if matches!(kind, JoinType::JoinLeft | JoinType::JoinFull) {
+            right.1.may_be_missing();
+        }
+        let widths = (left.0.width(), right.0.width());
+        let mut conditions = Vec::new();
+        let mut merged: Vec<(String, Expression)> = Vec::new();
         for name in names(using_clause)? {
             let column = left.1.unqualified(name)?.clone();
-            let other = super::scope::shifted(right.1.unqualified(name)?, width);
-            condition.push(self.compared("=", column, other)?);
-            merged.push(name);
-        }
-        let right_scope = Scope {
-            items: right.1.items,
-            unqualified: right
-                .1
-                .unqualified
-                .into_iter()
-                .filter(|(name, _)| !merged.contains(&name.as_str()))
-                .collect(),
-        };
-        let (mut operator, scope) = cross(left, (right.0, right_scope));
-        if let Some(quals) = quals {
-            condition.push(self.expression(quals, &scope)?);
-        }
-        for condition in condition {
-            operator = Operator::Filter {
-                input: Box::new(operator),
-                condition,
+            let other = super::scope::shifted(right.1.unqualified(name)?, widths.0);
+            let value = match kind {
+                JoinType::JoinRight => other.clone(),
+                JoinType::JoinFull => either(&column, &other)?,
+                _ => column.clone(),
             };
+            conditions.push(self.compared("=", column, other)?);
+            merged.push((name.to_owned(), value));
         }
-        Ok((operator, scope))
+        let mut scope = left.1.followed_by(widths.0, right.1);
+        if !merged.is_empty() {
+            let is_merged = |name: &str| merged.iter().any(|(other, _)| other == name);
+            scope.unqualified.retain(|(name, _)| !is_merged(name));
+            // merged columns come first, as an alias of the join counts them
+            merged.append(&mut scope.unqualified);
+            scope.unqualified = merged;
+        }
+        if let Some(quals) = quals {
+            conditions.extend(self.expression(quals, &scope)?.conjuncts());
+        }
+        let operator = joined(kind, left.0, right.0, conditions);
+        Ok((operator, renamed(scope, alias.as_ref())?))
+    }
+}
+
+/// The operator of a join whose conditions are over the left side's columns and then the right one's.
+fn joined(
+    kind: JoinType,
+    left: Operator,
+    right: Operator,
+    conditions: Vec<Expression>,
+) -> Operator {
+    let (left_width, right_width) = (left.width(), right.width());
+    match kind {
+        JoinType::JoinLeft | JoinType::JoinFull => Operator::Outer {
+            left: Box::new(left),
+            right: Box::new(right),
+            conditions,
+            is_full: kind == JoinType::JoinFull,
+        },
+        JoinType::JoinRight => {
+            let swapped = |at: usize| {
+                if at < left_width {
+                    at + right_width
+                } else {
+                    at - left_width
+                }
+            };
+            let conditions = conditions
+                .iter()
+                .map(|condition| condition.moved(&swapped))
+                .collect();
+            let input = Operator::Outer {
+                left: Box::new(right),
+                right: Box::new(left),
+                conditions,
+                is_full: false,
+            };
+            let columns = input.columns();
+            Operator::Project {
+                outputs: (0..left_width + right_width)
+                    .map(|at| columns[swapped(at)].clone())
+                    .collect(),
+                input: Box::new(input),
+            }
+        }
+        _ => conditions
+            .into_iter()
+            .fold(Operator::Join(vec![left, right]), |input, condition| {
+                Operator::Filter {
+                    input: Box::new(input),
+                    condition,
+                }
+            }),
+    }
+}
+
+/// The column that FULL JOIN … USING merges of two.
+fn either(left: &Expression, right: &Expression) -> Result<Expression, Refusal> {
+    if left.data_type != right.data_type || left.collation != right.collation {
+        return Err(Refusal::unknown("FULL JOIN … USING over different types"));
+    }
+    Ok(Expression {
+        kind: Kind::Call {
+            name: "COALESCE".to_owned(),
+            arguments: vec![left.clone(), right.clone()],
+        },
+        is_nullable: true,
+        ..left.or(right)
+    })
+}
+
+/// What can be named of a join that has an alias: only that.
+fn renamed(scope: Scope, given: Option<&Alias>) -> Result<Scope, Refusal> {
+    match given {
+        None => Ok(scope),
+        Some(given) => named("", Some(given), scope.unqualified),
     }
 }
 
@@ -179,15 +260,6 @@ fn named(
 }
 
 fn relation_columns(relation: &Relation) -> Vec<(String, Expression)> {
-    let described = |(position, column): (usize, &Column)| {
-        let expression = Expression {
-            kind: Kind::Column(position),
-            data_type: column.data_type.clone(),
-            collation: column.collation.clone(),
-            scale: column.scale(),
-            is_nullable: !column.is_not_null,
-        };
-        (column.name.clone(), expression)
-    };
-    relation.columns.iter().enumerate().map(described).collect()
+    let names = relation.columns.iter().map(|column| column.name.clone());
+    names.zip(relation.column_expressions()).collect()
 }

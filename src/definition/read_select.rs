@@ -4,7 +4,10 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{LimitOption, Node, SelectStmt, SetOperation};
 
 use super::nodes::{content, required};
+use super::scope::Scope;
+use super::subqueries::{answered, reading};
 use super::{Catalog, Expression, Operator, Query, Refusal};
+use std::cell::RefCell;
 
 /// How deep views and subqueries may lie in one another.
 const DEEPEST: usize = 64;
@@ -14,6 +17,8 @@ const DEEPEST: usize = 64;
 pub(super) struct Reader<'a> {
     pub(super) catalog: &'a Catalog,
     depth: std::cell::Cell<usize>,
+    /// What the queries outside of the subquery that is being read may name, the innermost last.
+    pub(super) outside: RefCell<Vec<Scope>>,
 }
 
 /// The columns of a SELECT: name, and the expression they were computed by (of which only type and the like matter to
@@ -25,6 +30,7 @@ impl<'a> Reader<'a> {
         Self {
             catalog,
             depth: std::cell::Cell::new(0),
+            outside: RefCell::default(),
         }
     }
 
@@ -38,7 +44,11 @@ impl<'a> Reader<'a> {
         let NodeEnum::SelectStmt(select) = content(required(statement.stmt.as_deref())?)? else {
             return Err(Refusal::unknown("a statement that is no SELECT"));
         };
-        let (root, outputs) = self.select(select)?;
+        // a view names nothing of the query that reads it
+        let outside = self.outside.take();
+        let read = self.select(select);
+        self.outside.replace(outside);
+        let (root, outputs) = read?;
         Ok(Query {
             root,
             columns: outputs.into_iter().map(|(name, _)| name).collect(),
@@ -161,14 +171,19 @@ impl<'a> Reader<'a> {
         &self,
         input: Operator,
         condition: Option<&Node>,
-        scope: &super::scope::Scope,
+        scope: &Scope,
     ) -> Result<Operator, Refusal> {
         Ok(match condition {
             None => input,
-            Some(condition) => Operator::Filter {
-                input: Box::new(input),
-                condition: self.expression(condition, scope)?,
-            },
+            Some(condition) => {
+                let mut pending = Vec::new();
+                let condition = self.condition(condition, scope, &mut pending)?;
+                let (input, answers) = answered(input, pending, &|value| Ok(value.clone()))?;
+                Operator::Filter {
+                    input: Box::new(input),
+                    condition: reading(&condition, &answers),
+                }
+            }
         })
     }
 

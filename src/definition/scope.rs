@@ -21,19 +21,36 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    /// The column of an item.
-    pub(super) fn qualified(&self, alias: &str, column: &str) -> Result<&Expression, Refusal> {
+    /// The column of an item, if there is one.
+    pub(super) fn qualified(
+        &self,
+        alias: &str,
+        column: &str,
+    ) -> Result<Option<&Expression>, Refusal> {
         let columns = self
             .items
             .iter()
             .filter(|item| item.alias == alias)
             .flat_map(|item| &item.columns);
-        only_one(columns, column, &format!("{alias}.{column}"))
+        at_most_one(columns, column, &format!("{alias}.{column}"))
+    }
+
+    /// The column of this name in any item, if there is one.
+    pub(super) fn named(&self, column: &str) -> Result<Option<&Expression>, Refusal> {
+        at_most_one(self.unqualified.iter(), column, column)
     }
 
     /// The column of this name in any item.
     pub(super) fn unqualified(&self, column: &str) -> Result<&Expression, Refusal> {
-        only_one(self.unqualified.iter(), column, column)
+        self.named(column)?.ok_or_else(|| no_column(column))
+    }
+
+    /// Lets every column be NULL, as those of a side of an outer join may.
+    pub(super) fn may_be_missing(&mut self) {
+        let columns = self.items.iter_mut().flat_map(|item| &mut item.columns);
+        for (_, column) in columns.chain(&mut self.unqualified) {
+            column.is_nullable = true;
+        }
     }
 
     /// This scope and another one, whose columns come after this one's `width` columns.
@@ -53,29 +70,30 @@ impl Scope {
     }
 }
 
-fn only_one<'a>(
+fn at_most_one<'a>(
     columns: impl Iterator<Item = &'a (String, Expression)>,
     name: &str,
     shown: &str,
-) -> Result<&'a Expression, Refusal> {
+) -> Result<Option<&'a Expression>, Refusal> {
     let mut found = columns.filter(|(other, _)| other == name);
     match (found.next(), found.next()) {
-        (Some((_, column)), None) => Ok(column),
-        (None, _) => Err(Refusal::new(
-            format!("column {shown}"),
-            "it is no plain column of what FROM lists (a whole row, a system column, or one of an outer query)",
-        )),
         (Some(_), Some(_)) => Err(Refusal::new(
             format!("column {shown}"),
             "several columns have this name",
         )),
+        (column, _) => Ok(column.map(|(_, column)| column)),
     }
+}
+
+/// The refusal of a name that means no column.
+pub(super) fn no_column(shown: &str) -> Refusal {
+    Refusal::new(
+        format!("column {shown}"),
+        "it is no plain column of what FROM lists (a whole row, a system column, or one of a query further out)",
+    )
 }
 
 /// An expression whose columns stand `by` places further right.
 pub(super) fn shifted(expression: &Expression, by: usize) -> Expression {
-    expression.rewritten(&mut |part| match part.kind {
-        super::Kind::Column(position) => Some(part.as_column(position + by)),
-        _ => None,
-    })
+    expression.moved(&|position| position + by)
 }

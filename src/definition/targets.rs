@@ -4,9 +4,11 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{AConst, Node, ResTarget, a_const};
 
 use super::nodes::{content, kind_of, required};
+use super::read_expression::Place;
 use super::read_select::{Outputs, Reader};
 use super::scope::Scope;
-use super::{AggregateCall, Expression, Kind, Operator, Refusal};
+use super::subqueries::{answered, reading};
+use super::{Expression, Kind, Operator, Refusal};
 
 impl Reader<'_> {
     /// Computes the select list over FROM and WHERE, in groups if there are any.
@@ -19,14 +21,26 @@ impl Reader<'_> {
         having: Option<&Node>,
     ) -> Result<(Operator, Outputs), Refusal> {
         let mut aggregates = Vec::new();
+        let mut pending = Vec::new();
+        let mut place = Place {
+            scope,
+            aggregates: Some(&mut aggregates),
+            subqueries: Some(&mut pending),
+            is_condition: false,
+        };
         let mut outputs = targets
             .iter()
-            .map(|target| self.target(target, scope, &mut aggregates))
+            .map(|target| self.target(target, &mut place))
             .collect::<Result<Outputs, _>>()?;
+        place.is_condition = true;
         let having = having
-            .map(|having| self.grouped_expression(having, scope, &mut aggregates))
+            .map(|having| self.read(having, &mut place))
             .transpose()?;
         if groups.is_empty() && aggregates.is_empty() && having.is_none() {
+            let (input, answers) = answered(input, pending, &|value| Ok(value.clone()))?;
+            for (_, output) in &mut outputs {
+                *output = reading(output, &answers);
+            }
             let root = project(input, &outputs);
             return Ok((root, outputs));
         }
@@ -45,11 +59,23 @@ impl Reader<'_> {
             .map(|(name, output)| (name.clone(), over_groups(output)))
             .collect();
         let having = having.as_ref().map(over_groups);
-        let mut root = Operator::Aggregate {
+        let root = Operator::Aggregate {
             input: Box::new(input),
             keys: keys.clone(),
             aggregates,
         };
+        let (mut root, answers) = answered(root, pending, &|value| {
+            if is_over_groups(value, &keys) {
+                return Ok(over_groups(value));
+            }
+            Err(Refusal::unknown(
+                "a subquery that depends on a column that is not grouped by",
+            ))
+        })?;
+        for (_, output) in &mut outputs {
+            *output = reading(output, &answers);
+        }
+        let having = having.map(|having| reading(&having, &answers));
         if let Some(condition) = having {
             root = Operator::Filter {
                 input: Box::new(root),
@@ -62,8 +88,7 @@ impl Reader<'_> {
     fn target(
         &self,
         target: &Node,
-        scope: &Scope,
-        aggregates: &mut Vec<AggregateCall>,
+        place: &mut Place<'_>,
     ) -> Result<(String, Expression), Refusal> {
         let NodeEnum::ResTarget(target) = content(target)? else {
             return Err(Refusal::unknown("this in the select list"));
@@ -86,7 +111,8 @@ impl Reader<'_> {
                 .to_owned(),
             _ => name.clone(),
         };
-        Ok((name, self.grouped_expression(value, scope, aggregates)?))
+        place.is_condition = false;
+        Ok((name, self.read(value, place)?))
     }
 
     fn group_key(
@@ -182,4 +208,15 @@ fn over_groups(expression: &Expression, keys: &[Expression]) -> Expression {
             _ => None,
         }
     })
+}
+
+/// Whether an expression has no columns but in keys.
+fn is_over_groups(expression: &Expression, keys: &[Expression]) -> bool {
+    let rest = expression.rewritten(&mut |part| {
+        keys.contains(part).then(|| Expression {
+            kind: Kind::Literal(String::new()),
+            ..part.clone()
+        })
+    });
+    rest.columns().is_empty()
 }

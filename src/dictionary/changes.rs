@@ -64,6 +64,19 @@ pub async fn create(
         .await
 }
 
+/// Asks whoever refreshes to fill a materialized view that was created without data.
+pub async fn request_fill(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    mv_id: i32,
+) -> sqlx::Result<()> {
+    let sql = schema.sql(
+        "UPDATE @.materialized_view_settings SET requested_at = pg_catalog.clock_timestamp() WHERE mv_id = $1",
+    );
+    sqlx::query(sql).bind(mv_id).execute(connection).await?;
+    Ok(())
+}
+
 /// Drops a materialized view; an adopted native one only leaves the schedule.
 pub async fn drop(
     connection: &mut PgConnection,
@@ -72,6 +85,17 @@ pub async fn drop(
 ) -> sqlx::Result<()> {
     let sql = schema.sql("SELECT @.drop_materialized_view($1)");
     sqlx::query(sql).bind(name).execute(connection).await?;
+    Ok(())
+}
+
+/// Drops the materialized view of this key.
+pub async fn drop_by_id(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    mv_id: i32,
+) -> sqlx::Result<()> {
+    let sql = schema.sql("SELECT @.drop_by_id($1)");
+    sqlx::query(sql).bind(mv_id).execute(connection).await?;
     Ok(())
 }
 
@@ -131,24 +155,6 @@ pub async fn alter(
         .bind(changes.group.is_some())
         .bind(changes.group.flatten())
         .bind(changes.enabled)
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// Fails with the reason if a materialized view can't be refreshed by this method.
-pub async fn require_method(
-    connection: &mut PgConnection,
-    schema: &ModuleSchema,
-    mv_id: i32,
-    method: &str,
-) -> sqlx::Result<()> {
-    let sql = schema.sql(
-        "SELECT @.choose_form(s, $2, false) FROM @.materialized_view_settings s WHERE s.mv_id = $1",
-    );
-    sqlx::query(sql)
-        .bind(mv_id)
-        .bind(method)
         .execute(connection)
         .await?;
     Ok(())

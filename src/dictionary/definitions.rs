@@ -83,6 +83,21 @@ pub async fn temporary_subject(connection: &mut PgConnection) -> sqlx::Result<Su
     sqlx::query_as(sql).fetch_one(connection).await
 }
 
+/// Of a view, by its name in this session's `search_path`, for a materialized view that the session's user would create
+/// of it.
+pub async fn view_subject(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    name: &str,
+) -> sqlx::Result<Subject> {
+    let sql = schema.sql(
+        "SELECT v.oid::pg_catalog.oid AS source, v.oid::pg_catalog.oid AS stored,
+                (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = current_user) AS owner
+         FROM @.existing_view(pg_catalog.current_setting('search_path'), $1) AS v (oid)",
+    );
+    sqlx::query_as(sql).bind(name).fetch_one(connection).await
+}
+
 /// What keeps a materialized view from being refreshed, as far as the catalog tells, and the remedy.
 pub async fn problem(
     connection: &mut PgConnection,
@@ -298,7 +313,7 @@ pub async fn session_settings(
     sqlx::query_as(sql).bind(mv_id).fetch_all(connection).await
 }
 
-/// The functions that refresh a materialized view completely: name and definition.
+/// The functions that refresh a materialized view: name and definition.
 pub async fn refresh_functions(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
@@ -306,7 +321,7 @@ pub async fn refresh_functions(
 ) -> sqlx::Result<Vec<(String, String)>> {
     let sql = "SELECT p.proname::text, pg_get_functiondef(p.oid)
                FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-               WHERE n.nspname = $1 AND p.proname IN ('complete_in_place$' || $2, 'complete_rebuild$' || $2)
+               WHERE n.nspname = $1 AND p.proname IN ('complete_in_place$' || $2, 'complete_rebuild$' || $2, 'fast$' || $2)
                ORDER BY p.proname";
     sqlx::query_as(sql)
         .bind(schema.name())

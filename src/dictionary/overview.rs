@@ -35,10 +35,12 @@ pub struct OverviewRow {
     pub last_duration_ms: Option<f64>,
     /// Rows that the last refresh inserted, updated and deleted; unknown of a native one.
     pub last_rows_changed: Option<i64>,
-    /// The refresh method of the last refresh.
+    /// The refresh method of the last refresh that wrote anything.
     pub last_method: Option<String>,
-    /// The form of the last complete refresh.
+    /// Its form, if it was a complete one.
     pub last_form: Option<String>,
+    /// Why it was of this method.
+    pub last_reason: Option<String>,
     /// Failures since the last success.
     pub failures: i32,
     /// Not before.
@@ -57,12 +59,13 @@ pub async fn all(
     let sql = schema.sql(
         "SELECT m.mv_name::text, pg_catalog.format('%I.%I', m.mv_schema, m.mv_name) AS qualified_name, m.kind, m.refresh_rate_in_sec, m.refresh_cron, m.refresh_time_zone,
                 m.enabled AND m.status <> 'dropped' AS enabled, m.status, m.created_at, m.requested_at,
-                m.last_refresh, m.last_duration_ms, m.last_rows_changed, m.last_method, h.form AS last_form,
+                m.last_refresh, m.last_duration_ms, m.last_rows_changed,
+                h.method AS last_method, h.form AS last_form, h.reason AS last_reason,
                 coalesce(m.failures, 0) AS failures, m.retry_at, m.last_error,
                 pg_catalog.clock_timestamp() AS database_now
          FROM @.materialized_views m
          LEFT JOIN LATERAL (
-             SELECT form FROM @.refresh_history
+             SELECT method, form, reason FROM @.refresh_history
              WHERE mv_id = m.mv_id AND outcome = 'succeeded' ORDER BY refresh_id DESC LIMIT 1) AS h ON true
          ORDER BY m.mv_id",
     );

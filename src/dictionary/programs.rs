@@ -4,9 +4,10 @@ use serde_json::Value;
 use sqlx::postgres::PgConnection;
 use sqlx::postgres::types::Oid;
 use sqlx::types::Json;
-use sqlx::{Executor, FromRow};
+use sqlx::{Connection, Executor, FromRow};
 
 use super::catalog::{self, ServerFacts};
+use super::definitions;
 use crate::definition::Relation;
 use crate::sql::ModuleSchema;
 
@@ -60,20 +61,44 @@ struct Subject {
 
 /// Reads what the program of a materialized view is compiled from; none where its relations or itself are gone.
 ///
-/// Runs in a transaction of its own, with the settings that every refresh of the view runs with: they decide how
-/// constants are printed and read.
+/// Runs in a transaction of its own, or a savepoint, with the settings that every refresh of the view runs with: they
+/// decide how constants are printed and read.
 pub async fn source(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
     facts: &ServerFacts,
     mv_id: i32,
 ) -> sqlx::Result<Option<Source>> {
-    connection
-        .execute("BEGIN; SET LOCAL search_path TO pg_catalog")
+    let mut transaction = connection.begin().await?;
+    transaction
+        .execute("SET LOCAL search_path TO pg_catalog")
         .await?;
-    let read = read_source(connection, schema, facts, mv_id).await;
-    connection.execute("ROLLBACK").await?;
+    let read = read_source(&mut transaction, schema, facts, mv_id).await;
+    transaction.rollback().await?;
     read
+}
+
+/// Reads the same of a view that may become the defining view of a materialized view, for which an invented name
+/// stands. In the caller's transaction, whose `search_path` becomes `pg_catalog`.
+pub async fn source_of_view(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    facts: &ServerFacts,
+    subject: &definitions::Subject,
+) -> sqlx::Result<Source> {
+    connection
+        .execute("SET LOCAL search_path TO pg_catalog")
+        .await?;
+    let (definition, relations) =
+        definition(connection, schema, facts, subject.source, subject.owner).await?;
+    Ok(Source {
+        mv_schema: "public".to_owned(),
+        mv_name: "new_materialized_view".to_owned(),
+        refresh_method: "auto".to_owned(),
+        definition,
+        relations,
+        inputs: String::new(),
+    })
 }
 
 async fn read_source(
@@ -99,12 +124,8 @@ async fn read_source(
         return Ok(None);
     };
     use_settings_of(connection, schema, mv_id).await?;
-    let definition = sqlx::query_scalar("SELECT pg_get_viewdef($1)")
-        .bind(subject.view)
-        .fetch_one(&mut *connection)
-        .await?;
-    let relations =
-        catalog::relations(connection, schema, facts, subject.view.0, subject.owner.0).await?;
+    let (definition, relations) =
+        definition(connection, schema, facts, subject.view, subject.owner).await?;
     Ok(Some(Source {
         mv_schema: subject.mv_schema,
         mv_name: subject.mv_name,
@@ -113,6 +134,21 @@ async fn read_source(
         relations,
         inputs: subject.inputs.unwrap_or_default(),
     }))
+}
+
+async fn definition(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    facts: &ServerFacts,
+    view: Oid,
+    owner: Oid,
+) -> sqlx::Result<(String, Vec<Relation>)> {
+    let text = sqlx::query_scalar("SELECT pg_get_viewdef($1)")
+        .bind(view)
+        .fetch_one(&mut *connection)
+        .await?;
+    let relations = catalog::relations(connection, schema, facts, view.0, owner.0).await?;
+    Ok((text, relations))
 }
 
 async fn use_settings_of(
@@ -159,6 +195,8 @@ pub struct UsedLog {
 pub struct Program {
     /// The statements of its function.
     pub body: String,
+    /// The settings that its function runs with.
+    pub settings: &'static [(&'static str, &'static str)],
     /// The logs it reads.
     pub logs: Vec<UsedLog>,
     /// The index by which it finds stored rows, if it needs one, as `CREATE INDEX`.
@@ -179,11 +217,17 @@ pub async fn install(
     inputs: &str,
     program: &Program,
 ) -> sqlx::Result<String> {
-    sqlx::query_scalar(schema.sql("SELECT @.install_program($1, $2, $3, $4, $5, $6, $7, $8)"))
+    let settings: Vec<String> = program
+        .settings
+        .iter()
+        .map(|(name, value)| format!("SET {name} TO {value}"))
+        .collect();
+    sqlx::query_scalar(schema.sql("SELECT @.install_program($1, $2, $3, $4, $5, $6, $7, $8, $9)"))
         .bind(mv_id)
         .bind(compiler)
         .bind(inputs)
         .bind(&program.body)
+        .bind(settings)
         .bind(Json(&program.logs))
         .bind(&program.row_index)
         .bind(program.state.as_ref().map(Json))

@@ -21,8 +21,28 @@ pub struct RefreshedRow {
     pub form: Option<String>,
     /// Rows inserted, updated and deleted; unknown for a native one.
     pub rows_changed: Option<i64>,
+    /// Why this method, or why nothing was done.
+    pub reason: Option<String>,
+    /// How many logged changes were waiting, where they were counted.
+    pub pending_rows: Option<i64>,
     /// Milliseconds it took.
     pub duration_ms: Option<f64>,
+}
+
+/// Fills a materialized view that was created without data, unless another session has done so: the status then.
+pub async fn fill(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    mv_id: i32,
+    if_empty: bool,
+) -> sqlx::Result<String> {
+    let sql = schema
+        .sql("SELECT (@.perform_refresh($1, 'create', p_if_seen => $2, p_wait => true)).status");
+    sqlx::query_scalar(sql)
+        .bind(mv_id)
+        .bind(if_empty)
+        .fetch_one(connection)
+        .await
 }
 
 /// Refreshes a materialized view, and its refresh group with it.
@@ -35,7 +55,7 @@ pub async fn refresh(
 ) -> sqlx::Result<Vec<RefreshedRow>> {
     let sql = schema.sql(
         "SELECT o.mv_id, coalesce(pg_catalog.format('%I.%I', m.mv_schema, m.mv_name), '?') AS full_name,
-                o.status, o.method, o.form, o.rows_changed, o.duration_ms
+                o.status, o.method, o.form, o.reason, o.pending_rows, o.rows_changed, o.duration_ms
          FROM @.refresh_by_id($1, $2, $3) o LEFT JOIN @.materialized_views m USING (mv_id)",
     );
     sqlx::query_as(sql)

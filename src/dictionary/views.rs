@@ -52,6 +52,8 @@ pub struct ViewRow {
     pub staleness_in_sec: Option<f64>,
     /// The method of the last refresh.
     pub last_method: Option<String>,
+    /// Why that one.
+    pub last_reason: Option<String>,
     /// Milliseconds it took.
     pub last_duration_ms: Option<f64>,
     /// Rows it inserted, updated and deleted; unknown for a native one.
@@ -88,7 +90,7 @@ const SELECT: &str = "
            m.refresh_rate_in_sec, m.refresh_cron, m.refresh_time_zone, m.refresh_method, m.complete_form,
            m.refresh_group, m.enabled, m.statement_timeout_in_sec, m.lock_timeout_in_sec,
            m.last_refresh, EXTRACT(epoch FROM m.staleness)::pg_catalog.float8 AS staleness_in_sec,
-           m.last_method, m.last_duration_ms, m.last_rows_changed, m.avg_cost_ms,
+           m.last_method, m.last_reason, m.last_duration_ms, m.last_rows_changed, m.avg_cost_ms,
            coalesce(m.failures, 0) AS failures, m.last_error, m.last_error_code, m.last_error_at, m.retry_at,
            m.requested_at, m.requested_method, m.created_at, m.changed_at,
            pg_catalog.clock_timestamp() AS database_now

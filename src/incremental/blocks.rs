@@ -82,32 +82,22 @@ pub(super) fn flatten(operator: &Operator) -> Result<Vec<Block>, Refusal> {
                 )
             })?
         }
-        Operator::Aggregate { .. } => {
-            return Err(Refusal::new(
-                "an aggregate or DISTINCT in a subquery",
-                "this version does not know it",
-            ));
+        Operator::Aggregate { .. } | Operator::Outer { .. } | Operator::Match { .. } => {
+            return Err(not_simple());
         }
     })
 }
 
+/// The refusal of what has no such form; the general strategy takes its place.
+pub(super) fn not_simple() -> Refusal {
+    Refusal::unknown("a query that is no grouping over a sum of joins")
+}
+
 fn scan(relation: &Relation) -> Block {
-    let outputs = relation
-        .columns
-        .iter()
-        .enumerate()
-        .map(|(position, column)| Expression {
-            kind: Kind::Column(position),
-            data_type: column.data_type.clone(),
-            collation: column.collation.clone(),
-            scale: column.scale(),
-            is_nullable: !column.is_not_null,
-        })
-        .collect();
     Block {
         scans: vec![relation.clone()],
         conditions: Vec::new(),
-        outputs,
+        outputs: relation.column_expressions(),
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::blocks::Block;
 use super::identity::{identity, is_identical_if_equal};
-use super::names::part_name;
+use super::names::is_part;
+use super::naming::free_name;
 use super::program::{LoggedTable, Target};
 use crate::definition::{Expression, Kind, Refusal, Relation};
 use crate::sql::identifier;
@@ -62,17 +63,19 @@ pub(super) fn changed_tables(
             if tables.contains_key(&relation.oid) {
                 continue;
             }
+            let changes = free_name(&relation.name, "_changes", |name| {
+                !is_part(name) && tables.values().all(|table| table.changes != name)
+            });
             let log_id = target.logs.get(&relation.oid).ok_or_else(|| {
                 Refusal::new(
                     format!("{}.{}", relation.schema, relation.name),
                     "it has no materialized view log",
                 )
             })?;
-            let is_taken = |name: &str| tables.values().any(|table| table.changes == name);
             let table = ChangedTable {
                 relation: relation.clone(),
                 columns: BTreeSet::new(),
-                changes: part_name(&format!("{}_changes", relation.name), &is_taken),
+                changes,
                 log: target.in_module(&format!("log${log_id}")),
             };
             tables.insert(relation.oid, table);

@@ -29,9 +29,9 @@ const PARTS: &[&str] = &[
     "inserted_rows",
 ];
 
-/// `wanted`, made longer until it is none of the parts' names and not `taken`.
-pub(super) fn part_name(wanted: &str, taken: &dyn Fn(&str) -> bool) -> String {
-    free(wanted, &|name| PARTS.contains(&name) || taken(name))
+/// Whether parts of statements are called so.
+pub(super) fn is_part(name: &str) -> bool {
+    PARTS.contains(&name)
 }
 
 /// `wanted`, made longer until it is not `taken`.

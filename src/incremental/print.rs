@@ -1,6 +1,6 @@
 //! Expressions as SQL text.
 
-use crate::definition::{Expression, Kind};
+use crate::definition::{AggregateCall, Expression, Kind};
 
 /// The text of an expression whose columns are printed by `column`.
 pub(super) fn sql(expression: &Expression, column: &dyn Fn(usize) -> String) -> String {
@@ -10,6 +10,8 @@ pub(super) fn sql(expression: &Expression, column: &dyn Fn(usize) -> String) -> 
     };
     match &expression.kind {
         Kind::Column(position) | Kind::Aggregate(position) => column(*position),
+        // these are gone once a query has been read
+        Kind::Outer(_) | Kind::Subquery(_) => "NULL".to_owned(),
         Kind::Literal(text) if text.starts_with('-') => format!("({text})"),
         Kind::Literal(text) => text.clone(),
         Kind::Operator {
@@ -52,6 +54,40 @@ pub(super) fn sql(expression: &Expression, column: &dyn Fn(usize) -> String) -> 
         } => format!("({} {operator} {word} ({}))", print(left), print(array)),
         Kind::Array(elements) => format!("ARRAY[{}]", list(elements, ", ")),
         Kind::Collate(operand, collation) => format!("({} COLLATE {collation})", print(operand)),
+    }
+}
+
+impl AggregateCall {
+    /// Its text, with columns printed by `column`.
+    pub(super) fn text(&self, column: &dyn Fn(usize) -> String) -> String {
+        let print = |part: &Expression| sql(part, column);
+        let filter = match &self.filter {
+            None => String::new(),
+            Some(filter) => format!(" FILTER (WHERE {})", print(filter)),
+        };
+        let Some(other) = &self.other else {
+            let argument = self.argument.as_ref().map_or("*".to_owned(), print);
+            return format!("{}({argument}){filter}", self.function.word());
+        };
+        let arguments: Vec<String> = other.arguments.iter().map(print).collect();
+        let order: Vec<String> = other
+            .order
+            .iter()
+            .map(|(value, direction)| format!("{}{direction}", print(value)))
+            .collect();
+        let order = match order.len() {
+            0 => String::new(),
+            _ if other.is_within_group => {
+                format!(") WITHIN GROUP (ORDER BY {}", order.join(", "))
+            }
+            _ => format!(" ORDER BY {}", order.join(", ")),
+        };
+        let distinct = if other.is_distinct { "DISTINCT " } else { "" };
+        format!(
+            "{}({distinct}{}{order}){filter}",
+            other.name,
+            arguments.join(", ")
+        )
     }
 }
 

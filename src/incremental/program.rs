@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::blocks::{Block, flatten, substituted};
-use super::groups;
+use super::blocks::{Block, flatten, not_simple, substituted};
 use super::logs::{ChangedTable, changed_tables, pending};
 use super::names::Names;
 use super::print::sql;
 use super::statement::Compiler;
 use super::terms::{as_columns, qualified};
+use super::{general, groups};
 use crate::definition::{AggregateCall, Expression, Operator, Query, Refusal};
 use crate::sql::{ModuleSchema, identifier};
 
@@ -97,10 +97,30 @@ pub struct Plan {
     pub tables: Vec<(String, String)>,
     /// Per clause how it is maintained.
     pub clauses: Vec<(String, String)>,
+    /// What a refresh looks up in base tables; each wants an index.
+    pub lookups: Vec<Lookup>,
+}
+
+/// Rows of a base table that are sought by the values of some columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lookup {
+    /// The table's oid.
+    pub oid: u32,
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// The names of the columns, in no order that matters.
+    pub columns: Vec<String>,
 }
 
 /// Compiles the fast refresh of a query, or says why there is none.
 pub fn compile(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
+    simple(query, target).or_else(|_| general::compile(query, target))
+}
+
+/// The fast refresh of a query that is a bag or one grouping, over a sum of joins of base tables.
+fn simple(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
     let shape = Shape::of(&query.root)?;
     let tables = match &shape.grouping {
         None => changed_tables(&shape.blocks, target)?,
@@ -139,7 +159,10 @@ pub fn compile(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
         logged: tables.values().map(ChangedTable::logged).collect(),
         state: compiler.state_table(),
         row_index: compiler.row_index(),
-        plan: plan(&shape, &tables, &compiler),
+        plan: Plan {
+            lookups: general::lookups(query)?,
+            ..plan(&shape, &tables, &compiler)
+        },
     })
 }
 
@@ -173,6 +196,9 @@ impl Shape {
                 keys,
                 aggregates,
             } => {
+                if aggregates.iter().any(|aggregate| aggregate.other.is_some()) {
+                    return Err(not_simple());
+                }
                 let blocks = flatten(input)?;
                 let results = aggregates.iter().enumerate().map(|(position, aggregate)| {
                     Expression::new(
@@ -209,10 +235,11 @@ impl Shape {
                 }
                 Ok(shape)
             }
-            Operator::Scan(_) | Operator::Join(_) | Operator::UnionAll(_) => Err(Refusal::new(
-                "an aggregate or DISTINCT in a subquery",
-                "this version does not know it",
-            )),
+            Operator::Scan(_)
+            | Operator::Join(_)
+            | Operator::UnionAll(_)
+            | Operator::Outer { .. }
+            | Operator::Match { .. } => Err(not_simple()),
         }
     }
 }
@@ -281,5 +308,9 @@ fn plan(shape: &Shape, tables: &BTreeMap<u32, ChangedTable>, compiler: &Compiler
             ));
         }
     }
-    Plan { tables, clauses }
+    Plan {
+        tables,
+        clauses,
+        lookups: Vec::new(),
+    }
 }

@@ -79,7 +79,10 @@ impl<'a> Compiler<'a> {
         };
         let mut parts = Vec::new();
         if let Some(only) = only {
-            parts.push(("foreseen AS MATERIALIZED".to_owned(), self.foreseen(only)));
+            parts.push((
+                "foreseen AS MATERIALIZED".to_owned(),
+                foreseen(self.tables, only),
+            ));
         }
         let from = match (&self.grouped, &self.key) {
             (Some(grouped), _) => grouped.parts(&writer, self.rows.is_some()),
@@ -120,64 +123,14 @@ impl<'a> Compiler<'a> {
             ));
             missing = bag::missing(self.names);
         }
-        let written: Vec<String> = parts
-            .iter()
-            .map(|(head, body)| format!("{head} (\n{body}\n)"))
-            .collect();
-        let last = match only {
-            None => format!(
-                "-- a log that says: something happened that is not in it\n       {} AS must_complete",
-                self.markers()
-            ),
-            Some(_) => {
-                let stale = from.unforeseen.map(|stale| format!(" OR {stale}"));
-                format!(
-                    "false AS must_complete,\n       -- nothing was done, as this is not all there is to do\n       NOT (SELECT is_so FROM foreseen){} AS unforeseen",
-                    stale.unwrap_or_default()
-                )
-            }
-        };
-        Ok(format!(
-            "WITH {}\nSELECT pg_current_snapshot() AS snapshot,\n       (SELECT count(*) FROM inserted_rows) AS rows_inserted,\n       {updated} AS rows_updated,\n       (SELECT count(*) FROM deleted_rows) AS rows_deleted,\n       -- rows that should have been there\n       ({missing}{})::int8 AS rows_missing,\n       {last}",
-            written.join(", "),
-            from.missing,
+        Ok(assembled(
+            &parts,
+            self.tables,
+            only,
+            updated,
+            &format!("{missing}{}", from.missing),
+            from.unforeseen.as_deref(),
         ))
-    }
-
-    // whether the pending rows of one table are all there is, and can be understood
-    fn foreseen(&self, only: u32) -> String {
-        let others: String = self
-            .tables
-            .iter()
-            .filter(|(oid, _)| **oid != only)
-            .map(|(_, table)| {
-                format!(
-                    "\n            AND NOT EXISTS (SELECT FROM {} WHERE {})",
-                    table.log,
-                    pending()
-                )
-            })
-            .collect();
-        format!(
-            "    -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew\n    SELECT pg_current_snapshot()::text = snapshot::text OR (\n        SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0{others}\n        FROM (SELECT weight FROM {} WHERE {} LIMIT at_most) AS pending\n    ) AS is_so",
-            self.tables[&only].log,
-            pending()
-        )
-    }
-
-    fn markers(&self) -> String {
-        let markers: Vec<String> = self
-            .tables
-            .values()
-            .map(|table| {
-                format!(
-                    "EXISTS (SELECT FROM {} WHERE {} AND weight = 0)",
-                    table.log,
-                    pending()
-                )
-            })
-            .collect();
-        markers.join("\n       OR ")
     }
 
     pub(super) fn state_table(&self) -> Option<StateTable> {
@@ -212,4 +165,70 @@ impl<'a> Compiler<'a> {
             "its changes are joined with the other tables as they are now"
         }
     }
+}
+
+/// The statement of parts, with the outcome of what they do.
+pub(super) fn assembled(
+    parts: &[(String, String)],
+    tables: &BTreeMap<u32, ChangedTable>,
+    only: Option<u32>,
+    updated: &str,
+    missing: &str,
+    unforeseen: Option<&str>,
+) -> String {
+    let written: Vec<String> = parts
+        .iter()
+        .map(|(head, body)| format!("{head} (\n{body}\n)"))
+        .collect();
+    let last = match only {
+        None => format!(
+            "-- a log that says: something happened that is not in it\n       {} AS must_complete",
+            markers(tables)
+        ),
+        Some(_) => {
+            let stale = unforeseen.map(|stale| format!(" OR {stale}"));
+            format!(
+                "false AS must_complete,\n       -- nothing was done, as this is not all there is to do\n       NOT (SELECT is_so FROM foreseen){} AS unforeseen",
+                stale.unwrap_or_default()
+            )
+        }
+    };
+    format!(
+        "WITH {}\nSELECT pg_current_snapshot() AS snapshot,\n       (SELECT count(*) FROM inserted_rows) AS rows_inserted,\n       {updated} AS rows_updated,\n       (SELECT count(*) FROM deleted_rows) AS rows_deleted,\n       -- rows that should have been there\n       ({missing})::int8 AS rows_missing,\n       {last}",
+        written.join(", "),
+    )
+}
+
+/// Whether the pending rows of one table are all there is, and can be understood.
+pub(super) fn foreseen(tables: &BTreeMap<u32, ChangedTable>, only: u32) -> String {
+    let others: String = tables
+        .iter()
+        .filter(|(oid, _)| **oid != only)
+        .map(|(_, table)| {
+            format!(
+                "\n            AND NOT EXISTS (SELECT FROM {} WHERE {})",
+                table.log,
+                pending()
+            )
+        })
+        .collect();
+    format!(
+        "    -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew\n    SELECT pg_current_snapshot()::text = snapshot::text OR (\n        SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0{others}\n        FROM (SELECT weight FROM {} WHERE {} LIMIT at_most) AS pending\n    ) AS is_so",
+        tables[&only].log,
+        pending()
+    )
+}
+
+fn markers(tables: &BTreeMap<u32, ChangedTable>) -> String {
+    let markers: Vec<String> = tables
+        .values()
+        .map(|table| {
+            format!(
+                "EXISTS (SELECT FROM {} WHERE {} AND weight = 0)",
+                table.log,
+                pending()
+            )
+        })
+        .collect();
+    markers.join("\n       OR ")
 }

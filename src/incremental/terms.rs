@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::blocks::Block;
 use super::logs::{ChangedTable, Reading};
+use super::naming::free_name;
 use super::print::sql;
 use crate::definition::{Expression, Relation};
 use crate::sql::identifier;
@@ -248,16 +249,9 @@ pub(super) fn column_printer<'a>(
 pub(super) fn aliases(scans: &[Relation]) -> Vec<String> {
     let mut taken: Vec<String> = Vec::new();
     for scan in scans {
-        let name = (1..=scans.len())
-            .map(|number| {
-                if number == 1 {
-                    scan.name.clone()
-                } else {
-                    format!("{}_{number}", scan.name)
-                }
-            })
-            .find(|name| !taken.contains(name))
-            .unwrap_or_default();
+        let name = free_name(&scan.name, "", |name| {
+            taken.iter().all(|other| other != name)
+        });
         taken.push(name);
     }
     taken.iter().map(|name| identifier(name)).collect()

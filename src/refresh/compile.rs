@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
+use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
 use crate::connect::{describe, sqlstate};
@@ -34,7 +35,41 @@ pub enum Compiled {
     Gone,
 }
 
+/// What is compiled but not installed: whether and how a query can be refreshed fast.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// The query.
+    pub query: Query,
+    /// Its fast refresh, with a 0 for the number of each log that was not given.
+    pub fast: FastRefresh,
+    catalog: Catalog,
+}
+
+/// Compiles without a trace in the database, for logs as far as there are any.
+pub fn draft(
+    schema: &ModuleSchema,
+    facts: &ServerFacts,
+    mv_id: i32,
+    source: &Source,
+    logs: &BTreeMap<u32, i32>,
+) -> Result<Draft, Refusal> {
+    let catalog = facts.with_relations(source.relations.clone());
+    let query = definition::read(&source.definition, &catalog)?;
+    let oids = catalog.relations.iter().map(|relation| relation.oid);
+    let logs = oids.map(|oid| (oid, logs.get(&oid).copied().unwrap_or(0)));
+    let target = target(schema, mv_id, source, logs.collect());
+    let fast = incremental::compile(&query, &target)?;
+    Ok(Draft {
+        query,
+        fast,
+        catalog,
+    })
+}
+
 /// Compiles a materialized view and installs or records the result. Waits for base tables so many milliseconds.
+///
+/// Locks that it takes on base tables last until the end of the caller's transaction, if there is one: have the
+/// tables logged before, see [`log_tables`].
 pub async fn compile(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
@@ -87,85 +122,32 @@ struct Making<'a> {
 
 impl Making<'_> {
     async fn from(&mut self, source: &Source, facts: &ServerFacts) -> sqlx::Result<Step> {
-        let catalog = facts.with_relations(source.relations.clone());
-        let drafted = definition::read(&source.definition, &catalog).and_then(|query| {
-            let draft = incremental::compile(&query, &self.target(source, draft_logs(&catalog)))?;
-            Ok((query, draft))
-        });
-        let (query, draft) = match drafted {
-            Ok(drafted) => drafted,
+        let draft = match draft(self.schema, facts, self.mv_id, source, &BTreeMap::new()) {
+            Ok(draft) => draft,
             Err(refusal) => return self.refuse(refusal).await,
         };
-        let logs = match self.logs(&draft.logged).await? {
-            Ok(logs) => logs,
-            Err(step) => return Ok(step),
-        };
-        self.install(source, &query, &catalog, logs).await
-    }
-
-    fn target(&self, source: &Source, logs: BTreeMap<u32, i32>) -> Target {
-        Target {
-            module: self.schema.clone(),
-            mv_id: self.mv_id,
-            schema: source.mv_schema.clone(),
-            name: source.mv_name.clone(),
-            logs,
+        let logged = &draft.fast.logged;
+        let logs = log_tables(self.connection, self.schema, logged, self.lock_timeout_ms).await?;
+        match logs {
+            Logs::Made(logs) => self.install(source, &draft, logs).await,
+            Logs::Later(reason) => Ok(Step::Done(Compiled::Later(reason))),
+            Logs::Changed => Ok(Step::Changed),
+            Logs::Refused(refusal) => self.refuse(refusal).await,
         }
-    }
-
-    async fn logs(
-        &mut self,
-        logged: &[LoggedTable],
-    ) -> sqlx::Result<Result<BTreeMap<u32, i32>, Step>> {
-        let mut logs = BTreeMap::new();
-        for table in logged {
-            let made = programs::ensure_log(
-                self.connection,
-                self.schema,
-                table.oid,
-                &table.columns,
-                self.lock_timeout_ms,
-            )
-            .await;
-            match made {
-                Ok(log_id) => {
-                    logs.insert(table.oid, log_id);
-                }
-                Err(error) => {
-                    return match sqlstate(&error).as_deref() {
-                        // in use
-                        Some("55P03") => Ok(Err(Step::Done(Compiled::Later(describe(&error))))),
-                        // dropped or altered meanwhile
-                        Some("42P01" | "42703") => Ok(Err(Step::Changed)),
-                        // can't be logged, or the right to do so is lacking
-                        Some("42809" | "42501") => {
-                            let message = describe(&error).replace('\n', " ");
-                            let refusal = Refusal {
-                                clause: "materialized view log".to_owned(),
-                                reason: message,
-                            };
-                            self.refuse(refusal).await.map(Err)
-                        }
-                        _ => Err(error),
-                    };
-                }
-            }
-        }
-        Ok(Ok(logs))
     }
 
     async fn install(
         &mut self,
         source: &Source,
-        query: &Query,
-        catalog: &Catalog,
+        draft: &Draft,
         logs: BTreeMap<u32, i32>,
     ) -> sqlx::Result<Step> {
-        let fast = match incremental::compile(query, &self.target(source, logs.clone())) {
+        let target = target(self.schema, self.mv_id, source, logs.clone());
+        let fast = match incremental::compile(&draft.query, &target) {
             Ok(fast) => fast,
             Err(refusal) => return self.refuse(refusal).await,
         };
-        let program = program(&fast, catalog, &logs);
+        let program = program(&fast, &draft.catalog, &logs);
         let outcome = programs::install(
             self.connection,
             self.schema,
@@ -200,10 +182,63 @@ impl Making<'_> {
     }
 }
 
-/// Numbers that stand for logs until it is known which are needed.
-fn draft_logs(catalog: &Catalog) -> BTreeMap<u32, i32> {
-    let relations = catalog.relations.iter();
-    relations.map(|relation| (relation.oid, 0)).collect()
+/// What became of having base tables logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Logs {
+    /// The numbers of the logs by the oid of the table.
+    Made(BTreeMap<u32, i32>),
+    /// Not now: a table is in use.
+    Later(String),
+    /// A table was dropped or altered meanwhile.
+    Changed,
+    /// A table can't be logged, or the right to do so is lacking.
+    Refused(Refusal),
+}
+
+/// Has these tables logged, each in a transaction (or savepoint) of its own: nobody waits for one while another is
+/// waited for.
+pub async fn log_tables(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    logged: &[LoggedTable],
+    lock_timeout_ms: i32,
+) -> sqlx::Result<Logs> {
+    let mut logs = BTreeMap::new();
+    for table in logged {
+        let (oid, columns) = (table.oid, &table.columns);
+        let mut transaction = connection.begin().await?;
+        match programs::ensure_log(&mut transaction, schema, oid, columns, lock_timeout_ms).await {
+            Ok(log_id) => {
+                transaction.commit().await?;
+                logs.insert(oid, log_id);
+            }
+            Err(error) => {
+                let reason = describe(&error).replace('\n', " ");
+                let ended = match sqlstate(&error).as_deref() {
+                    Some("55P03") => Logs::Later(reason),
+                    Some("42P01" | "42703") => Logs::Changed,
+                    Some("42809" | "42501") => Logs::Refused(Refusal {
+                        clause: "materialized view log".to_owned(),
+                        reason,
+                    }),
+                    _ => return Err(error),
+                };
+                transaction.rollback().await?;
+                return Ok(ended);
+            }
+        }
+    }
+    Ok(Logs::Made(logs))
+}
+
+fn target(schema: &ModuleSchema, mv_id: i32, source: &Source, logs: BTreeMap<u32, i32>) -> Target {
+    Target {
+        module: schema.clone(),
+        mv_id,
+        schema: source.mv_schema.clone(),
+        name: source.mv_name.clone(),
+        logs,
+    }
 }
 
 fn program(fast: &FastRefresh, catalog: &Catalog, logs: &BTreeMap<u32, i32>) -> Program {
@@ -221,6 +256,7 @@ fn program(fast: &FastRefresh, catalog: &Catalog, logs: &BTreeMap<u32, i32>) -> 
     });
     Program {
         body: fast.body(),
+        settings: FastRefresh::settings(),
         logs: used.collect(),
         row_index: fast.row_index.clone(),
         state: fast.state.as_ref().map(|state| {

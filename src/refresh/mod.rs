@@ -1,6 +1,7 @@
 //! One refresh: performed, and its failure understood and noted.
 
 pub mod compile;
+pub mod examine;
 mod failure;
 mod perform;
 

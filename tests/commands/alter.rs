@@ -1,6 +1,6 @@
 //! `alter`, `resume`.
 
-use crate::shop::{DATA, Shop, TOTALS, assert_contains};
+use crate::shop::{DATA, LOTTERY, Shop, TOTALS, assert_contains};
 
 const SETTINGS: &str =
     "SELECT refresh_rate_in_sec, refresh_cron, refresh_time_zone, refresh_method, complete_form,
@@ -38,18 +38,45 @@ async fn alter_refuses_what_can_not_be_and_changes_nothing() {
     let shop = Shop::open().await;
     shop.does(&["create", "totals", "--query", TOTALS, "--every", "30s"])
         .await;
+    shop.does(&["create", "lottery", "--query", LOTTERY]).await;
     let fast = shop
         .refuses(
             DATA,
-            &["alter", "totals", "--every", "5s", "--method", "fast"],
+            &["alter", "lottery", "--every", "5s", "--method", "fast"],
         )
         .await;
-    assert_contains(&fast, &["\"totals\" can not be refreshed fast", "Hint: "]);
+    assert_contains(
+        &fast,
+        &[
+            "public.lottery can not be refreshed fast: ",
+            "random",
+            "Hint: ",
+        ],
+    );
+    shop.does(&["drop", "lottery"]).await;
     let cron = shop
         .refuses(DATA, &["alter", "totals", "--cron", "61 * * * *"])
         .await;
     assert_contains(&cron, &["minute", "\"61\" is outside"]);
     assert_eq!(shop.sql(SETTINGS), "30|||auto|in_place||t");
+}
+
+#[tokio::test]
+async fn a_view_switched_to_fast_is_compiled_at_once() {
+    let shop = Shop::open().await;
+    shop.does(&[
+        "create", "totals", "--query", TOTALS, "--method", "complete",
+    ])
+    .await;
+    let printed = shop.does(&["alter", "totals", "--method", "fast"]).await;
+    assert_contains(&printed, &["method fast", "fast refresh: yes"]);
+    shop.execute("INSERT INTO orders VALUES (4, 3, 1)").await;
+    // its rows are of before there were logs
+    let first = shop.does(&["refresh", "totals"]).await;
+    assert_contains(&first, &["complete (in_place)", "since it was compiled"]);
+    shop.execute("INSERT INTO orders VALUES (5, 3, 1)").await;
+    assert_contains(&shop.does(&["refresh", "totals"]).await, &[": fast, "]);
+    shop.does(&["verify", "totals"]).await;
 }
 
 #[tokio::test]

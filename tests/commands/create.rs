@@ -1,6 +1,9 @@
 //! `create`, `drop`.
 
-use crate::shop::{DATA, Shop, TOTALS, assert_contains};
+use sqlx::Connection;
+
+use crate::common::{Daemon, Signal, execute, until};
+use crate::shop::{DATA, LOTTERY, Shop, TOTALS, assert_contains};
 
 #[tokio::test]
 async fn create_from_a_query_fills_and_schedules() {
@@ -10,7 +13,7 @@ async fn create_from_a_query_fills_and_schedules() {
         .await;
     assert_eq!(
         printed,
-        "created public.totals: 2 rows, refreshed every 30s\n"
+        "created public.totals: 2 rows, refreshed every 30s\n  fast refresh: yes\n"
     );
     assert_eq!(shop.sql("SELECT * FROM totals ORDER BY 1"), "1|30\n2|5");
     let row =
@@ -105,7 +108,7 @@ async fn names_are_written_as_in_sql_up_to_63_bytes_of_any_script() {
         let printed = shop.does(&["create", given, "--query", TOTALS]).await;
         assert_contains(&printed, &[&format!("created {created}:")]);
         let refreshed = shop.does(&["refresh", given]).await;
-        assert_contains(&refreshed, &[&format!("refreshed {created}:")]);
+        assert_contains(&refreshed, &[&format!("{created} is unchanged")]);
         shop.does(&["verify", given]).await;
         shop.does(&["explain", given]).await;
         let dropped = shop.does(&["drop", given]).await;
@@ -170,4 +173,223 @@ async fn a_view_created_here_keeps_the_users_settings_as_one_created_in_psql() {
         shop.does(&["drop", "here"]).await;
         shop.does(&["drop", "there"]).await;
     }
+}
+
+#[tokio::test]
+async fn what_is_created_here_is_refreshed_fast_from_its_first_refresh_on() {
+    let shop = Shop::open().await;
+    shop.execute("CREATE VIEW source AS SELECT order_id, price FROM orders WHERE price > 5")
+        .await;
+    for (name, source) in [
+        ("totals", ["--query", TOTALS]),
+        ("dear", ["--view", "source"]),
+    ] {
+        let arguments = [&["create", name, "--method", "fast"][..], &source].concat();
+        let data = shop.data(&arguments).await;
+        assert_eq!(data["fast_refresh"], "yes", "{data}");
+        assert_eq!(data["last_rows_changed"], 2);
+        shop.execute("INSERT INTO orders SELECT max(order_id) + 1, 7, 70 FROM orders")
+            .await;
+        let refreshed = shop.does(&["refresh", name]).await;
+        assert_contains(&refreshed, &[": fast, 1 row changed"]);
+        shop.execute("DELETE FROM orders WHERE customer_id = 7")
+            .await;
+        shop.does(&["refresh", name]).await;
+        shop.does(&["verify", name]).await;
+        let history = shop.data(&["history", name]).await;
+        let history = history.as_array().unwrap();
+        let method = |row: usize| history[row]["method"].as_str().unwrap();
+        assert_eq!(history.len(), 3);
+        assert_eq!(
+            [method(0), method(1), method(2)],
+            ["fast", "fast", "complete"]
+        );
+        assert_eq!(history[2]["trigger"], "create");
+    }
+}
+
+#[tokio::test]
+async fn a_view_left_empty_is_filled_once_and_then_refreshed_fast() {
+    let shop = Shop::open().await;
+    let printed = shop
+        .does(&["create", "totals", "--query", TOTALS, "--no-data"])
+        .await;
+    assert_contains(&printed, &["left empty", "fast refresh: yes"]);
+    let filled = shop.does(&["refresh", "totals"]).await;
+    assert_contains(
+        &filled,
+        &["complete (rebuild), 2 rows changed", "first fill"],
+    );
+    shop.execute("UPDATE orders SET price = 6 WHERE order_id = 3")
+        .await;
+    assert_contains(&shop.does(&["refresh", "totals"]).await, &[": fast, "]);
+    shop.does(&["verify", "totals"]).await;
+}
+
+/// What there must be none of after a refusal.
+const TRACES: &str = "SELECT (SELECT count(*) FROM mvrefresh.materialized_views),
+    (SELECT count(*) FROM mvrefresh.materialized_view_logs),
+    (SELECT count(*) FROM pg_class WHERE relname = 'x')";
+
+#[tokio::test]
+async fn fast_is_refused_with_clause_and_reason_and_leaves_nothing_behind() {
+    let shop = Shop::open().await;
+    shop.server
+        .create_role("ann", "IN ROLE mvrefresh_execute")
+        .await;
+    shop.execute("GRANT ALL ON SCHEMA public TO ann; GRANT SELECT ON orders TO ann")
+        .await;
+    shop.execute("CREATE UNLOGGED TABLE notes (note text); GRANT SELECT ON notes TO ann")
+        .await;
+    for (query, parts) in [
+        (LOTTERY, ["random", "immutable"]),
+        ("SELECT note FROM notes", ["public.notes", "unlogged"]),
+        ("SELECT xmin, order_id FROM orders", ["xmin", "column"]),
+    ] {
+        let arguments = ["create", "x", "--method", "fast", "--query", query];
+        for role in ["postgres", "ann"] {
+            let finished = shop.run_as(role, &arguments).await;
+            assert_eq!(finished.code, Some(DATA), "{finished:?}");
+            assert_contains(&finished.stderr, &["x can not be refreshed fast: "]);
+            assert_contains(&finished.stderr, &parts);
+            assert_eq!(shop.sql(TRACES), "0|0|0");
+        }
+    }
+}
+
+#[tokio::test]
+async fn auto_tells_why_a_view_is_not_refreshed_fast() {
+    let shop = Shop::open().await;
+    let printed = shop.does(&["create", "lottery", "--query", LOTTERY]).await;
+    assert_contains(
+        &printed,
+        &["lottery: 3 rows", "fast refresh: no: ", "random"],
+    );
+    let data = shop.data(&["create", "again", "--query", LOTTERY]).await;
+    assert_eq!(data["fast_refresh"], "no");
+    assert_contains(data["clause"].as_str().unwrap(), &["random"]);
+    let noted = "SELECT count(refused_reason) FROM mvrefresh.fast_programs";
+    assert_eq!(shop.sql(noted), "2");
+}
+
+#[tokio::test]
+async fn what_a_user_creates_becomes_fast_by_the_daemon() {
+    let shop = Shop::open().await;
+    shop.server
+        .create_role("ann", "IN ROLE mvrefresh_execute")
+        .await;
+    shop.execute("GRANT ALL ON SCHEMA public TO ann; GRANT SELECT ON orders TO ann")
+        .await;
+    let create = ["create", "totals", "--query", TOTALS, "--method", "fast"];
+    let finished = shop.run_as("ann", &create).await;
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_contains(
+        &finished.stdout,
+        &[
+            "totals: 2 rows",
+            "fast refresh: as soon as the daemon has compiled it",
+        ],
+    );
+    let refresh = ["refresh", "totals", "--method", "fast"];
+    let early = shop.run_as("ann", &refresh).await;
+    assert_eq!(early.code, Some(75), "{early:?}");
+    assert_contains(&early.stderr, &["the daemon has not compiled it yet"]);
+    let mut daemon = crate::common::spawn(&shop.server, &[]);
+    let mut connection = shop.server.connect().await;
+    until(
+        &mut connection,
+        "SELECT bool_or(body IS NOT NULL) FROM mvrefresh.fast_programs",
+    )
+    .await;
+    let first = shop.run_as("ann", &refresh).await;
+    assert_contains(
+        &first.stdout,
+        &["complete (in_place)", "since it was compiled"],
+    );
+    execute(&mut connection, "INSERT INTO orders VALUES (4, 3, 1)").await;
+    let second = shop.run_as("ann", &refresh).await;
+    assert_contains(&second.stdout, &[": fast, 1 row changed"]);
+    connection.close().await.unwrap();
+    daemon.signal(Signal::Terminate).await;
+    daemon.wait_for_exit().await;
+}
+
+#[tokio::test]
+async fn a_fill_that_fails_leaves_nothing_behind() {
+    let shop = Shop::open().await;
+    let query = "SELECT order_id, 1 / (price - 5) AS inverse FROM orders";
+    let refused = shop.refuses(DATA, &["create", "x", "--query", query]).await;
+    assert_contains(&refused, &["division by zero"]);
+    assert_eq!(
+        shop.sql("SELECT count(*) FROM mvrefresh.materialized_view_settings"),
+        "0"
+    );
+    assert_eq!(shop.sql("SELECT to_regclass('x') IS NULL"), "t");
+}
+
+#[tokio::test]
+async fn a_base_table_in_use_keeps_nobody_from_creating() {
+    let shop = Shop::open().await;
+    let mut writer = shop.server.connect().await;
+    execute(&mut writer, "BEGIN; INSERT INTO orders VALUES (4, 3, 1)").await;
+    let environment = [
+        ("DATABASE_URL", shop.server.url()),
+        ("MVREFRESHD_LOGS__LOCK_TIMEOUT", "10ms".to_owned()),
+    ];
+    let environment: Vec<(&str, &str)> = environment
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let create = ["create", "totals", "--query", TOTALS, "--method", "fast"];
+    let finished = crate::common::run(&create, &environment).await;
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_contains(
+        &finished.stdout,
+        &["2 rows", "fast refresh: not yet: ", "in use"],
+    );
+    writer.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_daemon_completes_what_an_interrupted_create_has_begun() {
+    let shop = Shop::open().await;
+    let mut other = shop.server.connect().await;
+    // holds the fill back: the lock of refreshes, of the view that will have the first number
+    execute(
+        &mut other,
+        "SELECT pg_advisory_lock('mvrefresh'::regnamespace::oid::bigint::bit(32)::integer, 1)",
+    )
+    .await;
+    let url = shop.server.url();
+    let create = [
+        "create",
+        "totals",
+        "--query",
+        TOTALS,
+        "--database-url",
+        &url,
+    ];
+    let mut creating = Daemon::spawn(&create, &[]);
+    let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)";
+    until(&mut other, waits).await;
+    creating.signal(Signal::Kill).await;
+    creating.wait_for_exit().await;
+    execute(&mut other, "SELECT pg_advisory_unlock_all()").await;
+    until(
+        &mut other,
+        "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name LIKE '%command%'",
+    )
+    .await;
+    let mut daemon = crate::common::spawn(&shop.server, &[]);
+    let filled = "SELECT EXISTS (SELECT FROM mvrefresh.materialized_views WHERE status = 'ok')";
+    until(&mut other, filled).await;
+    let compiled = "SELECT EXISTS (SELECT FROM mvrefresh.fast_programs WHERE body IS NOT NULL)";
+    until(&mut other, compiled).await;
+    daemon.signal(Signal::Terminate).await;
+    daemon.wait_for_exit().await;
+    other.close().await.unwrap();
+    shop.does(&["refresh", "totals"]).await;
+    shop.execute("INSERT INTO orders VALUES (4, 3, 1)").await;
+    assert_contains(&shop.does(&["refresh", "totals"]).await, &[": fast, "]);
+    shop.does(&["verify", "totals"]).await;
 }

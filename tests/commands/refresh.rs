@@ -1,6 +1,6 @@
 //! `refresh`.
 
-use crate::shop::{DATA, NEGATIVE, PERMISSION, Shop, TOTALS, assert_contains};
+use crate::shop::{DATA, LOTTERY, NEGATIVE, PERMISSION, Shop, TOTALS, assert_contains};
 
 /// Makes a view look refreshed so many seconds ago.
 async fn age(shop: &Shop, name: &str, seconds: u32) {
@@ -28,12 +28,65 @@ async fn refresh_writes_what_has_changed_and_tells_how_much() {
     let printed = shop.does(&["refresh", "totals"]).await;
     assert_contains(
         &printed,
-        &["refreshed public.totals: complete (in_place), 1 row changed, "],
+        &["refreshed public.totals: fast, 1 row changed, "],
     );
     assert_eq!(shop.sql("SELECT count(*) FROM totals"), "3");
     let last = shop.data(&["history", "--limit", "1"]).await;
     assert_eq!(last[0]["rows_inserted"], 1);
     assert_eq!(last[0]["outcome"], "succeeded");
+    assert_eq!(last[0]["method"], "fast");
+    assert_eq!(last[0]["pending_rows"], 1);
+    shop.execute("DELETE FROM orders WHERE order_id = 4").await;
+    let printed = shop
+        .does(&["refresh", "totals", "--method", "complete"])
+        .await;
+    assert_contains(
+        &printed,
+        &[
+            "refreshed public.totals: complete (in_place), 1 row changed, ",
+            "; asked for",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn a_view_for_which_nothing_is_pending_is_noted_as_right_and_not_refreshed() {
+    let shop = Shop::open().await;
+    shop.does(&["create", "totals", "--query", TOTALS]).await;
+    age(&shop, "totals", 3600).await;
+    let printed = shop.does(&["refresh", "totals"]).await;
+    assert_eq!(printed, "public.totals is unchanged: nothing pending\n");
+    let row =
+        "SELECT staleness < '1 h', last_method, last_reason FROM mvrefresh.materialized_views";
+    assert_eq!(shop.sql(row), "t|none|nothing pending");
+    assert_eq!(shop.data(&["history"]).await.as_array().unwrap().len(), 1);
+    let all = shop.does(&["refresh", "--all", "--force"]).await;
+    assert!(all.is_empty() || all.ends_with("1 unchanged\n"), "{all}");
+    // the snapshot noted is one from which changes can be told
+    shop.execute("INSERT INTO orders VALUES (4, 3, 1)").await;
+    assert_contains(&shop.does(&["refresh", "totals"]).await, &[": fast, 1 row"]);
+    shop.does(&["verify", "totals"]).await;
+}
+
+#[tokio::test]
+async fn what_a_transaction_writes_before_and_after_an_unchanged_refresh_is_not_lost() {
+    let shop = Shop::open().await;
+    shop.does(&["create", "totals", "--query", TOTALS]).await;
+    let refresh = "SELECT mvrefresh.refresh_materialized_view('totals')";
+    shop.execute(&format!(
+        "BEGIN;
+         INSERT INTO orders VALUES (4, 3, 1);
+         {refresh}; {refresh};
+         INSERT INTO orders VALUES (5, 3, 1);
+         COMMIT"
+    ))
+    .await;
+    shop.does(&["refresh", "totals"]).await;
+    shop.does(&["verify", "totals"]).await;
+    assert_eq!(
+        shop.sql("SELECT total FROM totals WHERE customer_id = 3"),
+        "2"
+    );
 }
 
 #[tokio::test]
@@ -89,11 +142,19 @@ async fn a_failing_refresh_keeps_the_rows_and_is_recorded() {
 #[tokio::test]
 async fn a_method_that_can_not_be_had_is_no_failure_of_the_view() {
     let shop = Shop::open().await;
-    shop.does(&["create", "totals", "--query", TOTALS]).await;
+    shop.does(&["create", "lottery", "--query", LOTTERY]).await;
     let refused = shop
-        .refuses(DATA, &["refresh", "totals", "--method", "fast"])
+        .refuses(DATA, &["refresh", "lottery", "--method", "fast"])
         .await;
-    assert_contains(&refused, &["can not be refreshed fast"]);
+    assert_contains(
+        &refused,
+        &["public.lottery can not be refreshed fast: ", "random"],
+    );
+    shop.does(&["alter", "lottery", "--group", "g"]).await;
+    let all = ["refresh", "--all", "--force", "--method", "fast"];
+    let finished = shop.run(&all).await;
+    assert_eq!(finished.code, Some(NEGATIVE), "{finished:?}");
+    assert_contains(&finished.stdout, &["public.lottery failed: ", "1 failed"]);
     assert_eq!(
         shop.sql("SELECT status, failures FROM mvrefresh.materialized_views"),
         "ok|0"

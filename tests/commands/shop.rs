@@ -19,6 +19,9 @@ pub(crate) const CONFIGURATION: i32 = 78;
 pub(crate) const TOTALS: &str =
     "SELECT customer_id, sum(price) AS total FROM orders GROUP BY customer_id";
 
+/// A query that can't be refreshed fast, whatever the compiler learns.
+pub(crate) const LOTTERY: &str = "SELECT order_id, random() AS r FROM orders";
+
 /// A server with three orders of two customers, and the module.
 pub(crate) struct Shop {
     pub(crate) server: TestServer,

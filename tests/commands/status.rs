@@ -1,6 +1,6 @@
 //! `status`, `history`, `self-check`.
 
-use crate::shop::{DATA, NEGATIVE, Shop, TOTALS, assert_contains};
+use crate::shop::{DATA, LOTTERY, NEGATIVE, Shop, TOTALS, assert_contains};
 
 #[tokio::test]
 async fn status_shows_every_view_its_schedule_and_its_staleness() {
@@ -24,7 +24,7 @@ async fn status_shows_every_view_its_schedule_and_its_staleness() {
     let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap();
     assert_contains(
         line("public.late"),
-        &["ok", "auto", "every 30s", "1m 35s (late)", "now"],
+        &["ok", "auto: complete", "every 30s", "1m 35s (late)", "now"],
     );
     assert_contains(line("public.daily"), &["cron @daily (UTC)", "in "]);
     assert_contains(line("public.empty"), &["empty", "on request"]);
@@ -40,6 +40,34 @@ async fn status_shows_every_view_its_schedule_and_its_staleness() {
     assert!(of("daily")["next_due"].is_string());
     assert!(of("off")["next_due"].is_null());
     assert_eq!(of("late")["refresh_rate_in_sec"], 30);
+    assert_eq!(of("late")["pending_rows"], 0);
+    assert_eq!(of("late")["program"]["is_fast"], true);
+    assert_eq!(of("late")["last_reason"], "first fill");
+}
+
+#[tokio::test]
+async fn status_counts_what_is_pending_and_tells_why_a_view_is_not_refreshed_fast() {
+    let shop = Shop::open().await;
+    shop.does(&["create", "totals", "--query", TOTALS]).await;
+    shop.does(&["create", "lottery", "--query", LOTTERY]).await;
+    shop.execute("UPDATE orders SET price = price + 1 WHERE order_id < 3")
+        .await;
+    let data = shop.data(&["status"]).await;
+    let rows = data.as_array().unwrap();
+    let of = |name: &str| rows.iter().find(|row| row["mv_name"] == name).unwrap();
+    assert_eq!(of("totals")["pending_rows"], 4);
+    assert!(of("lottery")["pending_rows"].is_null());
+    let text = shop.does(&["status"]).await;
+    assert_contains(
+        &text,
+        &["public.lottery is refreshed completely: ", "random"],
+    );
+    shop.does(&["refresh", "totals"]).await;
+    let text = shop.does(&["status"]).await;
+    let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap();
+    assert_contains(line("public.totals"), &["auto: fast"]);
+    let history = shop.does(&["history", "--limit", "1"]).await;
+    assert_contains(&history, &["sql  fast", "4 pending rows"]);
 }
 
 #[tokio::test]
@@ -49,6 +77,7 @@ async fn history_shows_the_latest_of_all_or_of_one_also_after_its_end() {
     for name in ["a", "b"] {
         shop.does(&["create", name, "--query", TOTALS]).await;
     }
+    shop.execute("INSERT INTO orders VALUES (4, 3, 1)").await;
     shop.does(&["refresh", "a"]).await;
     let all = shop.data(&["history"]).await;
     let triggers: Vec<_> = all.as_array().unwrap().iter().collect();

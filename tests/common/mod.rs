@@ -16,6 +16,7 @@ mod fast;
 mod logs;
 mod proxy;
 mod server;
+mod upkeep;
 mod watch;
 
 pub(crate) use daemon::{Daemon, Finished, Signal, run};
@@ -23,6 +24,7 @@ pub(crate) use database::{Database, Failure, Session, install_as};
 pub(crate) use fast::Refreshed;
 pub(crate) use proxy::Proxy;
 pub(crate) use server::{TestServer, covered_majors, installation, options};
+pub(crate) use upkeep::Upkeep;
 pub(crate) use watch::{
     GATED_QUERY, Gate, count, execute, holds, install, never_overlapping, refreshed, spawn, until,
 };

@@ -1,17 +1,25 @@
-//! One random case: tables with logs, a query, changes and refreshes.
+//! Runs cases through what the compiler writes: tables with plain logs, the statement, and the comparison.
+
+mod logged;
+mod single;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
 
-use fastrand::Rng;
-use mvrefreshd::definition::{self, Catalog, TypeName};
+use mvrefreshd::definition::{self, Catalog, Relation, TypeName};
 use mvrefreshd::incremental::{self, FastRefresh, Target};
-use mvrefreshd::sql::ModuleSchema;
+use mvrefreshd::sql::{ModuleSchema, identifier};
+use pg_query::protobuf::Token;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use crate::catalog;
 use crate::common::TestServer;
-use crate::generate::{self, COLUMNS, Queries, Table};
+use crate::scenario::{Case, Form, Step};
+use crate::script::Script;
+use crate::subject::{
+    Failure, KINDS, Kind, Report, SETTINGS, Subject, compare, described, run_in, tolerated, unfit,
+};
+use crate::words::replaced;
+use logged::table_with_log;
 
 /// Two sessions: one for nearly everything, one whose transactions commit late.
 pub(crate) struct Session {
@@ -19,215 +27,184 @@ pub(crate) struct Session {
     late: PgConnection,
     facts: Catalog,
     types: HashMap<i64, TypeName>,
-    /// What has been run in this case, as a script.
-    script: String,
+    /// Tables are made once and emptied for every case that has the same.
+    shops: HashMap<String, Shop>,
+    script: Script,
+    /// What is done to a statement before it runs: nothing, but where the oracle itself is tested.
+    pub(crate) distortion: fn(&str) -> String,
+    /// How refreshes are run, whatever the case says.
+    pub(crate) form: Option<Form>,
 }
 
-/// How a case ended that did not fail.
-pub(crate) enum Outcome {
-    Equal,
-    Refused(String),
+/// Tables and their logs.
+#[derive(Debug, Clone)]
+struct Shop {
+    schema: String,
+    module: String,
+    relations: Vec<Relation>,
+    logs: BTreeMap<u32, i32>,
+}
+
+/// A materialized view of a running case.
+struct Kept {
+    refresh: FastRefresh,
+    /// With the watermark as `$1`.
+    statement: String,
+    watermark: String,
 }
 
 impl Session {
     pub(crate) async fn open(server: &TestServer) -> Self {
         let mut main = server.connect().await;
-        let late = server.connect().await;
-        raw(&mut main, "SET jit = off").await.unwrap();
+        let mut late = server.connect().await;
+        raw(&mut main, SETTINGS).await.unwrap();
+        raw(&mut late, SETTINGS).await.unwrap();
+        raw(&mut main, KINDS).await.unwrap();
         let (facts, types) = catalog::server_facts(&mut main).await;
         Self {
             main,
             late,
             facts,
             types,
-            script: String::new(),
+            shops: HashMap::new(),
+            script: Script::new(),
+            distortion: str::to_owned,
+            form: None,
         }
     }
 
-    /// Runs the case of a seed; fails with a script that shows the difference.
-    pub(crate) async fn run(&mut self, seed: u64) -> Result<Outcome, String> {
-        let mut rng = Rng::with_seed(seed);
-        self.script.clear();
-        self.begin("").await?;
-        let tables = generate::tables(&mut rng);
-        for (number, table) in tables.iter().enumerate() {
-            self.execute(&table_with_log(table, number + 1)).await?;
-            for _ in 0..rng.u8(..4) {
-                let rows = generate::insert(&mut rng, table, 0);
-                self.execute(&rows).await?;
-            }
+    /// The tables of a case, empty, and nothing else.
+    async fn shop(&mut self, case: &Case) -> Result<Shop, Failure> {
+        self.script = Script::new();
+        let ddl: Vec<String> = case
+            .tables
+            .iter()
+            .enumerate()
+            .map(|(number, table)| table_with_log(table, &case.names, number + 1))
+            .collect();
+        let ddl = ddl.join("\n");
+        let number = self.shops.get(&ddl).map_or(self.shops.len(), |shop| {
+            shop.schema.trim_start_matches("shop").parse().unwrap()
+        });
+        let ddl_here = ddl.replace("%module%", &format!("logs{number}"));
+        let path = format!("SET search_path = shop{number}, kinds");
+        self.script
+            .line("-- in an empty database:\nSET client_min_messages = error;");
+        self.script.main(KINDS);
+        self.script.main(&format!(
+            "CREATE SCHEMA shop{number}; CREATE SCHEMA logs{number}; {path}"
+        ));
+        self.script.main(&ddl_here);
+        self.end_transactions().await?;
+        run_in(&mut self.main, &path).await.map_err(unfit)?;
+        run_in(&mut self.late, &path).await.map_err(unfit)?;
+        if let Some(shop) = self.shops.get(&ddl).cloned() {
+            self.empty(&shop, case).await?;
+            return Ok(shop);
         }
-        let query = Queries {
-            rng: &mut rng,
-            tables: &tables,
+        let schemas = format!(
+            "CREATE SCHEMA shop{number}; CREATE SCHEMA logs{number}; SET search_path = shop{number}, kinds; {ddl_here}"
+        );
+        if let Err(failure) = run_in(&mut self.main, &schemas).await {
+            return Err(unfit(failure));
         }
-        .query();
-        self.execute(&format!("CREATE VIEW the_query AS {query};"))
-            .await?;
-        let refresh = match self
-            .compile(
-                &tables
-                    .iter()
-                    .map(|table| table.name.as_str())
-                    .collect::<Vec<_>>(),
-            )
-            .await
-        {
-            Ok(refresh) => refresh,
-            Err(refusal) => return Ok(Outcome::Refused(format!("{refusal}: {query}"))),
-        };
-        let mut watermark = self.fill(&refresh).await?;
-        self.define(&refresh, &mut rng).await?;
-        for _ in 0..rng.u8(3..6) {
-            let is_late = rng.u8(..3) == 0;
-            if is_late {
-                self.late_changes(&mut rng, &tables).await?;
-            }
-            for _ in 0..rng.u8(1..3) {
-                self.changes(&mut rng, &tables).await?;
-            }
-            watermark = self.refresh(&refresh, &watermark, &mut rng).await?;
-            if is_late {
-                let end = if rng.u8(..4) == 0 {
-                    "ROLLBACK"
-                } else {
-                    "COMMIT"
-                };
-                self.execute_late(end).await?;
-                if rng.bool() {
-                    self.changes(&mut rng, &tables).await?;
-                }
-                watermark = self.refresh(&refresh, &watermark, &mut rng).await?;
-            }
-        }
-        Ok(Outcome::Equal)
-    }
-
-    /// Empty schemas, and these tables.
-    pub(crate) async fn begin(&mut self, tables: &str) -> Result<(), String> {
-        self.script.clear();
-        let schemas = "SET search_path = pg_catalog; DROP SCHEMA IF EXISTS shop CASCADE; DROP SCHEMA IF EXISTS mvrefresh CASCADE;
-            CREATE SCHEMA shop; CREATE SCHEMA mvrefresh; SET search_path = shop";
-        self.execute(schemas).await?;
-        self.execute(tables).await
-    }
-
-    /// A collation in which different strings are equal.
-    pub(crate) async fn begin_more(&mut self, sql: &str) {
-        raw(&mut self.main, sql).await.unwrap();
-        let names = "SELECT '\"' || collnamespace::regnamespace || '\".\"' || collname || '\"' FROM pg_collation WHERE NOT collisdeterministic";
-        let names: Vec<String> = sqlx::query_scalar(names)
-            .fetch_all(&mut self.main)
+        raw(&mut self.main, "SET search_path = pg_catalog")
             .await
             .unwrap();
-        self.facts.nondeterministic_collations.extend(names);
-    }
-
-    /// The fast refresh of a query over tables with the logs 1, 2, …
-    pub(crate) async fn compiled(
-        &mut self,
-        query: &str,
-        tables: &[&str],
-    ) -> Result<FastRefresh, String> {
-        self.execute(&format!("CREATE OR REPLACE VIEW the_query AS {query}"))
-            .await?;
-        let compiled = self.compile(tables).await;
-        self.execute("DROP VIEW the_query").await?;
-        compiled
-    }
-
-    async fn compile(&mut self, tables: &[&str]) -> Result<FastRefresh, String> {
-        raw(&mut self.main, "SET search_path = pg_catalog").await?;
-        let mut facts = self.facts.clone();
-        facts.relations = catalog::relations(&mut self.main, "shop", &self.types).await;
-        let definition =
-            sqlx::query_scalar::<_, String>("SELECT pg_get_viewdef('shop.the_query'::regclass)")
-                .fetch_one(&mut self.main)
-                .await;
-        let definition = definition.map_err(|error| error.to_string())?;
-        raw(&mut self.main, "SET search_path = shop").await?;
-        let query = definition::read(&definition, &facts).map_err(|refusal| refusal.to_string())?;
-        let mut logs = BTreeMap::new();
-        for (table, log_id) in tables.iter().zip(1..) {
-            logs.insert(facts.relation("shop", table).unwrap().oid, log_id);
-        }
-        let target = Target {
-            module: ModuleSchema::new("mvrefresh"),
-            mv_id: 1,
-            schema: "shop".to_owned(),
-            name: "mv".to_owned(),
-            logs,
+        let schema = format!("shop{number}");
+        let relations = catalog::relations(&mut self.main, &schema, &self.types).await;
+        raw(&mut self.main, &path).await.unwrap();
+        let logs = case.tables.iter().zip(1..).map(|(table, log)| {
+            let name = case.names.of(&table.table.name);
+            let relation = relations.iter().find(|relation| relation.name == name);
+            (relation.unwrap().oid, log)
+        });
+        let shop = Shop {
+            schema,
+            module: format!("logs{number}"),
+            logs: logs.collect(),
+            relations,
         };
-        incremental::compile(&query, &target).map_err(|refusal| refusal.to_string())
+        self.shops.insert(ddl, shop.clone());
+        Ok(shop)
     }
 
-    async fn fill(&mut self, refresh: &FastRefresh) -> Result<String, String> {
+    async fn end_transactions(&mut self) -> Result<(), Failure> {
+        run_in(&mut self.late, "ROLLBACK").await.map_err(unfit)?;
+        run_in(&mut self.main, "ROLLBACK").await.map_err(unfit)
+    }
+
+    async fn empty(&mut self, shop: &Shop, case: &Case) -> Result<(), Failure> {
+        let mut sql = String::from("SET session_replication_role = replica;");
+        for table in &case.tables {
+            sql += &format!(
+                "DELETE FROM {};",
+                identifier(case.names.of(&table.table.name))
+            );
+        }
+        for log in shop.logs.values() {
+            sql += &format!("DELETE FROM {}.\"log${log}\";", shop.module);
+        }
+        for view in 0..3 {
+            sql += &format!(
+                "DROP TABLE IF EXISTS mv{view}, {}.\"state${view}\"; DROP VIEW IF EXISTS query{view};",
+                shop.module
+            );
+        }
+        sql += "SET session_replication_role = origin";
+        run_in(&mut self.main, &sql).await.map_err(unfit)
+    }
+
+    /// A materialized view with its contents, or why it can't be refreshed fast.
+    async fn create(
+        &mut self,
+        shop: &Shop,
+        view: usize,
+        query: &str,
+        form: Form,
+    ) -> Result<Result<Kept, String>, Failure> {
+        self.execute(&format!("CREATE VIEW query{view} AS {query}"))
+            .await?;
+        let refresh = match self.compile(shop, view).await? {
+            Ok(refresh) => refresh,
+            Err(refusal) => return Ok(Err(format!("{refusal}\n    {query}"))),
+        };
         self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
             .await?;
-        self.execute("CREATE TABLE mv AS SELECT * FROM the_query")
-            .await?;
+        self.execute(&format!(
+            "CREATE TABLE mv{view} AS SELECT * FROM query{view}"
+        ))
+        .await?;
         if let Some(row_index) = &refresh.row_index {
             self.execute(row_index).await?;
         }
         if let Some(state) = &refresh.state {
             self.execute(&state.create).await?;
-            self.execute(&format!(
-                "INSERT INTO mvrefresh.\"state$1\" ({})\n{}",
-                state.columns.join(", "),
-                state.rows
-            ))
-            .await?;
         }
-        let watermark = sqlx::query_scalar("SELECT pg_current_snapshot()::text")
-            .fetch_one(&mut self.main)
-            .await;
+        self.fill_state(shop, view, &refresh).await?;
+        let watermark = self.watermark(view).await?;
+        let statement = self.define(shop, view, &refresh, form).await?;
         self.execute("COMMIT").await?;
-        watermark.map_err(|error| error.to_string())
+        Ok(Ok(Kept {
+            refresh,
+            statement,
+            watermark,
+        }))
     }
 
-    /// A transaction of changes, some of them in a subtransaction, perhaps undone.
-    async fn changes(&mut self, rng: &mut Rng, tables: &[Table]) -> Result<(), String> {
-        self.execute("BEGIN").await?;
-        for _ in 0..rng.u8(1..5) {
-            let table = &tables[rng.usize(..tables.len())];
-            let change = generate::change(rng, table, 0, 1000);
-            let savepoint = rng.u8(..6) == 0;
-            if savepoint {
-                self.execute("SAVEPOINT before").await?;
-            }
-            self.execute(&change).await?;
-            if savepoint {
-                let end = if rng.bool() {
-                    "ROLLBACK TO before"
-                } else {
-                    "RELEASE before"
-                };
-                self.execute(end).await?;
-            }
+    /// The statement that refreshes, and the function if it calls one.
+    async fn define(
+        &mut self,
+        shop: &Shop,
+        view: usize,
+        refresh: &FastRefresh,
+        form: Form,
+    ) -> Result<String, Failure> {
+        if form == Form::Statement {
+            return Ok((self.distortion)(&refresh.statement));
         }
-        let end = if rng.u8(..8) == 0 {
-            "ROLLBACK"
-        } else {
-            "COMMIT"
-        };
-        self.execute(end).await
-    }
-
-    /// A transaction that is left open; its rows are its own.
-    async fn late_changes(&mut self, rng: &mut Rng, tables: &[Table]) -> Result<(), String> {
-        self.execute_late("SET search_path = shop; BEGIN").await?;
-        for _ in 0..rng.u8(1..5) {
-            let table = &tables[rng.usize(..tables.len())];
-            let change = generate::change(rng, table, 1000, 2000);
-            self.execute_late(&change).await?;
-        }
-        Ok(())
-    }
-
-    /// The function that refreshes; in some cases one that never foresees enough.
-    async fn define(&mut self, refresh: &FastRefresh, rng: &mut Rng) -> Result<(), String> {
-        let mut body = refresh.body();
-        if rng.u8(..5) == 0 {
+        let mut body = (self.distortion)(&refresh.body());
+        if form == Form::Unforeseen {
             // as if other transactions had committed since the count
             body = body
                 .replace("at_most := pending + 100", "at_most := 1")
@@ -238,81 +215,214 @@ impl Session {
             .map(|(name, value)| format!(" SET {name} = {value}"))
             .collect();
         self.execute(&format!(
-            "CREATE FUNCTION mvrefresh.\"fast$1\"(watermark pg_snapshot, OUT snapshot pg_snapshot, OUT rows_inserted int8, OUT rows_updated int8,
-                OUT rows_deleted int8, OUT rows_missing int8, OUT must_complete boolean) LANGUAGE plpgsql
-                SET search_path = pg_catalog, pg_temp{settings} AS $body$
+            "CREATE OR REPLACE FUNCTION {}.\"fast${view}\"(watermark pg_snapshot, OUT snapshot pg_snapshot, OUT rows_inserted int8, OUT rows_updated int8,
+    OUT rows_deleted int8, OUT rows_missing int8, OUT must_complete boolean) LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp{settings} AS $body$
 #variable_conflict use_column
 BEGIN
 {body}
-END $body$"
+END $body$",
+            shop.module
+        ))
+        .await?;
+        Ok(format!("SELECT * FROM {}.\"fast${view}\"($1)", shop.module))
+    }
+
+    async fn fill_state(
+        &mut self,
+        shop: &Shop,
+        view: usize,
+        refresh: &FastRefresh,
+    ) -> Result<(), Failure> {
+        let Some(state) = &refresh.state else {
+            return Ok(());
+        };
+        self.execute(&format!(
+            "INSERT INTO {}.\"state${view}\" ({})\n{}",
+            shop.module,
+            state.columns.join(", "),
+            state.rows
         ))
         .await
     }
 
+    async fn watermark(&mut self, view: usize) -> Result<String, Failure> {
+        self.script.main(&format!(
+            "SELECT pg_current_snapshot() AS watermark{view} \\gset"
+        ));
+        sqlx::query_scalar("SELECT pg_current_snapshot()::text")
+            .fetch_one(&mut self.main)
+            .await
+            .map_err(|error| unfit(described(&error)))
+    }
+
+    async fn compile(
+        &mut self,
+        shop: &Shop,
+        view: usize,
+    ) -> Result<Result<FastRefresh, String>, Failure> {
+        run_in(&mut self.main, "SET search_path = pg_catalog")
+            .await
+            .map_err(unfit)?;
+        let text = sqlx::query_scalar::<_, String>(AssertSqlSafe(format!(
+            "SELECT pg_get_viewdef('{}.query{view}'::regclass)",
+            shop.schema
+        )))
+        .fetch_one(&mut self.main)
+        .await
+        .map_err(|error| unfit(described(&error)))?;
+        let back = format!("SET search_path = {}, kinds", shop.schema);
+        run_in(&mut self.main, &back).await.map_err(unfit)?;
+        self.facts.relations.clone_from(&shop.relations);
+        let target = Target {
+            module: ModuleSchema::new(&shop.module),
+            mv_id: i32::try_from(view).unwrap(),
+            schema: shop.schema.clone(),
+            name: format!("mv{view}"),
+            logs: shop.logs.clone(),
+        };
+        let compiled = definition::read(&text, &self.facts)
+            .and_then(|query| incremental::compile(&query, &target));
+        Ok(compiled.map_err(|refusal| refusal.to_string()))
+    }
+
+    /// Refreshes and compares; gives whether the refresh had to be complete.
     async fn refresh(
         &mut self,
-        refresh: &FastRefresh,
-        watermark: &str,
-        rng: &mut Rng,
-    ) -> Result<String, String> {
-        raw(&mut self.main, "SET search_path = pg_catalog, pg_temp").await?;
-        let literal = format!("'{watermark}'::pg_snapshot)");
-        let statement = if rng.u8(..4) == 0 {
-            refresh.statement.replace("$1)", &literal)
-        } else {
-            format!("SELECT * FROM mvrefresh.\"fast$1\"({literal}")
+        view: usize,
+        kept: &mut Kept,
+        shop: &Shop,
+        may_be_marked: bool,
+    ) -> Result<bool, Failure> {
+        let statement = kept.statement.clone();
+        let with = |watermark: &str| {
+            replaced(&statement, &|token, word| {
+                (token == Token::Param && word == "$1").then(|| watermark.to_owned())
+            })
         };
-        writeln!(self.script, "{statement};").unwrap();
-        let row = sqlx::raw_sql(AssertSqlSafe(statement))
-            .fetch_one(&mut self.main)
-            .await;
-        let row = row.map_err(|error| self.failed(&error.to_string()))?;
-        let snapshot: String = raw_text(&row, 0);
-        if raw_text(&row, 4) != "0" || raw_text(&row, 5) != "f" {
-            return Err(self.failed(&format!(
-                "rows_missing {}, must_complete {}",
-                raw_text(&row, 4),
-                raw_text(&row, 5)
-            )));
+        self.execute("SET search_path = pg_catalog, pg_temp")
+            .await?;
+        self.script.line("\\echo the fast refresh:");
+        self.script
+            .main(&with(&format!(":'watermark{view}'::pg_snapshot")));
+        let row = sqlx::raw_sql(AssertSqlSafe(with(&format!(
+            "'{}'::pg_snapshot",
+            kept.watermark
+        ))))
+        .fetch_one(&mut self.main)
+        .await
+        .map_err(|error| {
+            let (code, message) = described(&error);
+            Failure {
+                kind: Kind::Error(code),
+                details: message,
+            }
+        })?;
+        self.execute(&format!("SET search_path = {}, kinds", shop.schema))
+            .await?;
+        let is_marked = raw_text(&row, 5) == "t";
+        if is_marked && !may_be_marked {
+            return Err(Failure {
+                kind: Kind::Marked,
+                details: "must_complete without a cause".to_owned(),
+            });
         }
-        raw(&mut self.main, "SET search_path = shop").await?;
-        let difference = "SELECT 'missing' AS what, r::text AS a_row FROM the_query r EXCEPT ALL SELECT 'missing', r::text FROM mv r
-            UNION ALL (SELECT 'unexpected', r::text FROM mv r EXCEPT ALL SELECT 'unexpected', r::text FROM the_query r) LIMIT 10";
-        let rows = sqlx::query(difference)
-            .fetch_all(&mut self.main)
-            .await
-            .map_err(|error| error.to_string())?;
-        if rows.is_empty() {
-            return Ok(snapshot);
+        if is_marked {
+            self.complete(view, kept, shop).await?;
+        } else {
+            // what psql takes for the next refresh: nothing has changed since the statement, but by the late session
+            self.script.main(&format!(
+                "SELECT pg_current_snapshot() AS watermark{view} \\gset"
+            ));
+            kept.watermark = raw_text(&row, 0);
+            if raw_text(&row, 4) != "0" {
+                return Err(Failure {
+                    kind: Kind::Missing,
+                    details: format!("rows_missing: {}", raw_text(&row, 4)),
+                });
+            }
         }
-        let shown: Vec<String> = rows
-            .iter()
-            .map(|row| format!("{}: {}", row.get::<String, _>(0), row.get::<String, _>(1)))
-            .collect();
-        Err(self.failed(&shown.join("\n")))
+        let (table, query) = (format!("mv{view}"), format!("query{view}"));
+        compare(&mut self.main, &mut self.script, &table, &query).await?;
+        Ok(is_marked)
     }
 
-    fn failed(&self, what: &str) -> String {
-        format!("{}\n-- {}", self.script, what.replace('\n', "\n-- "))
+    async fn complete(&mut self, view: usize, kept: &mut Kept, shop: &Shop) -> Result<(), Failure> {
+        self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            .await?;
+        self.execute(&format!(
+            "DELETE FROM mv{view}; INSERT INTO mv{view} SELECT * FROM query{view}"
+        ))
+        .await?;
+        if kept.refresh.state.is_some() {
+            self.execute(&format!("DELETE FROM {}.\"state${view}\"", shop.module))
+                .await?;
+            self.fill_state(shop, view, &kept.refresh).await?;
+        }
+        kept.watermark = self.watermark(view).await?;
+        self.execute("COMMIT").await
     }
 
-    async fn execute(&mut self, sql: &str) -> Result<(), String> {
-        writeln!(self.script, "{};", sql.trim_end_matches(';')).unwrap();
-        raw(&mut self.main, sql)
-            .await
-            .map_err(|error| self.failed(&error))
+    async fn execute(&mut self, sql: &str) -> Result<(), Failure> {
+        self.script.main(sql);
+        run_in(&mut self.main, sql).await.map_err(unfit)
+    }
+}
+
+impl Subject for Session {
+    async fn run(&mut self, case: &Case) -> Result<Report, Failure> {
+        let shop = self.shop(case).await?;
+        let mut report = Report::default();
+        let mut kept = HashMap::new();
+        for step in &case.steps {
+            match step {
+                Step::Main(sql) => {
+                    let sql = case.names.applied(sql);
+                    self.script.main(&sql);
+                    let done = run_in(&mut self.main, &sql).await;
+                    report.failed_changes += tolerated(done, &sql)?;
+                }
+                Step::Late(sql) => {
+                    let sql = case.names.applied(sql);
+                    self.script.late(&sql);
+                    let done = run_in(&mut self.late, &sql).await;
+                    report.failed_changes += tolerated(done, &sql)?;
+                }
+                Step::Create(view) => {
+                    let query = case.names.applied(&case.queries[*view]);
+                    let form = self.form.unwrap_or(case.form);
+                    match self.create(&shop, *view, &query, form).await? {
+                        Ok(made) => _ = kept.insert(*view, made),
+                        Err(reason) => report.refused.push(reason),
+                    }
+                }
+                Step::Upkeep => {}
+                Step::Refresh(view) => {
+                    if let Some(kept) = kept.get_mut(view) {
+                        let marks = case.steps.iter().any(
+                            |step| matches!(step, Step::Main(sql) if sql.starts_with("TRUNCATE")),
+                        );
+                        if self.refresh(*view, kept, &shop, marks).await? {
+                            *report.complete.entry("truncated".to_owned()).or_insert(0) += 1;
+                        } else {
+                            report.fast += 1;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(report)
     }
 
-    async fn execute_late(&mut self, sql: &str) -> Result<(), String> {
-        writeln!(
-            self.script,
-            "/* second session */ {};",
-            sql.trim_end_matches(';')
-        )
-        .unwrap();
-        raw(&mut self.late, sql)
-            .await
-            .map_err(|error| self.failed(&error))
+    async fn tidy(&mut self) {
+        self.end_transactions().await.unwrap();
+        for sql in ["SET statement_timeout = 0", "VACUUM", SETTINGS] {
+            raw(&mut self.main, sql).await.unwrap();
+        }
+    }
+
+    fn script(&self) -> &str {
+        self.script.text()
     }
 }
 
@@ -324,48 +434,7 @@ fn raw_text(row: &sqlx::postgres::PgRow, column: usize) -> String {
 }
 
 async fn raw(connection: &mut PgConnection, sql: &str) -> Result<(), String> {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
-        .execute(connection)
+    run_in(connection, sql)
         .await
-        .map(|_| ())
-        .map_err(|error| error.to_string())
-}
-
-/// A table with a log of the shape that the engine reads, and plain triggers that fill it.
-fn table_with_log(table: &Table, number: usize) -> String {
-    let name = &table.name;
-    let columns: Vec<String> = COLUMNS
-        .iter()
-        .map(|(column, data_type)| format!("{column} {data_type}"))
-        .collect();
-    let key = if table.has_key {
-        ", PRIMARY KEY (id)"
-    } else {
-        ""
-    };
-    let logged: Vec<String> = COLUMNS
-        .iter()
-        .enumerate()
-        .map(|(n, (_, data_type))| format!("c{} {data_type}", n + 1))
-        .collect();
-    let listed: Vec<String> = (1..=COLUMNS.len()).map(|n| format!("c{n}")).collect();
-    let log = format!("mvrefresh.\"log${number}\"");
-    let into = format!("INSERT INTO {log} (weight, {}) SELECT", listed.join(", "));
-    format!(
-        "CREATE TABLE {name} ({columns}{key});
-CREATE VIEW view_{name} AS SELECT * FROM {name} WHERE d IS NOT FALSE;
-CREATE TABLE {log} (xid xid8 NOT NULL DEFAULT pg_current_xact_id(), weight smallint NOT NULL, {logged});
-CREATE INDEX ON {log} (xid);
-CREATE FUNCTION mvrefresh.log_{name}() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF TG_OP <> 'INSERT' THEN {into} -1, r.* FROM old_rows r; END IF;
-    IF TG_OP <> 'DELETE' THEN {into} 1, r.* FROM new_rows r; END IF;
-    RETURN NULL;
-END $$;
-CREATE TRIGGER log_insert AFTER INSERT ON {name} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION mvrefresh.log_{name}();
-CREATE TRIGGER log_update AFTER UPDATE ON {name} REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION mvrefresh.log_{name}();
-CREATE TRIGGER log_delete AFTER DELETE ON {name} REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION mvrefresh.log_{name}()",
-        columns = columns.join(", "),
-        logged = logged.join(", "),
-    )
+        .map_err(|(_, message)| message)
 }

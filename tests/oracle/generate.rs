@@ -2,8 +2,10 @@
 
 use fastrand::Rng;
 
+use crate::general::General;
+
 /// A table: name and whether `id` is its primary key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Table {
     pub(crate) name: String,
     pub(crate) has_key: bool,
@@ -22,6 +24,15 @@ pub(crate) const COLUMNS: &[(&str, &str)] = &[
     ("v", "varchar(8)"),
     ("s", "smallint"),
     ("weight", "integer"),
+    ("x", "float8"),
+    ("u", "uuid"),
+    ("p", "timestamptz"),
+    ("j", "jsonb"),
+    ("q", "json"),
+    ("g", "integer[]"),
+    ("m", "kinds.mood"),
+    ("h", "kinds.short"),
+    ("k", "text COLLATE \"C\""),
 ];
 
 pub(crate) fn tables(rng: &mut Rng) -> Vec<Table> {
@@ -33,7 +44,7 @@ pub(crate) fn tables(rng: &mut Rng) -> Vec<Table> {
         .collect()
 }
 
-fn pick<'a>(rng: &mut Rng, choices: &[&'a str]) -> &'a str {
+pub(crate) fn pick<'a>(rng: &mut Rng, choices: &[&'a str]) -> &'a str {
     choices[rng.usize(..choices.len())]
 }
 
@@ -65,6 +76,15 @@ fn value(rng: &mut Rng, data_type: &str) -> String {
             ],
         )
         .to_owned(),
+        "float8" => pick(rng, &["0", "'-0'", "0.1", "1e300", "'NaN'", "'-Infinity'"]).to_owned(),
+        "uuid" => format!("'00000000-0000-0000-0000-00000000000{}'", rng.u8(..3)),
+        "timestamptz" => format!("'2024-01-01 00:00:00+0{}'", rng.u8(..3)),
+        "jsonb" => pick(rng, &["'1.0'", "'1.00'", "'{\"a\": [1]}'", "'null'"]).to_owned(),
+        "json" => pick(rng, &["'1'", "' 1'", "'{}'"]).to_owned(),
+        "integer[]" => pick(rng, &["'{}'", "'{1,NULL}'", "'{1,2}'"]).to_owned(),
+        "kinds.mood" => pick(rng, &["'sad'", "'ok'", "'happy'"]).to_owned(),
+        "kinds.short" => pick(rng, &["'x'", "'y'"]).to_owned(),
+        "text COLLATE \"C\"" => pick(rng, &["'x'", "'X'"]).to_owned(),
         "boolean" => pick(rng, &["true", "false"]).to_owned(),
         _ => format!("date '2024-01-0{}'", rng.u8(1..4)),
     }
@@ -134,6 +154,14 @@ pub(crate) struct Queries<'a> {
 impl Queries<'_> {
     /// A query that the engine must take.
     pub(crate) fn query(&mut self) -> String {
+        if self.rng.bool() {
+            return General {
+                rng: self.rng,
+                tables: self.tables,
+                aliases: 0,
+            }
+            .query();
+        }
         match self.rng.u8(..12) {
             0 => {
                 let all = if self.rng.bool() { " ALL" } else { "" };
@@ -222,18 +250,21 @@ impl Queries<'_> {
         )
     }
 
-    fn keys(&mut self, aliases: &[String]) -> Vec<String> {
+    pub(crate) fn keys(&mut self, aliases: &[String]) -> Vec<String> {
         (0..self.rng.usize(1..4))
             .map(|_| match self.rng.u8(..5) {
                 0 => format!("({}) > 1", self.integer(aliases)),
                 1 => format!("coalesce({}, 'none')", self.column(aliases, &["b"])),
                 2 => self.integer(aliases),
-                _ => self.column(aliases, &["a", "b", "d", "f", "c", "e", "v", "weight"]),
+                _ => self.column(
+                    aliases,
+                    &["a", "b", "d", "f", "c", "e", "v", "weight", "u", "p", "m"],
+                ),
             })
             .collect()
     }
 
-    fn aggregate(&mut self, aliases: &[String]) -> String {
+    pub(crate) fn aggregate(&mut self, aliases: &[String]) -> String {
         let filter = if self.rng.u8(..4) == 0 {
             format!(" FILTER (WHERE {})", self.condition(aliases))
         } else {
@@ -331,8 +362,8 @@ impl Queries<'_> {
         }
     }
 
-    fn any(&mut self, aliases: &[String]) -> String {
-        match self.rng.u8(..9) {
+    pub(crate) fn any(&mut self, aliases: &[String]) -> String {
+        match self.rng.u8(..10) {
             0 => self.integer(aliases),
             1 => format!("upper({}) || '-'", self.column(aliases, &["b", "v"])),
             2 => format!("extract(day FROM {})", self.column(aliases, &["f"])),
@@ -344,6 +375,7 @@ impl Queries<'_> {
             4 => format!("({} + 0.5)::numeric(6,1)", self.column(aliases, &["c"])),
             5 => format!("greatest({}, 1)", self.column(aliases, &["a"])),
             6 => format!("{}::float8 / 3", self.column(aliases, &["a"])),
+            7 => self.column(aliases, &["x", "u", "p", "j", "q", "m", "k"]),
             _ => self.column(
                 aliases,
                 &["a", "b", "c", "n", "d", "f", "e", "v", "s", "id", "weight"],
@@ -351,7 +383,7 @@ impl Queries<'_> {
         }
     }
 
-    fn filter(&mut self, aliases: &[String]) -> String {
+    pub(crate) fn filter(&mut self, aliases: &[String]) -> String {
         if self.rng.u8(..3) == 0 {
             String::new()
         } else {
@@ -359,8 +391,14 @@ impl Queries<'_> {
         }
     }
 
-    fn condition(&mut self, aliases: &[String]) -> String {
-        match self.rng.u8(..10) {
+    pub(crate) fn condition(&mut self, aliases: &[String]) -> String {
+        match self.rng.u8(..12) {
+            10 => format!("1 = ANY ({})", self.column(aliases, &["g"])),
+            11 => format!(
+                "{} > {}",
+                self.column(aliases, &["x"]),
+                self.column(aliases, &["x", "c"])
+            ),
             0 => format!(
                 "({} OR {})",
                 self.condition(aliases),
@@ -394,7 +432,7 @@ impl Queries<'_> {
     }
 }
 
-fn named(outputs: &[String]) -> String {
+pub(crate) fn named(outputs: &[String]) -> String {
     let named: Vec<String> = outputs
         .iter()
         .enumerate()

@@ -99,13 +99,15 @@ impl Show<'_> {
             ),
             None => format!("{} s; Ctrl-C ends it with a summary", elapsed.as_secs()),
         };
-        let mut lines = vec![format!("mvrefreshd demo: {ends}"), String::new()];
+        // with all materialized views and two reasons in the 24 lines of a small terminal
+        let mut lines = vec![format!("mvrefreshd demo: {ends}")];
         lines.extend(self.heading.iter().cloned());
         lines.push(String::new());
         lines.push(self.counts(picture, elapsed));
-        lines.push(String::new());
         let colour = self.output.has_colour();
-        lines.extend(table::lines(&picture.rows, self.output.width(), colour));
+        let width = self.output.width();
+        lines.extend(table::lines(&picture.rows, width, colour));
+        lines.extend(table::reasons(&picture.rows, columns(width)));
         let errors = errors(&picture.rows, self.output.width());
         if !errors.is_empty() {
             lines.push(String::new());
@@ -120,6 +122,7 @@ impl Show<'_> {
             format!("{} s: {}", elapsed.as_secs(), self.counts(picture, elapsed)),
         ];
         lines.extend(table::lines(&picture.rows, None, false));
+        lines.extend(table::reasons(&picture.rows, columns(None)));
         lines.extend(errors(&picture.rows, None));
         lines.join("\n")
     }
@@ -136,6 +139,11 @@ impl Show<'_> {
     }
 }
 
+/// How wide lines may be.
+fn columns(width: Option<u16>) -> usize {
+    width.unwrap_or(80).into()
+}
+
 /// What failing views say, in lines of the terminal's width.
 fn errors(rows: &[OverviewRow], width: Option<u16>) -> Vec<String> {
     rows.iter()
@@ -148,39 +156,11 @@ fn errors(rows: &[OverviewRow], width: Option<u16>) -> Vec<String> {
                 Some(format!("{}: {error}", row.mv_name))
             }
         })
-        .flat_map(|text| folded(&text, width.unwrap_or(80).into()))
+        .flat_map(|text| numbers::folded(&text, columns(width)))
         .collect()
-}
-
-/// Text in lines of so many characters, broken between words.
-fn folded(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate for people to read")]
 pub(super) fn f64_of(count: u64) -> f64 {
     count as f64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_text_is_broken_between_words() {
-        assert_eq!(
-            folded("one two\nthree incomprehensible", 9),
-            ["one two", "three", "incomprehensible"]
-        );
-    }
 }

@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Numbers and text as people read them.
 
 /// With commas between thousands.
 pub(super) fn count(number: impl TryInto<u64>) -> String {
@@ -42,6 +42,21 @@ pub(super) fn milliseconds(milliseconds: f64) -> String {
     }
 }
 
+/// Text in lines of so many characters, broken between words.
+pub(super) fn folded(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,5 +77,13 @@ mod tests {
         assert_eq!(shown, ["0.0 s", "10.0 s", "100 s", "17 min", "120 min"]);
         let shown = [0.04, 9.96, 1_234.0, 12_345.0].map(milliseconds);
         assert_eq!(shown, ["0.0 ms", "10 ms", "1234 ms", "12.3 s"]);
+    }
+
+    #[test]
+    fn long_text_is_broken_between_words() {
+        assert_eq!(
+            folded("one two\nthree incomprehensible", 9),
+            ["one two", "three", "incomprehensible"]
+        );
     }
 }

@@ -114,15 +114,40 @@ pub(super) async fn figures(
     for line in table(&totals).lines() {
         output.say(&format!("  {}", line.trim_end()));
     }
+    output.say(&format!("\n{}", fast_share(&totals)));
     let lateness = totals.iter().filter_map(|row| row.max_lateness_ms);
     if let Some(most) = lateness.reduce(f64::max) {
         output.say(&format!(
-            "\nThe longest wait from due to started: {}.",
+            "The longest wait from due to started: {}.",
             numbers::milliseconds(most)
         ));
     }
     let failed = totals.iter().filter(|row| row.outcome == "failed");
     Ok(failed.map(|row| row.refreshes).sum())
+}
+
+/// How many of the refreshes were fast, native views aside.
+fn fast_share(totals: &[RefreshTotals]) -> String {
+    let native = ["plain", "concurrently"];
+    let ours = totals.iter().filter(|row| {
+        row.outcome == "succeeded"
+            && !row
+                .form
+                .as_deref()
+                .is_some_and(|form| native.contains(&form))
+    });
+    let (mut fast, mut all) = (0, 0);
+    for row in ours {
+        all += row.refreshes;
+        if row.method.as_deref() == Some("fast") {
+            fast += row.refreshes;
+        }
+    }
+    format!(
+        "{} of {} were fast, not counting the native view's.",
+        numbers::count(fast),
+        numbers::counted(all, "refresh", "refreshes")
+    )
 }
 
 fn table(totals: &[RefreshTotals]) -> Table {

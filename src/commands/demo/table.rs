@@ -70,6 +70,24 @@ pub(super) fn lines(rows: &[OverviewRow], width: Option<u16>, colour: bool) -> V
         .collect()
 }
 
+/// Why views are refreshed completely that might have been refreshed fast, each in a paragraph of this width.
+pub(super) fn reasons(rows: &[OverviewRow], width: usize) -> Vec<String> {
+    let reason = |row: &OverviewRow| {
+        let reason = row.last_reason.as_deref()?;
+        let is_complete = row.kind != "native" && row.last_method.as_deref() == Some("complete");
+        // what passes by itself
+        let is_news = !matches!(
+            reason,
+            "first fill" | "not compiled yet" | "the first refresh since it was compiled"
+        );
+        (is_complete && is_news).then(|| format!("{}: completely: {reason}", row.mv_name))
+    };
+    let reasons = rows.iter().filter_map(reason);
+    reasons
+        .flat_map(|text| numbers::folded(&text, width))
+        .collect()
+}
+
 fn cells(row: &OverviewRow, wide: bool) -> [Cell; 8] {
     let schedule = schedule_of(row);
     let standing = standing(row, &schedule);
@@ -247,6 +265,7 @@ mod tests {
             last_rows_changed: seconds_ago.map(|_| 130_000),
             last_method: seconds_ago.map(|_| "complete".to_owned()),
             last_form: seconds_ago.map(|_| "in_place".to_owned()),
+            last_reason: seconds_ago.map(|_| "rank: not known".to_owned()),
             failures: 0,
             retry_at: None,
             last_error: None,
@@ -297,6 +316,20 @@ mod tests {
             .collect();
         assert_eq!(ends, ["ok", "ok", "late", "ok", "ok"]);
         assert!(lines[1].contains(" now "), "{lines:#?}");
+    }
+
+    #[test]
+    fn what_is_refreshed_completely_is_told_with_the_reason() {
+        let mut rows = all();
+        rows[1].last_method = Some("fast".to_owned());
+        rows[2].last_reason = Some("first fill".to_owned());
+        assert_eq!(
+            reasons(&rows, 80),
+            [
+                "orders_by_status: completely: rank: not known",
+                "order_search: completely: rank: not known"
+            ]
+        );
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! An explanation for people.
 
-use super::{Explanation, Known, Plan, Query};
+use super::fast::{Fast, Strategy};
+use super::{Complete, Explanation, Known, Query};
 use crate::commands::{phrases, schedules};
+use crate::dictionary::indexes::MissingIndex;
+use crate::dictionary::outlook::{LogRow, OutlookRow};
 
-/// Lines of `label: value`.
+/// Lines of `label: value`, no wider than 80 columns but for what is SQL.
 pub(super) fn explanation(explanation: &Explanation) -> String {
     let mut lines = Vec::new();
     if let Some(known) = &explanation.known {
@@ -11,77 +14,177 @@ pub(super) fn explanation(explanation: &Explanation) -> String {
     } else {
         lines.push("as a materialized view, this query would be refreshed so:".to_owned());
     }
-    about_refresh(&explanation.refresh, explanation, &mut lines);
+    if let Some(fast) = &explanation.fast {
+        about_fast(fast, &mut lines);
+    }
+    if let Some(known) = &explanation.known {
+        about_logs(&known.logs, &mut lines);
+    }
+    let indexes = explanation.fast.iter().flat_map(|f| &f.missing_indexes);
+    about_indexes(indexes, &mut lines);
+    about_complete(&explanation.complete, explanation, &mut lines);
     if let Some(query) = &explanation.query {
         about_query(query, &mut lines);
     }
-    for (_, definition) in explanation.known.iter().flat_map(|known| &known.functions) {
+    for statement in sql(explanation) {
         lines.push(String::new());
-        lines.push(definition.trim_end().to_owned());
+        lines.push(statement.trim_end().to_owned());
     }
     lines.join("\n")
+}
+
+fn line(lines: &mut Vec<String>, indentation: usize, text: &str) {
+    lines.push(phrases::folded(text, indentation));
 }
 
 fn about_view(known: &Known, lines: &mut Vec<String>) {
     let view = &known.view;
     lines.push(view.full_name.clone());
-    lines.push(format!("  status: {}", view.status));
+    line(lines, 2, &format!("status: {}", view.status));
     if let Some(error) = &view.last_error {
-        lines.push(format!("  last error: {}", error.replace('\n', " ")));
+        line(lines, 2, &format!("last error: {error}"));
     }
     if let Some(problem) = &known.problem {
         let remedy = known.remedy.as_deref().unwrap_or_default();
-        lines.push(format!("  problem: {problem}; {remedy}"));
+        line(lines, 2, &format!("problem: {problem}; {remedy}"));
     }
-    lines.push(format!("  owner: {}", view.owner));
-    lines.push(format!("  schedule: {}", schedules::in_words(view)));
+    line(lines, 2, &format!("owner: {}", view.owner));
+    let schedule = schedules::in_words(view);
+    let method = &view.refresh_method;
+    line(
+        lines,
+        2,
+        &format!("schedule: {schedule}; refresh method {method}"),
+    );
     if let Some(group) = &view.refresh_group {
-        lines.push(format!("  refresh group: {group}"));
+        line(lines, 2, &format!("refresh group: {group}"));
     }
-    if let Some(cost) = view.avg_cost_ms {
-        let cost = phrases::milliseconds(cost);
-        lines.push(format!("  cost of a complete refresh: {cost} on average"));
-    }
-    if !known.session_settings.is_empty() {
-        let settings: Vec<String> = known
-            .session_settings
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        lines.push(format!(
-            "  settings kept from its creation: {}",
-            settings.join(", ")
-        ));
+    if let Some(next) = &known.next_refresh {
+        about_next(next, lines);
     }
 }
 
-fn about_refresh(plan: &Plan, explanation: &Explanation, lines: &mut Vec<String>) {
+fn about_next(next: &OutlookRow, lines: &mut Vec<String>) {
+    let form =
+        Some(next.form.as_str()).filter(|form| next.method == "complete" && !form.is_empty());
+    let what = match next.method.as_str() {
+        "none" => "none needed".to_owned(),
+        method => phrases::method(Some(method), form),
+    };
+    line(
+        lines,
+        2,
+        &format!("next refresh: {what}: {reason}", reason = next.reason),
+    );
+    let pending = next.pending_rows.filter(|rows| *rows > 0);
+    if let Some(rows) = pending {
+        let changes = phrases::count(rows, "logged change", "logged changes");
+        line(lines, 2, &format!("pending: {changes}"));
+    }
+    let costs = [
+        pending.and(next.fast_ms).map(|ms| (ms, "fast")),
+        next.complete_ms.map(|ms| (ms, "completely")),
+    ];
+    let costs = costs.iter().flatten();
+    let costs: Vec<String> = costs
+        .map(|(ms, how)| format!("{} {how}", phrases::milliseconds(*ms)))
+        .collect();
+    if !costs.is_empty() {
+        line(
+            lines,
+            2,
+            &format!("expected cost now: {}", costs.join(", ")),
+        );
+    }
+    if next.needs_upkeep {
+        line(
+            lines,
+            2,
+            "the daemon compiles it, or repairs its logs, at its next look",
+        );
+    }
+}
+
+fn about_fast(fast: &Fast, lines: &mut Vec<String>) {
+    if let (Some(clause), Some(reason)) = (&fast.refused_clause, &fast.refused_reason) {
+        line(lines, 2, &format!("fast refresh: no: {clause}: {reason}"));
+        return;
+    }
+    line(lines, 2, "fast refresh: yes");
+    for Strategy { of, how } in &fast.clauses {
+        line(lines, 4, &format!("{of}: {how}"));
+    }
+    for Strategy { of, how } in &fast.tables {
+        line(lines, 4, &format!("a change of {of}: {how}"));
+    }
+}
+
+fn about_logs(logs: &[LogRow], lines: &mut Vec<String>) {
+    if !logs.is_empty() {
+        line(lines, 2, "logs:");
+    }
+    for log in logs {
+        let state = match (&log.problem, log.pending_rows) {
+            (Some(problem), _) => format!("problem: {problem}"),
+            (None, Some(rows)) => format!("{} pending", phrases::rows(rows)),
+            (None, None) => "used from the next refresh on".to_owned(),
+        };
+        let (name, table) = (&log.log_name, &log.base_table);
+        line(lines, 4, &format!("{name} of {table}: {state}"));
+    }
+}
+
+fn about_indexes<'a>(missing: impl Iterator<Item = &'a MissingIndex>, lines: &mut Vec<String>) {
+    for (number, index) in missing.enumerate() {
+        if number == 0 {
+            line(lines, 2, "missing indexes:");
+        }
+        let changed = match index.changed.as_slice() {
+            [] => "a refresh".to_owned(),
+            tables => format!("a change of {}", tables.join(" or ")),
+        };
+        let (table, columns) = (&index.table, index.columns.join(", "));
+        line(
+            lines,
+            4,
+            &format!("{changed} needs {table} by {columns}: no index"),
+        );
+        lines.push(format!("      {}", index.statement));
+    }
+}
+
+fn about_complete(complete: &Complete, explanation: &Explanation, lines: &mut Vec<String>) {
     let is_new = explanation.known.is_none();
-    let does = match plan.form.as_str() {
+    let does = match complete.form.as_str() {
         "in_place" => "in place: only rows that differ are written",
         "rebuild" if is_new => "rebuild",
         "rebuild" => "rebuild: emptied, loaded, indexes made again",
         "concurrently" => "REFRESH MATERIALIZED VIEW CONCURRENTLY",
         _ => "REFRESH MATERIALIZED VIEW, which locks readers out",
     };
-    lines.push(format!("  next refresh: {}, {does}", plan.method));
-    lines.push(format!("  fast refresh: no: {}", plan.fast_refused));
-    let is_native = matches!(plan.form.as_str(), "concurrently" | "plain");
+    line(lines, 2, &format!("complete refresh: {does}"));
+    let is_native = matches!(complete.form.as_str(), "concurrently" | "plain");
     if is_native {
         return;
     }
-    lines.push(match &plan.paired_by {
-        Some(key) => format!(
-            "  rows are paired by: unique index {} ({})",
-            key.index,
-            key.columns.join(", ")
-        ),
-        None if is_new => {
-            "  rows are paired by: a hash of the whole row, unless it gets a unique index"
-                .to_owned()
-        }
-        None => "  rows are paired by: a hash of the whole row".to_owned(),
-    });
+    let paired = match &complete.paired_by {
+        Some(key) => format!("unique index {} ({})", key.index, key.columns.join(", ")),
+        None if is_new => "a hash of the whole row, unless it gets a unique index".to_owned(),
+        None => "a hash of the whole row".to_owned(),
+    };
+    line(lines, 4, &format!("rows are paired by: {paired}"));
+    let settings = explanation.known.iter().flat_map(|k| &k.session_settings);
+    let settings: Vec<String> = settings
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    if !settings.is_empty() {
+        let settings = settings.join(", ");
+        line(
+            lines,
+            2,
+            &format!("settings kept from its creation: {settings}"),
+        );
+    }
 }
 
 fn about_query(query: &Query, lines: &mut Vec<String>) {
@@ -93,32 +196,52 @@ fn about_query(query: &Query, lines: &mut Vec<String>) {
         .collect();
     if !without_equality.is_empty() {
         let columns = without_equality.join(", ");
-        lines.push(format!(
-            "  columns without equality, verified as text: {columns}"
-        ));
+        line(
+            lines,
+            2,
+            &format!("columns without equality, verified as text: {columns}"),
+        );
     }
     for row in &query.unsteady {
-        lines.push(if row.is_volatile {
-            format!("  volatile function: {}: verify can't be exact", row.name)
+        let name = &row.name;
+        let text = if row.is_volatile {
+            format!("volatile function: {name}: verify can't be exact")
         } else {
-            format!(
-                "  depends on the time: {}: right as of the last refresh",
-                row.name
-            )
-        });
+            format!("depends on the time: {name}: right as of the last refresh")
+        };
+        line(lines, 2, &text);
     }
-    lines.push("  reads:".to_owned());
+    line(lines, 2, "reads:");
     if query.reads.is_empty() {
-        lines.push("    nothing".to_owned());
+        line(lines, 4, "nothing");
     }
     for read in &query.reads {
         let via = read.via.as_ref();
         let via = via.map_or_else(String::new, |via| format!(", through {via}"));
-        lines.push(format!("    {} ({}{via})", read.name, read.kind));
+        line(lines, 4, &format!("{} ({}{via})", read.name, read.kind));
         if let Some(grant) = &read.missing_grant {
             lines.push(format!("      missing: {grant}"));
         }
     }
-    lines.push("  query:".to_owned());
+    line(lines, 2, "query:");
     lines.extend(query.definition.lines().map(|line| format!("    {line}")));
+}
+
+/// What it is refreshed by: the functions that there are, and what is not compiled yet.
+fn sql(explanation: &Explanation) -> Vec<&str> {
+    let known = explanation.known.as_ref();
+    let functions = known.iter().flat_map(|known| known.functions.values());
+    let mut statements: Vec<&str> = functions.map(String::as_str).collect();
+    let installed = known
+        .and_then(|known| known.program.as_ref())
+        .filter(|program| program.is_fast);
+    match (installed, &explanation.fast) {
+        (Some(program), _) if !statements.is_empty() => {
+            let made = [&program.state_definition, &program.row_index_definition];
+            statements.extend(made.into_iter().flatten().map(String::as_str));
+        }
+        (None, Some(fast)) => statements.extend(fast.sql.iter().map(String::as_str)),
+        _ => {}
+    }
+    statements
 }

@@ -283,7 +283,7 @@ async fn finish(
         .fetch_all(&mut *connection)
         .await?;
     connection
-        .execute(schema.sql("SELECT @.grant_privileges()"))
+        .execute(schema.sql("SELECT @.forget_stray_numbers(), @.grant_privileges()"))
         .await?;
     if is_new {
         // only now: recorded later, a damaged object would pass for right

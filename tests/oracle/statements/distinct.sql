@@ -181,3 +181,4 @@ FROM (
     FROM shop.customers AS customers
 ) AS input_rows
 GROUP BY key_1;
+

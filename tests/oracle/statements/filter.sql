@@ -150,3 +150,4 @@ BEGIN
 END;
 
 CREATE INDEX ON shop.mv (order_id);
+

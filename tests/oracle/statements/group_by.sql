@@ -369,3 +369,6 @@ FROM (
     WHERE (orders.customer_id = customers.customer_id)
 ) AS input_rows
 GROUP BY key_1;
+
+-- customers is looked up by customer_id
+-- orders is looked up by customer_id

@@ -254,3 +254,6 @@ BEGIN
 END;
 
 CREATE INDEX ON shop.mv (order_id);
+
+-- customers is looked up by customer_id
+-- orders is looked up by customer_id

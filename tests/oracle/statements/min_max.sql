@@ -269,3 +269,5 @@ FROM (
     FROM shop.orders AS orders
 ) AS input_rows
 GROUP BY key_1;
+
+-- orders is looked up by customer_id

@@ -37,15 +37,15 @@ BEGIN
             -- difference of the query's rows
             SELECT orders.order_id AS order_id, orders_2.order_id AS later, orders.weight_ AS weight_
             FROM orders_changes AS orders, shop.orders AS orders_2
-            WHERE orders.is_paid AND orders_2.is_paid AND ((orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on))
+            WHERE orders.is_paid AND orders_2.is_paid AND (orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on)
             UNION ALL
             SELECT orders.order_id AS order_id, orders_2.order_id AS later, orders_2.weight_ AS weight_
             FROM shop.orders AS orders, orders_changes AS orders_2
-            WHERE orders.is_paid AND orders_2.is_paid AND ((orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on))
+            WHERE orders.is_paid AND orders_2.is_paid AND (orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on)
             UNION ALL
             SELECT orders.order_id AS order_id, orders_2.order_id AS later, -(orders.weight_ * orders_2.weight_) AS weight_
             FROM orders_changes AS orders, orders_changes AS orders_2
-            WHERE orders.is_paid AND orders_2.is_paid AND ((orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on))
+            WHERE orders.is_paid AND orders_2.is_paid AND (orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on)
         ), net_rows AS (
             -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
             SELECT order_id, later, sum(weight_)::int8 AS weight_
@@ -101,15 +101,15 @@ BEGIN
             -- difference of the query's rows
             SELECT orders.order_id AS order_id, orders_2.order_id AS later, orders.weight_ AS weight_
             FROM orders_changes AS orders, shop.orders AS orders_2
-            WHERE EXISTS (SELECT FROM orders_changes) AND orders.is_paid AND orders_2.is_paid AND ((orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on))
+            WHERE EXISTS (SELECT FROM orders_changes) AND orders.is_paid AND orders_2.is_paid AND (orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on)
             UNION ALL
             SELECT orders.order_id AS order_id, orders_2.order_id AS later, orders_2.weight_ AS weight_
             FROM shop.orders AS orders, orders_changes AS orders_2
-            WHERE EXISTS (SELECT FROM orders_changes) AND orders.is_paid AND orders_2.is_paid AND ((orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on))
+            WHERE EXISTS (SELECT FROM orders_changes) AND orders.is_paid AND orders_2.is_paid AND (orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on)
             UNION ALL
             SELECT orders.order_id AS order_id, orders_2.order_id AS later, -(orders.weight_ * orders_2.weight_) AS weight_
             FROM orders_changes AS orders, orders_changes AS orders_2
-            WHERE EXISTS (SELECT FROM orders_changes) AND EXISTS (SELECT FROM orders_changes) AND orders.is_paid AND orders_2.is_paid AND ((orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on))
+            WHERE EXISTS (SELECT FROM orders_changes) AND EXISTS (SELECT FROM orders_changes) AND orders.is_paid AND orders_2.is_paid AND (orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on)
         ), net_rows AS (
             -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
             SELECT order_id, later, sum(weight_)::int8 AS weight_
@@ -154,3 +154,5 @@ BEGIN
 END;
 
 CREATE INDEX ON shop.mv (order_id, later);
+
+-- orders is looked up by customer_id

@@ -268,3 +268,4 @@ FROM (
     SELECT (orders.weight IS NOT NULL) AS count_1, orders.weight AS sum_2, (orders.is_paid IS TRUE) AS count_3, (orders.is_paid IS FALSE) AS count_4
     FROM shop.orders AS orders
 ) AS input_rows;
+

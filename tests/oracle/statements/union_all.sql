@@ -214,3 +214,4 @@ BEGIN
 END;
 
 CREATE INDEX ON shop.mv ((hash_record_extended(ROW(name), 0)));
+

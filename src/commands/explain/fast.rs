@@ -1,0 +1,89 @@
+//! The part of an explanation about fast refresh: whether, how, by which logs, and what would make it faster.
+
+use serde::Serialize;
+use sqlx::postgres::PgConnection;
+
+use crate::definition::Refusal;
+use crate::dictionary::indexes::{self, Lookup, MissingIndex};
+use crate::incremental::{FastRefresh, Plan};
+use crate::refresh::examine::Examination;
+use crate::sql::ModuleSchema;
+
+/// A clause of the query, or a base table, and what is done about its changes.
+#[derive(Debug, Serialize)]
+pub(super) struct Strategy {
+    pub(super) of: String,
+    pub(super) how: String,
+}
+
+/// Whether a query can be refreshed fast, and how.
+#[derive(Debug, Serialize)]
+pub(super) struct Fast {
+    pub(super) is_possible: bool,
+    /// The clause that rules it out.
+    pub(super) refused_clause: Option<String>,
+    /// Why it does.
+    pub(super) refused_reason: Option<String>,
+    pub(super) clauses: Vec<Strategy>,
+    pub(super) tables: Vec<Strategy>,
+    pub(super) missing_indexes: Vec<MissingIndex>,
+    /// The statement as it would be compiled now, and what belongs to it.
+    pub(super) sql: Vec<String>,
+}
+
+impl Fast {
+    pub(super) async fn new(
+        connection: &mut PgConnection,
+        schema: &ModuleSchema,
+        examination: Examination,
+        with_sql: bool,
+    ) -> sqlx::Result<Self> {
+        let refusal = examination.refusal().cloned();
+        let fast = examination.draft.ok().map(|draft| draft.fast);
+        let missing_indexes = match (&refusal, &fast) {
+            (None, Some(fast)) => {
+                indexes::missing(connection, schema, &lookups(&fast.plan)).await?
+            }
+            _ => Vec::new(),
+        };
+        let (clauses, tables) = match &fast {
+            Some(fast) => (
+                strategies(&fast.plan.clauses),
+                strategies(&fast.plan.tables),
+            ),
+            None => (Vec::new(), Vec::new()),
+        };
+        let (refused_clause, refused_reason) = match refusal {
+            Some(Refusal { clause, reason }) => (Some(clause), Some(reason)),
+            None => (None, None),
+        };
+        Ok(Self {
+            is_possible: refused_reason.is_none(),
+            refused_clause,
+            refused_reason,
+            clauses,
+            tables,
+            missing_indexes,
+            sql: fast.filter(|_| with_sql).map_or_else(Vec::new, sql),
+        })
+    }
+}
+
+fn strategies(pairs: &[(String, String)]) -> Vec<Strategy> {
+    let strategy = |(of, how): &(String, String)| Strategy {
+        of: of.clone(),
+        how: how.clone(),
+    };
+    pairs.iter().map(strategy).collect()
+}
+
+fn sql(fast: FastRefresh) -> Vec<String> {
+    let state = fast.state.map(|state| state.create);
+    let parts = [Some(fast.statement), state, fast.row_index];
+    parts.into_iter().flatten().collect()
+}
+
+/// What the statement looks up in base tables by equality.
+fn lookups(_plan: &Plan) -> Vec<Lookup> {
+    Vec::new()
+}

@@ -1,0 +1,339 @@
+//! Subqueries in expressions: each becomes a column of the rows for which it is evaluated.
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{Node, RowExpr, SubLink, SubLinkType};
+
+use super::nodes::{content, qualified, required};
+use super::read_expression::Place;
+use super::read_select::Reader;
+use super::scope::Scope;
+use super::{Expression, Kind, MatchKind, Operator, Refusal};
+
+/// A subquery that was read in an expression, before its answer is a column.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Pending {
+    /// Where partners are sought.
+    right: Operator,
+    /// Over its columns; what is of the row outside is wrapped in [`Kind::Outer`].
+    conditions: Vec<Expression>,
+}
+
+/// A subquery freed from the row outside.
+struct Inner {
+    operator: Operator,
+    /// Its conditions that are about the row outside, over its columns.
+    conditions: Vec<Expression>,
+    /// What it selects, over its columns.
+    outputs: Vec<Expression>,
+}
+
+impl Reader<'_> {
+    /// A subquery in an expression. In a condition it is only asked whether it is true.
+    pub(super) fn sublink(
+        &self,
+        link: &SubLink,
+        place: &mut Place<'_>,
+        is_condition: bool,
+    ) -> Result<Expression, Refusal> {
+        let SubLink {
+            xpr: _,
+            sub_link_type,
+            sub_link_id: _,
+            testexpr,
+            oper_name,
+            subselect,
+            location: _,
+        } = link;
+        let subselect = required(subselect.as_deref())?;
+        match SubLinkType::try_from(*sub_link_type) {
+            Ok(SubLinkType::ExistsSublink) => {
+                let inner = self.inner(subselect, place.scope)?;
+                note(place, inner.operator, inner.conditions)
+            }
+            Ok(SubLinkType::AnySublink) => {
+                let (inner, tests) =
+                    self.tested(testexpr.as_deref(), oper_name, subselect, place)?;
+                let matched = note(
+                    place,
+                    inner.operator.clone(),
+                    [inner.conditions.clone(), tests.clone()].concat(),
+                )?;
+                if is_condition || tests.iter().all(|test| !test.is_nullable) {
+                    return Ok(matched);
+                }
+                let possible = [inner.conditions, vec![all_of(tests, "IS NOT FALSE")]].concat();
+                let possible = note(place, inner.operator, possible)?;
+                Ok(three_valued(matched, "true", possible, "false"))
+            }
+            Ok(SubLinkType::AllSublink) => {
+                let (inner, tests) =
+                    self.tested(testexpr.as_deref(), oper_name, subselect, place)?;
+                let failing = all_of(tests.clone(), "IS NOT TRUE");
+                let failing = [inner.conditions.clone(), vec![failing]].concat();
+                let failing = note(place, inner.operator.clone(), failing)?;
+                if is_condition || tests.iter().all(|test| !test.is_nullable) {
+                    return Ok(negated(failing));
+                }
+                let denied = [inner.conditions, vec![all_of(tests, "IS FALSE")]].concat();
+                let denied = note(place, inner.operator, denied)?;
+                Ok(three_valued(denied, "false", failing, "true"))
+            }
+            _ => Err(Refusal::unknown("this kind of subquery in an expression")),
+        }
+    }
+
+    /// `NOT x IN (…)`, asked whether it is true: no row may be equal, nor may it be unknown whether one is.
+    pub(super) fn not_in(
+        &self,
+        link: &SubLink,
+        place: &mut Place<'_>,
+    ) -> Result<Expression, Refusal> {
+        let subselect = required(link.subselect.as_deref())?;
+        let (inner, tests) =
+            self.tested(link.testexpr.as_deref(), &link.oper_name, subselect, place)?;
+        let possible = if tests.iter().all(|test| !test.is_nullable) {
+            tests
+        } else {
+            vec![all_of(tests, "IS NOT FALSE")]
+        };
+        let conditions = [inner.conditions, possible].concat();
+        Ok(negated(note(place, inner.operator, conditions)?))
+    }
+
+    /// The subquery of `test operator ANY (…)` or ALL, and the comparisons of its columns.
+    fn tested(
+        &self,
+        test: Option<&Node>,
+        operator: &[Node],
+        subselect: &Node,
+        place: &mut Place<'_>,
+    ) -> Result<(Inner, Vec<Expression>), Refusal> {
+        let test = required(test)?;
+        let tests = match content(test)? {
+            NodeEnum::RowExpr(row) => {
+                let RowExpr { args, .. } = &**row;
+                args.iter()
+                    .map(|part| self.read(part, place))
+                    .collect::<Result<Vec<_>, _>>()?
+            }
+            _ => vec![self.read(test, place)?],
+        };
+        let (schema, symbol) = if operator.is_empty() {
+            ("pg_catalog".to_owned(), "=".to_owned())
+        } else {
+            qualified(operator)?
+        };
+        if tests.len() > 1 && symbol != "=" {
+            return Err(Refusal::unknown("rows compared by another operator than ="));
+        }
+        let inner = self.inner(subselect, place.scope)?;
+        if inner.outputs.len() != tests.len() {
+            return Err(Refusal::unknown("a subquery with other columns than these"));
+        }
+        let compared = tests
+            .into_iter()
+            .zip(&inner.outputs)
+            .map(|(test, output)| {
+                let is_nullable = test.is_nullable || output.is_nullable;
+                let strict = schema == "pg_catalog" && symbol == "=";
+                let mut compared =
+                    self.applied(&schema, &symbol, Some(of_outside(test)?), output.clone())?;
+                compared.is_nullable = is_nullable || !strict;
+                Ok(compared)
+            })
+            .collect::<Result<Vec<_>, Refusal>>()?;
+        Ok((inner, compared))
+    }
+
+    /// Reads a subquery that may name columns of the row outside.
+    fn inner(&self, subselect: &Node, outside: &Scope) -> Result<Inner, Refusal> {
+        let NodeEnum::SelectStmt(select) = content(subselect)? else {
+            return Err(Refusal::unknown("a subquery that is no SELECT"));
+        };
+        self.outside.borrow_mut().push(outside.clone());
+        let read = self.select(select);
+        self.outside.borrow_mut().pop();
+        let (operator, _) = read?;
+        let mut inner = match operator {
+            Operator::Project { input, outputs } => Inner {
+                operator: *input,
+                conditions: Vec::new(),
+                outputs,
+            },
+            other => Inner {
+                outputs: other.columns(),
+                operator: other,
+                conditions: Vec::new(),
+            },
+        };
+        inner.free();
+        if inner.operator.names_outside() {
+            return Err(Refusal::new(
+                "a subquery that depends on the row outside",
+                "it does so elsewhere than in its own WHERE",
+            ));
+        }
+        Ok(inner)
+    }
+}
+
+impl Inner {
+    /// Moves the conditions about the row outside out of the operator.
+    fn free(&mut self) {
+        let mut staying = Vec::new();
+        while let Operator::Filter { input, condition } = &self.operator {
+            let (moving, rest): (Vec<_>, Vec<_>) = condition
+                .clone()
+                .conjuncts()
+                .into_iter()
+                .partition(Expression::names_outside);
+            self.conditions.extend(moving);
+            staying.extend(rest);
+            self.operator = (**input).clone();
+        }
+        for condition in staying.into_iter().rev() {
+            self.operator = Operator::Filter {
+                input: Box::new(self.operator.clone()),
+                condition,
+            };
+        }
+    }
+}
+
+/// The rows of an operator with the answers of subqueries as further columns, and expressions that read them there.
+pub(super) fn answered(
+    mut input: Operator,
+    pending: Vec<Pending>,
+    outside: &dyn Fn(&Expression) -> Result<Expression, Refusal>,
+) -> Result<(Operator, Vec<Expression>), Refusal> {
+    let mut answers = Vec::new();
+    for Pending { right, conditions } in pending {
+        let width = input.width();
+        let conditions = conditions
+            .iter()
+            .map(|condition| placed(condition, width, outside))
+            .collect::<Result<_, _>>()?;
+        input = Operator::Match {
+            left: Box::new(input),
+            right: Box::new(right),
+            conditions,
+            kind: MatchKind::Mark,
+        };
+        answers.extend(input.columns().pop());
+    }
+    Ok((input, answers))
+}
+
+/// An expression that reads answers where they are.
+pub(super) fn reading(expression: &Expression, answers: &[Expression]) -> Expression {
+    expression.rewritten(&mut |part| match part.kind {
+        Kind::Subquery(number) => answers.get(number).cloned(),
+        _ => None,
+    })
+}
+
+/// A condition over the row outside and then the columns of the subquery.
+fn placed(
+    condition: &Expression,
+    width: usize,
+    outside: &dyn Fn(&Expression) -> Result<Expression, Refusal>,
+) -> Result<Expression, Refusal> {
+    let mut failed = None;
+    let placed = condition.rewritten(&mut |part| match &part.kind {
+        Kind::Column(at) => Some(part.as_column(at + width)),
+        Kind::Outer(value) => Some(outside(value).unwrap_or_else(|refusal| {
+            failed = Some(refusal);
+            part.clone()
+        })),
+        _ => None,
+    });
+    failed.map_or(Ok(placed), Err)
+}
+
+fn note(
+    place: &mut Place<'_>,
+    right: Operator,
+    conditions: Vec<Expression>,
+) -> Result<Expression, Refusal> {
+    let Some(pending) = place.subqueries.as_deref_mut() else {
+        return Err(Refusal::unknown(
+            "a subquery elsewhere than in the select list, WHERE and HAVING",
+        ));
+    };
+    let noted = Pending { right, conditions };
+    let number = pending
+        .iter()
+        .position(|other| *other == noted)
+        .unwrap_or_else(|| {
+            pending.push(noted);
+            pending.len() - 1
+        });
+    let mut answer = Expression::boolean(Kind::Subquery(number));
+    answer.is_nullable = false;
+    Ok(answer)
+}
+
+/// A value of the row outside.
+fn of_outside(value: Expression) -> Result<Expression, Refusal> {
+    if value.any(&mut |part| matches!(part.kind, Kind::Subquery(_) | Kind::Outer(_))) {
+        return Err(Refusal::unknown("a subquery compared with a subquery"));
+    }
+    if value.columns().is_empty() && !value.any(&mut |part| matches!(part.kind, Kind::Aggregate(_)))
+    {
+        return Ok(value);
+    }
+    Ok(Expression {
+        kind: Kind::Outer(Box::new(value.clone())),
+        ..value
+    })
+}
+
+fn all_of(mut tests: Vec<Expression>, test: &'static str) -> Expression {
+    let operand = if tests.len() == 1 {
+        tests.swap_remove(0)
+    } else {
+        Expression::boolean(Kind::Logical {
+            word: "AND",
+            operands: tests,
+        })
+    };
+    let mut tested = Expression::boolean(Kind::Test {
+        operand: Box::new(operand),
+        test,
+    });
+    tested.is_nullable = false;
+    tested
+}
+
+fn negated(condition: Expression) -> Expression {
+    let mut value = Expression::boolean(Kind::Not(Box::new(condition)));
+    value.is_nullable = false;
+    value
+}
+
+/// One value if it is certain, NULL if it is but possible, or else the other one.
+fn three_valued(
+    certain: Expression,
+    value: &str,
+    possible: Expression,
+    otherwise: &str,
+) -> Expression {
+    let literal = |text: &str| Expression::boolean(Kind::Literal(text.to_owned()));
+    Expression::boolean(Kind::Case {
+        subject: None,
+        branches: vec![(certain, literal(value)), (possible, literal("NULL::bool"))],
+        otherwise: Some(Box::new(literal(otherwise))),
+    })
+}
+
+/// The subquery of `x IN (…)`, if that is what a node is.
+pub(super) fn in_subquery(node: &Node) -> Result<Option<&SubLink>, Refusal> {
+    Ok(match content(node)? {
+        NodeEnum::SubLink(link)
+            if SubLinkType::try_from(link.sub_link_type) == Ok(SubLinkType::AnySublink) =>
+        {
+            Some(link)
+        }
+        _ => None,
+    })
+}

@@ -1,0 +1,190 @@
+//! Groupings: the groups that the difference touches are computed as they are and as they were.
+
+use std::collections::BTreeSet;
+
+use super::build::Built;
+use super::node::{Call, Column, Node, NodeKind, NodeRef, Nodes};
+use super::writer::{Keys, Writer, columns_of, in_parentheses, listed};
+use crate::definition::{AggregateCall, Expression, Kind, Operator, Refusal};
+use crate::sql::identifier;
+
+impl Nodes {
+    /// A grouping. Its input has the keys as its first columns, then all that aggregates read.
+    pub(super) fn grouped(
+        &mut self,
+        input: &Operator,
+        keys: &[Expression],
+        aggregates: &[AggregateCall],
+        wanted: &BTreeSet<usize>,
+    ) -> Result<Built, Refusal> {
+        let mut values = keys.to_vec();
+        let mut calls = Vec::new();
+        let mut at = (0..keys.len()).map(|key| (key, key)).collect::<Vec<_>>();
+        let mut named = Vec::new();
+        for (number, aggregate) in aggregates.iter().enumerate() {
+            if !wanted.contains(&(keys.len() + number)) {
+                continue;
+            }
+            at.push((keys.len() + number, keys.len() + calls.len()));
+            calls.push(call(aggregate, &mut values));
+            named.push(Column {
+                name: aggregate.word().to_owned(),
+                facts: aggregate.value(),
+            });
+        }
+        let count = values.len();
+        let projected = Operator::Project {
+            input: Box::new(input.clone()),
+            outputs: values,
+        };
+        let input = self.exact(&projected, &(0..count).collect::<Vec<_>>())?;
+        let mut columns = input.columns[..keys.len()].to_vec();
+        for (column, key) in columns.iter_mut().zip(keys) {
+            column.facts = key.clone();
+        }
+        columns.extend(named);
+        let kind = NodeKind::Aggregate {
+            input,
+            keys: keys.len(),
+            calls,
+        };
+        Ok(Built {
+            node: self.add(kind, columns),
+            at: at.into_iter().collect(),
+        })
+    }
+}
+
+/// An aggregate over columns, which are added to those that there are.
+fn call(aggregate: &AggregateCall, values: &mut Vec<Expression>) -> Call {
+    let mut column = |value: &Expression| {
+        // a constant stays one
+        if let Kind::Literal(_) = value.kind {
+            return Err(value.clone());
+        }
+        Ok(values
+            .iter()
+            .position(|other| other == value)
+            .unwrap_or_else(|| {
+                values.push(value.clone());
+                values.len() - 1
+            }))
+    };
+    Call {
+        aggregate: aggregate.moved(&mut |value| match column(value) {
+            Ok(at) => value.as_column(at),
+            Err(constant) => constant,
+        }),
+    }
+}
+
+impl Writer<'_> {
+    // Δγ X = γ X_new − γ X_old over the groups that ΔX touches; X_old = X_new − ΔX there
+    pub(super) fn grouped_delta(
+        &mut self,
+        node: &Node,
+        input: &NodeRef,
+        keys: usize,
+        calls: &[Call],
+    ) -> Result<String, Refusal> {
+        let raw = self.delta(input)?;
+        let net = self.net(&input.columns, &identifier(&raw), self.weight)?;
+        let changes = self.part(&format!("net_{raw}"), &net);
+        let gate = format!("EXISTS (SELECT FROM {})", identifier(&changes));
+        let (now, having) = if keys == 0 {
+            let all = in_parentheses(&self.now(input, None)?);
+            (
+                format!("SELECT *\nFROM {all} AS everything\nWHERE {gate}"),
+                format!("\nHAVING {gate}"),
+            )
+        } else {
+            let of = input.columns[..keys].iter().cloned().enumerate();
+            let of = of.map(|(at, column)| {
+                let is_nullable = column.facts.is_nullable;
+                (identifier(&column.name), at, column, is_nullable)
+            });
+            let of: Vec<_> = of.collect();
+            let touched = self.keys_of(&changes, of.into_iter());
+            (self.now(input, Some(&touched))?, String::new())
+        };
+        let now = identifier(&self.part("grouped_rows_now", &now));
+        let weight = self.weight;
+        let columns = listed(columns_of(input, ""));
+        let both = in_parentheses(&format!(
+            "SELECT {columns}, 1 AS {weight}\nFROM {now}\nUNION ALL\nSELECT {columns}, -{weight}\nFROM {}",
+            identifier(&changes)
+        ));
+        let before = self.net(&input.columns, &format!("{both} AS less"), weight)?;
+        let before = format!(
+            "-- as they were, each as often as it was there\nSELECT {columns}\nFROM {} AS counted\nCROSS JOIN generate_series(1, counted.{weight})",
+            in_parentheses(&before)
+        );
+        let before = identifier(&self.part("grouped_rows_before", &before));
+        let text = |from: &str, weight_of: &str| {
+            format!(
+                "{}{having}",
+                grouping(node, input, keys, calls, from, Some((weight_of, weight)))
+            )
+        };
+        Ok(format!(
+            "{}\nUNION ALL\n{}",
+            text(&now, "1"),
+            text(&before, "-1")
+        ))
+    }
+
+    /// The groups as they are now, all or those of some keys.
+    pub(super) fn grouped_now(
+        &mut self,
+        node: &NodeRef,
+        restriction: Option<&Keys>,
+    ) -> Result<String, Refusal> {
+        let NodeKind::Aggregate { input, keys, calls } = &node.kind else {
+            return Err(Refusal::unknown("a grouping"));
+        };
+        let is_key = |at: usize| at < *keys;
+        match restriction {
+            Some(by) if by.columns.iter().any(|key| !is_key(key.at)) => {
+                let some = self.keys_among(by, &is_key);
+                let text = self.grouped_now(node, some.as_ref())?;
+                self.filtered_text(node, by, text)
+            }
+            _ => {
+                let rows = in_parentheses(&self.now(input, restriction)?);
+                Ok(grouping(node, input, *keys, calls, &rows, None))
+            }
+        }
+    }
+}
+
+fn grouping(
+    node: &Node,
+    input: &Node,
+    keys: usize,
+    calls: &[Call],
+    from: &str,
+    weight: Option<(&str, &str)>,
+) -> String {
+    let texts = columns_of(input, "grouped.");
+    let mut outputs: Vec<String> = texts[..keys]
+        .iter()
+        .zip(&node.columns)
+        .map(|(text, column)| super::join::named(text, &column.name))
+        .collect();
+    for (call, column) in calls.iter().zip(&node.columns[keys..]) {
+        let value = call.aggregate.text(&|at| texts[at].clone());
+        outputs.push(format!("{value} AS {}", identifier(&column.name)));
+    }
+    if let Some((value, name)) = weight {
+        outputs.push(format!("{value} AS {name}"));
+    }
+    let group_by = if keys == 0 {
+        String::new()
+    } else {
+        format!("\nGROUP BY {}", listed(texts[..keys].iter().cloned()))
+    };
+    format!(
+        "SELECT {}\nFROM {from} AS grouped{group_by}",
+        listed(outputs)
+    )
+}

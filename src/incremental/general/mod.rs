@@ -1,0 +1,19 @@
+//! The general strategy: every operator by itself gives the SQL of its rows as they are now, restricted to some values of
+//! its columns where asked to, and of its signed difference. Rows as they were are the rows now less the difference, so no
+//! state is kept beside the materialized view.
+
+mod build;
+mod delta;
+mod grouped;
+mod join;
+mod lookups;
+mod node;
+mod now;
+mod partners;
+mod program;
+mod pushdown;
+mod sides;
+mod types;
+mod writer;
+
+pub(super) use program::{compile, lookups};

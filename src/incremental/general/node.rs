@@ -1,0 +1,172 @@
+//! The operators as the general strategy takes them: joins gathered, columns that nobody reads left out, names given.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use super::super::naming::free_name;
+use crate::definition::{AggregateCall, Expression, MatchKind, Relation};
+
+/// An operator that others may share.
+pub(super) type NodeRef = Rc<Node>;
+
+/// An operator with its columns.
+#[derive(Debug, PartialEq)]
+pub(super) struct Node {
+    /// Equal operators are one and have one number.
+    pub(super) id: usize,
+    pub(super) columns: Vec<Column>,
+    pub(super) kind: NodeKind,
+}
+
+/// A column: its name, unique in its node and not quoted, and what is known of its values.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Column {
+    pub(super) name: String,
+    pub(super) facts: Expression,
+}
+
+/// What an operator does. Expressions count the columns of the inputs through.
+#[derive(Debug, PartialEq)]
+pub(super) enum NodeKind {
+    /// Some columns of a base table.
+    Scan {
+        relation: Relation,
+        columns: Vec<usize>,
+    },
+    /// `π outputs (σ conditions (item × item × …))`.
+    Block {
+        items: Vec<NodeRef>,
+        conditions: Vec<Expression>,
+        outputs: Vec<Expression>,
+    },
+    /// All rows of all.
+    Union(Vec<NodeRef>),
+    /// LEFT or FULL JOIN.
+    Outer { sides: Sides, is_full: bool },
+    /// Rows of the left side by whether they have a partner.
+    Match { sides: Sides, kind: MatchKind },
+    /// Groups by the first columns of the input.
+    Aggregate {
+        input: NodeRef,
+        keys: usize,
+        calls: Vec<Call>,
+    },
+}
+
+/// An aggregate over the columns of a grouping's input.
+#[derive(Debug, PartialEq)]
+pub(super) struct Call {
+    pub(super) aggregate: AggregateCall,
+}
+
+/// Two inputs and the conditions under which their rows are partners.
+#[derive(Debug, PartialEq)]
+pub(super) struct Sides {
+    pub(super) left: NodeRef,
+    pub(super) right: NodeRef,
+    /// All conditions.
+    pub(super) conditions: Vec<Expression>,
+    /// Those of them that are `left column = right column`: the columns' positions on their sides.
+    pub(super) equal: Vec<(usize, usize)>,
+    /// Those that are about the left side only.
+    pub(super) left_only: Vec<Expression>,
+    /// Whether there are others.
+    pub(super) has_more: bool,
+}
+
+impl Node {
+    pub(super) fn inputs(&self) -> Vec<&NodeRef> {
+        match &self.kind {
+            NodeKind::Scan { .. } => Vec::new(),
+            NodeKind::Block { items: inputs, .. } | NodeKind::Union(inputs) => {
+                inputs.iter().collect()
+            }
+            NodeKind::Outer { sides, .. } | NodeKind::Match { sides, .. } => {
+                vec![&sides.left, &sides.right]
+            }
+            NodeKind::Aggregate { input, .. } => vec![input],
+        }
+    }
+
+    /// Whether it reads a base table, at any depth.
+    pub(super) fn reads(&self, oid: u32) -> bool {
+        match &self.kind {
+            NodeKind::Scan { relation, .. } => relation.oid == oid,
+            _ => self.inputs().iter().any(|input| input.reads(oid)),
+        }
+    }
+
+    /// Whether the planner itself brings a restriction of its rows down to base tables.
+    pub(super) fn is_transparent(&self) -> bool {
+        match &self.kind {
+            NodeKind::Scan { .. } => true,
+            NodeKind::Block { .. } | NodeKind::Outer { .. } | NodeKind::Match { .. } => {
+                self.inputs().iter().all(|input| input.is_transparent())
+            }
+            NodeKind::Union(_) | NodeKind::Aggregate { .. } => false,
+        }
+    }
+
+    /// The name that its rows go by in a statement.
+    pub(super) fn word(&self) -> String {
+        match &self.kind {
+            NodeKind::Scan { relation, .. } => relation.name.chars().take(30).collect(),
+            NodeKind::Block { .. } => "joined".to_owned(),
+            NodeKind::Union(_) => "united".to_owned(),
+            NodeKind::Outer { .. } => "outer_joined".to_owned(),
+            NodeKind::Match { .. } => "matched".to_owned(),
+            NodeKind::Aggregate { .. } => "group".to_owned(),
+        }
+    }
+}
+
+/// Every operator that was made, each once.
+#[derive(Debug, Default)]
+pub(super) struct Nodes {
+    all: Vec<NodeRef>,
+}
+
+impl Nodes {
+    /// The node of this kind with these columns; names are made unique.
+    pub(super) fn add(&mut self, kind: NodeKind, mut columns: Vec<Column>) -> NodeRef {
+        let mut taken = BTreeSet::new();
+        for (at, column) in columns.iter_mut().enumerate() {
+            column.name = unique(&column.name, &taken);
+            taken.insert(column.name.clone());
+            column.facts = column.facts.as_column(at);
+        }
+        if let Some(known) = self
+            .all
+            .iter()
+            .find(|node| node.kind == kind && node.columns == columns)
+        {
+            return Rc::clone(known);
+        }
+        let node = Rc::new(Node {
+            id: self.all.len(),
+            columns,
+            kind,
+        });
+        self.all.push(Rc::clone(&node));
+        node
+    }
+
+    /// All scans: what is read of which base table.
+    pub(super) fn scans(&self) -> impl Iterator<Item = (&Relation, &[usize])> {
+        self.all.iter().filter_map(|node| match &node.kind {
+            NodeKind::Scan { relation, columns } => Some((relation, &columns[..])),
+            _ => None,
+        })
+    }
+
+    /// The names of all columns.
+    pub(super) fn column_names(&self) -> impl Iterator<Item = &str> {
+        let columns = self.all.iter().flat_map(|node| &node.columns);
+        columns.map(|column| column.name.as_str())
+    }
+}
+
+/// A name that is not taken.
+pub(super) fn unique(wanted: &str, taken: &BTreeSet<String>) -> String {
+    free_name(wanted, "", |name| !taken.contains(name))
+}

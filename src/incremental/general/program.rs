@@ -1,0 +1,252 @@
+//! The whole statement of the general strategy.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::bag;
+use super::super::blocks::Block;
+use super::super::logs::{ChangedTable, Reading, changed_tables, pending};
+use super::super::names::Names;
+use super::super::program::{FastRefresh, Lookup, Plan, Target, Variant};
+use super::super::statement::{assembled, foreseen};
+use super::super::terms::qualified;
+use super::lookups::Lookups;
+use super::node::{Call, NodeKind, NodeRef, Nodes};
+use super::writer::{Writer, listed};
+use crate::definition::{AggregateFunction, Expression, Query, Refusal};
+use crate::sql::identifier;
+
+/// Compiles the fast refresh of any query whose operators are known.
+pub(in super::super) fn compile(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
+    if query.columns.is_empty() {
+        return Err(Refusal::new("SELECT", "there are no columns"));
+    }
+    let mut nodes = Nodes::default();
+    refuse_line_ends(query)?;
+    let all: Vec<usize> = (0..query.columns.len()).collect();
+    let root = nodes.exact(&query.root, &all)?;
+    let tables = changed_tables(&read_columns(&nodes), target)?;
+    let taken: BTreeSet<&str> = query
+        .columns
+        .iter()
+        .map(String::as_str)
+        .chain(nodes.column_names())
+        .chain(tables.values().flat_map(|table| {
+            let columns = table.relation.columns.iter();
+            columns
+                .map(|column| column.name.as_str())
+                .chain([table.relation.name.as_str()])
+        }))
+        .collect();
+    let names = Names::outside(&taken);
+    let statements = Statements {
+        root: &root,
+        tables: &tables,
+        names: &names,
+        target,
+        columns: query.columns.iter().map(|name| identifier(name)).collect(),
+        outputs: root
+            .columns
+            .iter()
+            .map(|column| column.facts.clone())
+            .collect(),
+    };
+    let mut variants = Vec::new();
+    for (oid, table) in &tables {
+        variants.push(Variant {
+            pending: format!("{} WHERE {}", table.log, pending()),
+            statement: statements.statement(Some(*oid))?,
+        });
+    }
+    Ok(FastRefresh {
+        statement: statements.statement(None)?,
+        variants,
+        logged: tables.values().map(ChangedTable::logged).collect(),
+        state: None,
+        row_index: Some(format!(
+            "CREATE INDEX ON {} (({}));",
+            target.view_text(),
+            bag::row_hash(&statements.outputs, &statements.columns, "")
+        )),
+        plan: plan(&root, &tables),
+    })
+}
+
+/// What the statements of one fast refresh have in common.
+struct Statements<'a> {
+    root: &'a NodeRef,
+    tables: &'a BTreeMap<u32, ChangedTable>,
+    names: &'a Names,
+    target: &'a Target,
+    /// The materialized view's columns, quoted.
+    columns: Vec<String>,
+    outputs: Vec<Expression>,
+}
+
+impl Statements<'_> {
+    /// The statement for changes of any tables, or of one only.
+    fn statement(&self, only: Option<u32>) -> Result<String, Refusal> {
+        let weight = &self.names.weight;
+        let mut parts = Vec::new();
+        let mut reading = Reading::All;
+        if let Some(only) = only {
+            parts.push((
+                "foreseen AS MATERIALIZED".to_owned(),
+                foreseen(self.tables, only),
+            ));
+            reading = Reading::Foreseen;
+        }
+        let changed = self.tables.iter();
+        let changed = changed.filter(|(oid, _)| only.is_none_or(|only| only == **oid));
+        parts.extend(changed.map(|(_, table)| {
+            (
+                format!("{} AS MATERIALIZED", identifier(&table.changes)),
+                table.net_changes(weight, reading),
+            )
+        }));
+        let mut writer = Writer::new(self.tables, weight, only);
+        let changes = writer.delta(self.root)?;
+        parts.extend(writer.into_parts());
+        let renamed = self.root.columns.iter().zip(&self.columns);
+        let renamed =
+            renamed.map(|(column, name)| format!("{} AS {name}", identifier(&column.name)));
+        parts.push((
+            "row_changes AS".to_owned(),
+            format!(
+                "    -- difference of the query's rows\n    SELECT {}\n    FROM {}",
+                listed(renamed.chain([identifier(weight)])),
+                identifier(&changes)
+            ),
+        ));
+        parts.push((
+            "net_rows AS".to_owned(),
+            bag::net_rows(&self.outputs, &self.columns, self.names, "row_changes")?,
+        ));
+        parts.extend(bag::apply(
+            &self.outputs,
+            &self.columns,
+            self.names,
+            self.target,
+        ));
+        let missing = bag::missing(self.names);
+        Ok(assembled(
+            &parts,
+            self.tables,
+            only,
+            "0::int8",
+            &missing,
+            None,
+        ))
+    }
+}
+
+/// Refuses names with a line's end in them, which would not survive the indentation of the statement's text.
+fn refuse_line_ends(query: &Query) -> Result<(), Refusal> {
+    let mut names: Vec<&str> = query.columns.iter().map(String::as_str).collect();
+    for relation in query.root.relations() {
+        names.extend([relation.schema.as_str(), relation.name.as_str()]);
+        names.extend(relation.columns.iter().map(|column| column.name.as_str()));
+    }
+    match names.into_iter().find(|name| name.contains(['\n', '\r'])) {
+        Some(name) => Err(Refusal::new(
+            format!("the name {name:?}"),
+            "there is a line's end in it",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// What is read of the base tables.
+fn read_columns(nodes: &Nodes) -> Vec<Block> {
+    nodes
+        .scans()
+        .map(|(relation, columns)| {
+            let facts = relation.column_expressions();
+            Block {
+                scans: vec![relation.clone()],
+                conditions: Vec::new(),
+                outputs: columns.iter().map(|at| facts[*at].clone()).collect(),
+            }
+        })
+        .collect()
+}
+
+/// What the refresh of a query looks up in base tables if its groups, if it has any at its root, are kept in a state table.
+pub(in super::super) fn lookups(query: &Query) -> Result<Vec<Lookup>, Refusal> {
+    let mut nodes = Nodes::default();
+    let all: Vec<usize> = (0..query.columns.len()).collect();
+    let root = nodes.exact(&query.root, &all)?;
+    Ok(Lookups::of(kept_apart(&root)).all())
+}
+
+/// What stands below a grouping whose counts and sums are kept. Extrema are computed anew now and then.
+fn kept_apart(root: &NodeRef) -> &NodeRef {
+    match &root.kind {
+        NodeKind::Block { items, .. } => match &items[..] {
+            [item] if matches!(item.kind, NodeKind::Aggregate { .. }) => kept_apart(item),
+            _ => root,
+        },
+        NodeKind::Aggregate { input, calls, .. } => {
+            let is_extremum = |call: &Call| {
+                matches!(
+                    call.aggregate.function,
+                    AggregateFunction::Min | AggregateFunction::Max
+                )
+            };
+            if calls.iter().any(is_extremum) {
+                root
+            } else {
+                input
+            }
+        }
+        _ => root,
+    }
+}
+
+fn plan(root: &NodeRef, tables: &BTreeMap<u32, ChangedTable>) -> Plan {
+    let lookups = Lookups::of(root);
+    let mut clauses = Vec::new();
+    describe(root, &mut clauses);
+    Plan {
+        tables: tables
+            .iter()
+            .map(|(oid, table)| (qualified(&table.relation), lookups.strategy(*oid)))
+            .collect(),
+        clauses,
+        lookups: lookups.all(),
+    }
+}
+
+/// How the operators of a tree are maintained, in words.
+fn describe(node: &NodeRef, clauses: &mut Vec<(String, String)>) {
+    const PARTNERS: &str =
+        "rows that get a first partner or lose the last one are found by counting partners";
+    let described = match &node.kind {
+        NodeKind::Scan { .. } | NodeKind::Block { .. } => None,
+        NodeKind::Union(_) => Some(("UNION ALL", "the changes of all parts are taken together")),
+        NodeKind::Outer { is_full, .. } => {
+            Some((if *is_full { "FULL JOIN" } else { "LEFT JOIN" }, PARTNERS))
+        }
+        NodeKind::Match { .. } => Some(("EXISTS, IN or the like", PARTNERS)),
+        NodeKind::Aggregate { keys: 0, .. } => Some((
+            "aggregates without GROUP BY",
+            "computed from all rows as they are and as they were, whenever one of them changes",
+        )),
+        NodeKind::Aggregate { calls, .. } if calls.is_empty() => Some((
+            "DISTINCT",
+            "rows that changed are sought as they are and as they were",
+        )),
+        NodeKind::Aggregate { .. } => Some((
+            "GROUP BY",
+            "groups that changed are computed as they are and as they were",
+        )),
+    };
+    if let Some((clause, how)) = described {
+        let clause = (clause.to_owned(), how.to_owned());
+        if !clauses.contains(&clause) {
+            clauses.push(clause);
+        }
+    }
+    for input in node.inputs() {
+        describe(input, clauses);
+    }
+}

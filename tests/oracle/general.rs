@@ -1,0 +1,327 @@
+//! Random queries of every shape that the general strategy claims. Every source of rows, of whatever depth, has the columns
+//! of a table, so that all of them fit everywhere.
+
+use fastrand::Rng;
+
+use crate::generate::{COLUMNS, Queries, Table, named, pick};
+
+/// Writes queries that are more than a grouping over a sum of joins.
+pub(crate) struct General<'a> {
+    pub(crate) rng: &'a mut Rng,
+    pub(crate) tables: &'a [Table],
+    pub(crate) aliases: usize,
+}
+
+/// Text in FROM, and the aliases of what it joins.
+type Tree = (String, Vec<String>);
+
+impl General<'_> {
+    pub(crate) fn query(&mut self) -> String {
+        if self.rng.u8(..3) == 0 {
+            return self.grouped();
+        }
+        let size = self.rng.usize(1..4);
+        let (from, aliases) = self.tree(size, 2);
+        let outputs: Vec<String> = (0..self.rng.usize(1..5))
+            .map(|_| {
+                if self.rng.u8(..10) == 0 {
+                    self.subquery(&aliases, 1)
+                } else {
+                    self.simple().any(&aliases)
+                }
+            })
+            .collect();
+        format!(
+            "SELECT {} FROM {from}{}",
+            named(&outputs),
+            self.filter(&aliases, 2)
+        )
+    }
+
+    /// A grouping over anything.
+    fn grouped(&mut self) -> String {
+        let size = self.rng.usize(1..4);
+        let (from, aliases) = self.tree(size, 2);
+        let keys = if self.rng.u8(..6) == 0 {
+            Vec::new()
+        } else {
+            self.simple().keys(&aliases)
+        };
+        let mut outputs: Vec<String> = keys
+            .iter()
+            .filter(|_| self.rng.u8(..5) > 0)
+            .cloned()
+            .collect();
+        for _ in 0..self.rng.usize(1..4) {
+            outputs.push(self.simple().aggregate(&aliases));
+        }
+        let group_by = if keys.is_empty() {
+            String::new()
+        } else {
+            format!(" GROUP BY {}", keys.join(", "))
+        };
+        let having = match self.rng.u8(..5) {
+            0 => format!(" HAVING count(*) > {}", self.rng.u8(..3)),
+            1 => {
+                let table = &self.tables[self.rng.usize(..self.tables.len())].name;
+                let not = pick(self.rng, &["", "NOT "]);
+                format!(
+                    " HAVING {not}count(*) IN (SELECT h.a FROM {table} AS h) OR max({}.a) IS NULL",
+                    aliases[0]
+                )
+            }
+            _ => String::new(),
+        };
+        let distinct = pick(self.rng, &["", "", "", "DISTINCT "]);
+        let distinct = if outputs
+            .iter()
+            .any(|output| output.contains("avg(") || output.contains(".n"))
+        {
+            ""
+        } else {
+            distinct
+        };
+        format!(
+            "SELECT {distinct}{} FROM {from}{}{group_by}{having}",
+            named(&outputs),
+            self.filter(&aliases, 1)
+        )
+    }
+
+    /// Groups as rows of a table.
+    fn groups(&mut self, from: &str, aliases: &[String]) -> String {
+        let of = aliases[self.rng.usize(..aliases.len())].clone();
+        let other = aliases[self.rng.usize(..aliases.len())].clone();
+        let keys: Vec<&str> = [&["id"][..], &["a"], &["a", "b"], &["id", "f"], &["d"], &[]]
+            [self.rng.usize(..6)]
+        .to_vec();
+        let columns: Vec<String> = COLUMNS
+            .iter()
+            .map(|(column, data_type)| {
+                if keys.contains(column) {
+                    return format!("{of}.{column}");
+                }
+                let value = match (*column, self.rng.u8(..3)) {
+                    ("id" | "a", 0) => format!("max({other}.a)"),
+                    ("id" | "a", 1) => format!("count({other}.b)::integer"),
+                    ("id" | "a", _) => format!("min({of}.id)"),
+                    ("e", _) => format!("sum({other}.a)"),
+                    ("b", _) => format!("min({other}.b)"),
+                    ("c", 0) => format!("avg({other}.c)::numeric(8,2)"),
+                    ("d", _) => format!("bool_or({other}.d)"),
+                    ("f", _) => format!("max({other}.f) FILTER (WHERE {of}.d)"),
+                    ("s", _) => "count(*)::smallint".to_owned(),
+                    ("h", _) => "NULL::varchar(8)".to_owned(),
+                    ("weight", _) => format!("sum({other}.s)::integer"),
+                    _ => format!("NULL::{data_type}"),
+                };
+                format!("{value} AS {column}")
+            })
+            .collect();
+        let group_by = if keys.is_empty() {
+            String::new()
+        } else {
+            let keys: Vec<String> = keys.iter().map(|key| format!("{of}.{key}")).collect();
+            format!(" GROUP BY {}", keys.join(", "))
+        };
+        let having = match self.rng.u8(..4) {
+            0 => " HAVING count(*) > 1",
+            _ => "",
+        };
+        let filter = self.filter(aliases, 1);
+        format!(
+            "SELECT {} FROM {from}{filter}{group_by}{having}",
+            columns.join(", ")
+        )
+    }
+
+    /// WHERE, perhaps with subqueries, or nothing.
+    fn filter(&mut self, aliases: &[String], depth: usize) -> String {
+        match self.rng.u8(..6) {
+            0 => String::new(),
+            1 => format!(" WHERE {}", self.simple().condition(aliases)),
+            2 if depth > 0 => format!(
+                " WHERE {} AND {}",
+                self.subquery(aliases, depth - 1),
+                self.subquery(aliases, depth - 1)
+            ),
+            3 if depth > 0 => format!(
+                " WHERE ({} OR {})",
+                self.simple().condition(aliases),
+                self.subquery(aliases, depth - 1)
+            ),
+            4 if depth > 0 => format!(
+                " WHERE {} AND {}",
+                self.simple().condition(aliases),
+                self.subquery(aliases, depth - 1)
+            ),
+            _ if depth > 0 => format!(" WHERE {}", self.subquery(aliases, depth - 1)),
+            _ => String::new(),
+        }
+    }
+
+    /// A boolean by a subquery.
+    fn subquery(&mut self, outside: &[String], depth: usize) -> String {
+        let size = [1, 1, 1, 2][self.rng.usize(..4)];
+        let (from, aliases) = self.tree(size, depth.min(1));
+        let mut filter = self.filter(&aliases, depth);
+        let is_correlated = self.rng.u8(..4) > 0;
+        let is_exists = self.rng.u8(..5) < 2;
+        if is_correlated {
+            let link = self.on(outside, &aliases, false);
+            filter = if filter.is_empty() {
+                format!(" WHERE {link}")
+            } else {
+                format!("{filter} AND {link}")
+            };
+        }
+        let not = pick(self.rng, &["", "", "NOT "]);
+        if is_exists {
+            return format!("{not}EXISTS (SELECT 1 FROM {from}{filter})");
+        }
+        let columns = [
+            ["a", "id"],
+            ["a", "s"],
+            ["id", "weight"],
+            ["b", "b"],
+            ["f", "f"],
+        ];
+        let [one, other] = columns[self.rng.usize(..columns.len())];
+        let own = &aliases[self.rng.usize(..aliases.len())];
+        let alias = &outside[self.rng.usize(..outside.len())];
+        match self.rng.u8(..8) {
+            0 => format!("{not}{alias}.{one} < ANY (SELECT {own}.{other} FROM {from}{filter})"),
+            1 => format!("{not}{alias}.{one} <> ALL (SELECT {own}.{other} FROM {from}{filter})"),
+            2 => format!(
+                "{not}({alias}.{one}, {alias}.id) IN (SELECT {own}.{other}, {own}.id FROM {from}{filter})"
+            ),
+            _ => format!("{alias}.{one} {not}IN (SELECT {own}.{other} FROM {from}{filter})"),
+        }
+    }
+
+    fn simple(&mut self) -> Queries<'_> {
+        Queries {
+            rng: self.rng,
+            tables: self.tables,
+        }
+    }
+
+    fn alias(&mut self) -> String {
+        self.aliases += 1;
+        format!("g{}", self.aliases)
+    }
+
+    /// Sources joined in any way.
+    fn tree(&mut self, size: usize, depth: usize) -> Tree {
+        if size == 1 {
+            let alias = self.alias();
+            return (format!("{} AS {alias}", self.source(depth)), vec![alias]);
+        }
+        let of_left = self.rng.usize(1..size);
+        let (left, mut aliases) = self.tree(of_left, depth);
+        let (right, others) = self.tree(size - of_left, depth);
+        let kind = pick(
+            self.rng,
+            &["LEFT", "LEFT", "LEFT", "RIGHT", "FULL", "INNER"],
+        );
+        let right = if size - of_left > 1 {
+            format!("({right})")
+        } else {
+            right
+        };
+        let on = self.on(&aliases, &others, kind == "FULL");
+        aliases.extend(others);
+        (format!("{left} {kind} JOIN {right} ON {on}"), aliases)
+    }
+
+    fn source(&mut self, depth: usize) -> String {
+        let table = self.tables[self.rng.usize(..self.tables.len())]
+            .name
+            .clone();
+        match self.rng.u8(..12) {
+            0 => format!("view_{table}"),
+            1 => format!("(SELECT * FROM {table} WHERE a IS NOT NULL)"),
+            2..=4 if depth > 0 => {
+                let (from, aliases) = self.tree(2, depth - 1);
+                format!("({})", self.rows(&from, &aliases))
+            }
+            5 if depth > 0 => {
+                let (from, aliases) = self.tree(2, depth - 1);
+                let one = self.rows(&from, &aliases);
+                let alias = self.alias();
+                let other = self.rows(&format!("{table} AS {alias}"), &[alias]);
+                format!("({one} UNION ALL {other})")
+            }
+            6 | 7 if depth > 0 => {
+                let size = self.rng.usize(1..3);
+                let (from, aliases) = self.tree(size, depth - 1);
+                format!("({})", self.groups(&from, &aliases))
+            }
+            8 if depth > 0 => {
+                let (from, aliases) = self.tree(1, depth - 1);
+                let alias = &aliases[0];
+                let once = self.alias();
+                let columns: Vec<String> = COLUMNS
+                    .iter()
+                    .map(|(column, data_type)| match *column {
+                        "a" | "b" | "c" | "d" | "s" | "weight" => format!("{once}.{column}"),
+                        "id" => format!("{once}.a AS id"),
+                        "h" => "NULL::varchar(8) AS h".to_owned(),
+                        _ => format!("NULL::{data_type} AS {column}"),
+                    })
+                    .collect();
+                format!(
+                    "(SELECT {} FROM (SELECT DISTINCT {alias}.a, {alias}.b, {alias}.c, {alias}.d, {alias}.s, {alias}.weight FROM {from}) AS {once})",
+                    columns.join(", ")
+                )
+            }
+            _ => table,
+        }
+    }
+
+    /// A query with the columns of a table, each of any of the sources.
+    fn rows(&mut self, from: &str, aliases: &[String]) -> String {
+        let columns: Vec<String> = COLUMNS
+            .iter()
+            .map(|(column, _)| {
+                let alias = &aliases[self.rng.usize(..aliases.len())];
+                match *column {
+                    // constants of a domain are refused
+                    "h" => "NULL::varchar(8) AS h".to_owned(),
+                    _ => format!("{alias}.{column}"),
+                }
+            })
+            .collect();
+        let filter = if self.rng.bool() {
+            self.filter(aliases, 1)
+        } else {
+            String::new()
+        };
+        format!("SELECT {} FROM {from}{filter}", columns.join(", "))
+    }
+
+    /// A condition between two sides; one that FULL JOIN can have.
+    fn on(&mut self, left: &[String], right: &[String], is_full: bool) -> String {
+        let one = left[self.rng.usize(..left.len())].clone();
+        let other = right[self.rng.usize(..right.len())].clone();
+        let equal = match self.rng.u8(..8) {
+            0 if self.rng.bool() => format!("{one}.a = {other}.a"),
+            1 => format!("{one}.a = {other}.a AND {one}.b = {other}.b"),
+            2 => format!("{other}.v = {one}.b AND {one}.id >= {other}.id"),
+            3 => format!("{one}.e = {other}.id"),
+            4 => format!("{one}.id + 1 = {other}.id"),
+            5 => format!("{one}.id = abs({other}.s)"),
+            _ => format!("{one}.id = {other}.id"),
+        };
+        match self.rng.u8(..8) {
+            0 if !is_full && self.rng.bool() => format!("{one}.a < {other}.s"),
+            1 if !is_full => format!("{equal} AND {one}.a <> {other}.s"),
+            2 if !is_full => format!("{equal} AND {}", self.simple().condition(left)),
+            3 if !is_full => format!("{equal} AND {}", self.simple().condition(right)),
+            4 if !is_full && self.rng.bool() => {
+                format!("({equal} OR {one}.b = {other}.b)")
+            }
+            _ => equal,
+        }
+    }
+}
