@@ -111,7 +111,11 @@ $$;
 COMMENT ON FUNCTION matching_key(oid) IS 'The unique index by which a complete refresh in place pairs stored and fresh rows, if there is one';
 
 CREATE FUNCTION definition_fingerprint(p_mv_id integer, p_mv oid, p_view oid, p_read_views oid[]) RETURNS text
-LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+DECLARE
+    result text;
+BEGIN
+    -- runs with every refresh: PL/pgSQL, which keeps the plan
     -- Whatever the refresh functions were generated from, as cheap to compare as it gets: it runs with every refresh.
     -- A replaced view gets a new rule row, hence its xmin; so does a refresh function that its owner altered.
     SELECT concat_ws(' ',
@@ -127,7 +131,9 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
          FROM pg_proc
          WHERE proname IN ('complete_in_place$' || p_mv_id, 'complete_rebuild$' || p_mv_id, 'create_indexes$' || p_mv_id, 'verify$' || p_mv_id)
            AND pronamespace = quote_ident(module_schema())::regnamespace))
-$$;
+    INTO result;
+    RETURN result;
+END $$;
 COMMENT ON FUNCTION definition_fingerprint(integer, oid, oid, oid[]) IS 'Changes whenever the refresh functions of a materialized view have to be generated again';
 
 CREATE FUNCTION definition_text(p_view oid) RETURNS text

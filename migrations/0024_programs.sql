@@ -42,16 +42,26 @@ CREATE INDEX fast_program_logs_log_id ON fast_program_logs (log_id);
 COMMENT ON TABLE fast_program_logs IS 'Which logs the fast refresh of a materialized view reads';
 
 CREATE FUNCTION bypasses_row_security(p_role oid, p_relation oid) RETURNS boolean
-LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+DECLARE
+    is_bypassed boolean;
+BEGIN
+    -- runs with every refresh: PL/pgSQL, which keeps the plan
     SELECT NOT c.relrowsecurity OR r.rolsuper OR r.rolbypassrls
         OR (pg_has_role(p_role, c.relowner, 'USAGE') AND NOT c.relforcerowsecurity)
     FROM pg_class c, pg_roles r
     WHERE c.oid = p_relation AND r.oid = p_role
-$$;
+    INTO is_bypassed;
+    RETURN is_bypassed;
+END $$;
 COMMENT ON FUNCTION bypasses_row_security(oid, oid) IS 'Whether row security hides no rows of a relation from a role';
 
 CREATE FUNCTION meaning_fingerprint(p_mv_id integer) RETURNS text
-LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+DECLARE
+    result text;
+BEGIN
+    -- runs with every refresh: PL/pgSQL, which keeps the plan
     -- By catalog row: a replaced view has a new rule, a replaced function a new xmin. What is built in does not change
     -- but with the server's version.
     SELECT md5(concat_ws(' ',
@@ -70,7 +80,9 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
          FROM pg_attribute a WHERE a.attrelid = s.mv_relation AND a.attnum > 0 AND NOT a.attisdropped)))
     FROM materialized_view_settings s JOIN materialized_view_state t USING (mv_id)
     WHERE s.mv_id = p_mv_id
-$$;
+    INTO result;
+    RETURN result;
+END $$;
 COMMENT ON FUNCTION meaning_fingerprint(integer) IS 'Changes whenever the rows of a materialized view may have come to mean something else';
 
 CREATE FUNCTION inputs_fingerprint(p_mv_id integer) RETURNS text
