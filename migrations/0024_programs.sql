@@ -42,12 +42,18 @@ CREATE INDEX fast_program_logs_log_id ON fast_program_logs (log_id);
 COMMENT ON TABLE fast_program_logs IS 'Which logs the fast refresh of a materialized view reads';
 
 CREATE FUNCTION bypasses_row_security(p_role oid, p_relation oid) RETURNS boolean
-LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+DECLARE
+    is_bypassed boolean;
+BEGIN
+    -- runs with every refresh: PL/pgSQL, which keeps the plan
     SELECT NOT c.relrowsecurity OR r.rolsuper OR r.rolbypassrls
         OR (pg_has_role(p_role, c.relowner, 'USAGE') AND NOT c.relforcerowsecurity)
     FROM pg_class c, pg_roles r
     WHERE c.oid = p_relation AND r.oid = p_role
-$$;
+    INTO is_bypassed;
+    RETURN is_bypassed;
+END $$;
 COMMENT ON FUNCTION bypasses_row_security(oid, oid) IS 'Whether row security hides no rows of a relation from a role';
 
 CREATE FUNCTION meaning_fingerprint(p_mv_id integer) RETURNS text
