@@ -37,20 +37,23 @@ async fn main() {
         })
         .await;
         for view in VIEWS.iter().filter(|view| wants(view.figure)) {
+            shop.begin(view).await;
             for (rows, times) in BATCHES {
                 shop.compare(view, Change::Orders(rows), times).await;
             }
+            shop.verify(view).await;
             shop.native(view).await;
         }
         if wants("dimensions") {
             let join = &VIEWS[0];
+            shop.begin(join).await;
             shop.compare(join, Change::Product, 6).await;
             shop.compare(join, Change::Customers, 6).await;
+            shop.verify(join).await;
         }
         if wants("nothing") {
             shop.nothing(&VIEWS[0]).await;
         }
-        shop.verify().await;
     }
     if wants("growth") {
         growth().await;

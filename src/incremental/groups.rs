@@ -10,7 +10,7 @@ use super::rows::KeyedRows;
 use super::stored::{Storage, ViewColumns, shown_keys};
 use super::terms::Writer;
 use super::{added_up, recompute};
-use crate::definition::{AggregateCall, AggregateFunction, Expression};
+use crate::definition::{AggregateCall, AggregateFunction, Expression, Kind};
 
 /// A grouping, and where its groups are kept.
 #[derive(Debug)]
@@ -37,6 +37,17 @@ pub(super) struct Parts {
     pub(super) missing: String,
     /// When the statement can't be sure to be enough and has done nothing.
     pub(super) unforeseen: Option<String>,
+    /// Where the rows are written already.
+    pub(super) written: Option<Written>,
+}
+
+/// What became of the rows.
+#[derive(Debug)]
+pub(super) struct Written {
+    /// The number of those updated.
+    pub(super) updated: &'static str,
+    /// The number of those that should have been there.
+    pub(super) missing: &'static str,
 }
 
 impl Parts {
@@ -47,6 +58,7 @@ impl Parts {
             knows_before: false,
             missing: String::new(),
             unforeseen: None,
+            written: None,
         }
     }
 }
@@ -131,7 +143,7 @@ impl<'a> Grouped<'a> {
 
     /// The parts of the statement from the difference of the input to the rows (`target_rows`, or `found_rows` where the
     /// groups are kept in them, or signed `row_changes` where rows have no key).
-    pub(super) fn parts(&self, writer: &Writer<'_>, has_key: bool) -> Parts {
+    pub(super) fn parts(&self, writer: &Writer<'_>, rows: Option<&KeyedRows<'_>>) -> Parts {
         let mut parts = Vec::new();
         let is_additive = self.partials.iter().all(Partial::is_additive);
         let mut input = Input::Net;
@@ -158,6 +170,17 @@ impl<'a> Grouped<'a> {
             // a pair of equal rows that cancel must not look like one that came and one that went
             parts.push(("net_input_changes AS".to_owned(), self.net_input()));
             from = "net_input_changes";
+        }
+        if let Some(rows) = rows.filter(|_| self.is_straight(writer)) {
+            let changes = self.group_changes(from, input);
+            parts.push(("group_changes AS MATERIALIZED".to_owned(), changes));
+            let (written_by, written) = self.straight_parts(rows);
+            parts.extend(written_by);
+            return Parts {
+                unforeseen: Some("NOT (SELECT is_so FROM workable)".to_owned()),
+                written: Some(written),
+                ..Parts::plain(parts)
+            };
         }
         parts.push((
             "group_changes AS".to_owned(),
@@ -191,7 +214,7 @@ impl<'a> Grouped<'a> {
             parts.push(("found_rows AS".to_owned(), self.found_rows()));
         } else {
             parts.extend(self.state_parts());
-            parts.push(if has_key {
+            parts.push(if rows.is_some() {
                 ("target_rows AS".to_owned(), self.target_rows())
             } else {
                 ("row_changes AS".to_owned(), self.row_changes())
@@ -199,9 +222,10 @@ impl<'a> Grouped<'a> {
         }
         Parts {
             parts,
-            knows_before: !self.is_in_view() && has_key,
+            knows_before: !self.is_in_view() && rows.is_some(),
             missing: self.missing(),
             unforeseen,
+            written: None,
         }
     }
 
@@ -323,13 +347,34 @@ impl<'a> Grouped<'a> {
     }
 
     fn group_column(&self, position: usize, suffix: &str) -> String {
+        self.column_of(position, "changed.", suffix)
+    }
+
+    /// A column of the groups over their columns in the statement.
+    pub(super) fn column_of(&self, position: usize, prefix: &str, suffix: &str) -> String {
         if let Some((name, _)) = self.keys.get(position) {
-            return format!("changed.{name}");
+            return format!("{prefix}{name}");
         }
-        let partial = |number: usize| format!("changed.{}{suffix}", self.partials[number].name);
-        let rows = format!("changed.row_count{suffix}");
-        let value = self.told[position - self.keys.len()].value(&rows, &partial);
-        format!("({value})")
+        let partial = |number: usize| format!("{prefix}{}{suffix}", self.partials[number].name);
+        let rows = format!("{prefix}row_count{suffix}");
+        format!("({})", self.told(position).value(&rows, &partial))
+    }
+
+    /// How the aggregate is told that is this column of the groups.
+    pub(super) fn told(&self, position: usize) -> &Told {
+        &self.told[position - self.keys.len()]
+    }
+
+    /// The materialized view's columns, with what they show.
+    pub(super) fn shown(&self) -> impl Iterator<Item = (&String, &Expression)> {
+        self.columns.iter().zip(&self.grouping.outputs)
+    }
+
+    /// Those that are no keys as they are.
+    pub(super) fn shown_values(&self) -> impl Iterator<Item = (&String, &Expression)> {
+        self.shown().filter(|(_, output)| {
+            !matches!(output.kind, Kind::Column(position) if position < self.keys.len())
+        })
     }
 
     fn missing(&self) -> String {

@@ -149,7 +149,7 @@ impl Grouped<'_> {
 }
 
 /// Values of numeric that a sum can't lose again.
-const NOT_FINITE: &str = "'NaN', 'Infinity', '-Infinity'";
+pub(super) const NOT_FINITE: &str = "'NaN', 'Infinity', '-Infinity'";
 
 /// What rows are added up by group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -31,6 +31,7 @@ mod rows;
 mod state;
 mod statement;
 mod stored;
+mod straight;
 mod terms;
 
 pub use program::{FastRefresh, LoggedTable, Lookup, Plan, StateTable, Target, Variant, compile};

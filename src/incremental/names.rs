@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 const PARTS: &[&str] = &[
     "foreseen",
     "in_place",
+    "workable",
     "touched_keys",
     "gone_images",
     "input_changes",

@@ -148,7 +148,7 @@ impl KeyedRows<'_> {
     }
 
     // a unique index over the whole key sees none, as no two rows have the same key at any time
-    fn in_place(&self) -> String {
+    pub(super) fn in_place(&self) -> String {
         let numbers: Vec<String> = self
             .key
             .iter()

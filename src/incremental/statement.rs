@@ -85,7 +85,7 @@ impl<'a> Compiler<'a> {
             ));
         }
         let from = match (&self.grouped, &self.key) {
-            (Some(grouped), _) => grouped.parts(&writer, self.rows.is_some()),
+            (Some(grouped), _) => grouped.parts(&writer, self.rows.as_ref()),
             (None, Some(key)) => Keyed {
                 block: &self.shape.blocks[0],
                 key,
@@ -100,8 +100,14 @@ impl<'a> Compiler<'a> {
         let missing;
         let mut updated = "0::int8";
         parts.extend(from.parts);
-        if let Some(rows) = &self.rows {
-            if !parts.iter().any(|(head, _)| head.starts_with("found_rows")) {
+        if let Some(written) = from.written {
+            missing = written.missing.to_owned();
+            updated = written.updated;
+        } else if let Some(rows) = &self.rows {
+            if !parts
+                .iter()
+                .any(|(head, _)| head.starts_with("found_rows AS"))
+            {
                 parts.push((
                     "found_rows AS MATERIALIZED".to_owned(),
                     rows.found_rows(from.knows_before),
