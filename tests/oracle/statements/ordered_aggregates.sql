@@ -34,12 +34,12 @@ BEGIN
             GROUP BY c2, c3
             HAVING sum(weight) <> 0
         ), joined_changes AS MATERIALIZED (
-            SELECT customers.region, customers.name, (', ')::text AS value_3, customers.weight
+            SELECT customers.region, customers.name, customers.weight
             FROM customers_changes AS customers
         ), net_joined_changes AS MATERIALIZED (
-            SELECT region, name, value_3, sum(weight)::int8 AS weight
+            SELECT region, name, sum(weight)::int8 AS weight
             FROM joined_changes
-            GROUP BY region, name, value_3
+            GROUP BY region, name
             HAVING sum(weight) <> 0
         ), net_joined_changes_keys AS MATERIALIZED (
             SELECT DISTINCT region AS key_1
@@ -49,35 +49,35 @@ BEGIN
             FROM net_joined_changes_keys
             WHERE key_1 IS NULL
         ), grouped_rows_now AS MATERIALIZED (
-            SELECT customers.region, customers.name, (', ')::text AS value_3
+            SELECT customers.region, customers.name
             FROM net_joined_changes_keys AS keys, shop.customers AS customers
             WHERE EXISTS (SELECT FROM net_joined_changes_keys) AND (customers.region = keys.key_1)
             UNION ALL
-            SELECT customers.region, customers.name, (', ')::text AS value_3
+            SELECT customers.region, customers.name
             FROM net_joined_changes_keys_with_null AS keys, shop.customers AS customers
             WHERE EXISTS (SELECT FROM net_joined_changes_keys_with_null) AND (customers.region IS NULL)
         ), grouped_rows_before AS MATERIALIZED (
             -- as they were, each as often as it was there
-            SELECT region, name, value_3
+            SELECT region, name
             FROM (
-                SELECT region, name, value_3, sum(weight)::int8 AS weight
+                SELECT region, name, sum(weight)::int8 AS weight
                 FROM (
-                    SELECT region, name, value_3, 1 AS weight
+                    SELECT region, name, 1 AS weight
                     FROM grouped_rows_now
                     UNION ALL
-                    SELECT region, name, value_3, -weight
+                    SELECT region, name, -weight
                     FROM net_joined_changes
                 ) AS less
-                GROUP BY region, name, value_3
+                GROUP BY region, name
                 HAVING sum(weight) <> 0
             ) AS counted
             CROSS JOIN generate_series(1, counted.weight)
         ), group_changes_2 AS MATERIALIZED (
-            SELECT grouped.region, count(DISTINCT grouped.name) AS count, string_agg(grouped.name, grouped.value_3 ORDER BY grouped.name) AS string_agg, 1 AS weight
+            SELECT grouped.region, count(DISTINCT grouped.name) AS count, string_agg(grouped.name, (', ')::text ORDER BY grouped.name) AS string_agg, 1 AS weight
             FROM grouped_rows_now AS grouped
             GROUP BY grouped.region
             UNION ALL
-            SELECT grouped.region, count(DISTINCT grouped.name) AS count, string_agg(grouped.name, grouped.value_3 ORDER BY grouped.name) AS string_agg, -1 AS weight
+            SELECT grouped.region, count(DISTINCT grouped.name) AS count, string_agg(grouped.name, (', ')::text ORDER BY grouped.name) AS string_agg, -1 AS weight
             FROM grouped_rows_before AS grouped
             GROUP BY grouped.region
         ), row_changes AS (
@@ -138,12 +138,12 @@ BEGIN
             GROUP BY c2, c3
             HAVING sum(weight) <> 0
         ), joined_changes AS MATERIALIZED (
-            SELECT customers.region, customers.name, (', ')::text AS value_3, customers.weight
+            SELECT customers.region, customers.name, customers.weight
             FROM customers_changes AS customers
         ), net_joined_changes AS MATERIALIZED (
-            SELECT region, name, value_3, sum(weight)::int8 AS weight
+            SELECT region, name, sum(weight)::int8 AS weight
             FROM joined_changes
-            GROUP BY region, name, value_3
+            GROUP BY region, name
             HAVING sum(weight) <> 0
         ), net_joined_changes_keys AS MATERIALIZED (
             SELECT DISTINCT region AS key_1
@@ -153,35 +153,35 @@ BEGIN
             FROM net_joined_changes_keys
             WHERE key_1 IS NULL
         ), grouped_rows_now AS MATERIALIZED (
-            SELECT customers.region, customers.name, (', ')::text AS value_3
+            SELECT customers.region, customers.name
             FROM net_joined_changes_keys AS keys, shop.customers AS customers
             WHERE EXISTS (SELECT FROM net_joined_changes_keys) AND (customers.region = keys.key_1)
             UNION ALL
-            SELECT customers.region, customers.name, (', ')::text AS value_3
+            SELECT customers.region, customers.name
             FROM net_joined_changes_keys_with_null AS keys, shop.customers AS customers
             WHERE EXISTS (SELECT FROM net_joined_changes_keys_with_null) AND (customers.region IS NULL)
         ), grouped_rows_before AS MATERIALIZED (
             -- as they were, each as often as it was there
-            SELECT region, name, value_3
+            SELECT region, name
             FROM (
-                SELECT region, name, value_3, sum(weight)::int8 AS weight
+                SELECT region, name, sum(weight)::int8 AS weight
                 FROM (
-                    SELECT region, name, value_3, 1 AS weight
+                    SELECT region, name, 1 AS weight
                     FROM grouped_rows_now
                     UNION ALL
-                    SELECT region, name, value_3, -weight
+                    SELECT region, name, -weight
                     FROM net_joined_changes
                 ) AS less
-                GROUP BY region, name, value_3
+                GROUP BY region, name
                 HAVING sum(weight) <> 0
             ) AS counted
             CROSS JOIN generate_series(1, counted.weight)
         ), group_changes_2 AS MATERIALIZED (
-            SELECT grouped.region, count(DISTINCT grouped.name) AS count, string_agg(grouped.name, grouped.value_3 ORDER BY grouped.name) AS string_agg, 1 AS weight
+            SELECT grouped.region, count(DISTINCT grouped.name) AS count, string_agg(grouped.name, (', ')::text ORDER BY grouped.name) AS string_agg, 1 AS weight
             FROM grouped_rows_now AS grouped
             GROUP BY grouped.region
             UNION ALL
-            SELECT grouped.region, count(DISTINCT grouped.name) AS count, string_agg(grouped.name, grouped.value_3 ORDER BY grouped.name) AS string_agg, -1 AS weight
+            SELECT grouped.region, count(DISTINCT grouped.name) AS count, string_agg(grouped.name, (', ')::text ORDER BY grouped.name) AS string_agg, -1 AS weight
             FROM grouped_rows_before AS grouped
             GROUP BY grouped.region
         ), row_changes AS (
