@@ -62,6 +62,9 @@ CREATE TABLE materialized_view_state (
     -- what auto decides by, see cheaper_method
     fast_ms_per_row double precision,
     complete_ms double precision,
+    -- the method last chosen by cost, and what it has cost since the other was last tried
+    auto_method text,
+    auto_spent_ms double precision,
     -- an audit found rows that differ from the query's: refreshed completely unless resumed later than this
     quarantined_at timestamptz,
     failures integer NOT NULL DEFAULT 0,

@@ -28,18 +28,16 @@ COMMENT ON FUNCTION elapsed_ms(timestamptz) IS 'Milliseconds since an instant, b
 
 CREATE FUNCTION deferrable_events() RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
-DECLARE
-    events bigint;
 BEGIN
-    -- runs with every refresh: PL/pgSQL, which keeps the plan
-    SELECT coalesce(sum(pg_stat_get_xact_tuples_inserted(t.tgrelid) + pg_stat_get_xact_tuples_updated(t.tgrelid)
-                        + pg_stat_get_xact_tuples_deleted(t.tgrelid)), 0)
-    FROM pg_trigger t
-    WHERE t.tgconstraint > 0 AND t.tgdeferrable
-      -- the server's own triggers check keys, with the rights of the tables' owners
-      AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.oid = t.tgconstraint AND k.contype <> 't')
-    INTO events;
-    RETURN events;
+    -- PL/pgSQL keeps the plan; an SQL function would be planned with every refresh
+    RETURN (
+        SELECT coalesce(sum(pg_stat_get_xact_tuples_inserted(t.tgrelid) + pg_stat_get_xact_tuples_updated(t.tgrelid)
+                            + pg_stat_get_xact_tuples_deleted(t.tgrelid)), 0)
+        FROM pg_trigger t
+        WHERE t.tgconstraint > 0 AND t.tgdeferrable
+          -- the server's own triggers check keys, with the rights of the tables' owners
+          AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.oid = t.tgconstraint AND k.contype <> 't')
+    );
 END $$;
 COMMENT ON FUNCTION deferrable_events() IS 'How many rows this session has lately written to tables with deferrable triggers; grows with each of them';
 

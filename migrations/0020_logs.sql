@@ -102,6 +102,8 @@ BEGIN
         WHEN c.relispartition THEN format(' is a partition: log %s instead',
             (SELECT qualified_name(a.relid) FROM pg_partition_ancestors(c.oid) a WHERE a.relid <> c.oid
              ORDER BY (SELECT relispartition FROM pg_class WHERE oid = a.relid) LIMIT 1))
+        WHEN subscribed.srrelid IS NOT NULL THEN
+            format(' is filled by a subscription (%s), and logical replication fires no statement triggers', qualified_name(subscribed.srrelid))
         WHEN parent.inhparent IS NOT NULL THEN format(' inherits from %s, whose changes go past its triggers', qualified_name(parent.inhparent))
         WHEN c.relkind = 'r' AND member.oid IS NOT NULL THEN format(' has an inheritance child, %s', qualified_name(member.oid))
         WHEN member.relkind = 'f' THEN format(' has a partition that is a foreign table, %s', qualified_name(member.oid))
@@ -114,6 +116,8 @@ BEGIN
         SELECT m.oid, m.relkind, m.relpersistence FROM log_members(c.oid) t JOIN pg_class m ON m.oid = t.member
         WHERE t.depth > 0
         ORDER BY m.relkind <> 'f', m.relpersistence = 'p', m.oid LIMIT 1) member ON true
+    LEFT JOIN LATERAL (
+        SELECT s.srrelid FROM log_members(c.oid) t JOIN pg_subscription_rel s ON s.srrelid = t.member LIMIT 1) subscribed ON true
     WHERE c.oid = p_base;
     IF refusal IS NOT NULL THEN
         refusal := qualified_name(p_base) || refusal;

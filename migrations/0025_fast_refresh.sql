@@ -75,13 +75,15 @@ COMMENT ON FUNCTION watermark_problem(integer, materialized_view_state) IS
 CREATE FUNCTION logs_problem(p_mv_id integer, p_snapshot pg_snapshot, OUT problem text, OUT needs_upkeep boolean)
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 BEGIN
+    -- Columns that were added to a log later are others' columns: those of the program were logged before it was installed,
+    -- which the watermark sees (watermark_problem). So a new materialized view costs others no complete refresh.
     SELECT format('log of %s: %s', coalesce(qualified_name(g.base_table), g.base_name, '(dropped)'), coalesce(damage.problem, 'it does not reach back to the last refresh')),
            damage.problem IS NOT NULL
     INTO problem, needs_upkeep
     FROM fast_program_logs l
     LEFT JOIN materialized_view_logs g USING (log_id)
     CROSS JOIN LATERAL (SELECT log_problem(l.log_id)) AS damage (problem)
-    WHERE l.mv_id = p_mv_id AND (damage.problem IS NOT NULL OR NOT log_covers(l.log_id, p_snapshot))
+    WHERE l.mv_id = p_mv_id AND (damage.problem IS NOT NULL OR NOT log_reaches(l.log_id, p_snapshot))
     ORDER BY l.log_id LIMIT 1;
 END $$;
 COMMENT ON FUNCTION logs_problem(integer, pg_snapshot) IS
@@ -123,18 +125,19 @@ END $$;
 COMMENT ON FUNCTION pending_changes(integer, pg_snapshot) IS
     'How many log rows wait for a materialized view, and a log among them that says that more has happened than it holds';
 
-CREATE FUNCTION cheaper_method(
-    p_pending bigint, p_fast_ms_per_row double precision, p_complete_ms double precision, p_base_rows double precision,
-    OUT method text, OUT reason text
-)
+CREATE FUNCTION cheaper_method(p_pending bigint, p_state materialized_view_state, p_base_rows double precision, OUT method text, OUT reason text)
 LANGUAGE plpgsql IMMUTABLE SET search_path FROM CURRENT AS $$
 DECLARE
     -- what any fast refresh costs, expressed in rows
     fixed_rows CONSTANT integer := 50;
-    fast_ms double precision := p_fast_ms_per_row * (p_pending + fixed_rows);
+    fast_ms double precision := p_state.fast_ms_per_row * (p_pending + fixed_rows);
+    complete_ms double precision := p_state.complete_ms;
+    -- What is known of the method that was not used may be wrong, or no longer right. It is tried again, so much the sooner
+    -- the smaller the loss by that would be: it may be a twentieth of what the other has cost since.
+    credit_ms double precision := coalesce(p_state.auto_spent_ms, 0) / 20;
     pending text := format('%s pending %s', p_pending, CASE WHEN p_pending = 1 THEN 'row' ELSE 'rows' END);
 BEGIN
-    IF p_complete_ms IS NULL THEN
+    IF complete_ms IS NULL THEN
         method := 'fast';
         reason := pending || '; a complete refresh has not been measured';
     ELSIF fast_ms IS NULL THEN
@@ -142,38 +145,43 @@ BEGIN
         method := CASE WHEN p_pending <= greatest(1000, p_base_rows / 10) THEN 'fast' ELSE 'complete' END;
         reason := format('%s, of about %s in the base tables; a fast refresh has not been measured', pending, round(p_base_rows));
     ELSE
-        method := CASE WHEN fast_ms <= p_complete_ms THEN 'fast' ELSE 'complete' END;
-        reason := format('%s: %s ms expected fast, %s ms completely', pending,
-                         round(fast_ms::numeric, 1), round(p_complete_ms::numeric, 1));
+        method := CASE WHEN fast_ms - CASE WHEN p_state.auto_method = 'complete' THEN credit_ms ELSE 0 END
+                            <= complete_ms - CASE WHEN p_state.auto_method = 'fast' THEN credit_ms ELSE 0 END
+                       THEN 'fast' ELSE 'complete' END;
+        reason := format('%s: %s ms expected fast, %s ms completely%s', pending, round(fast_ms::numeric, 1), round(complete_ms::numeric, 1),
+                         CASE WHEN (method = 'fast') <> (fast_ms <= complete_ms) THEN ', which is to be seen again' ELSE '' END);
     END IF;
 END $$;
-COMMENT ON FUNCTION cheaper_method(bigint, double precision, double precision, double precision) IS
+COMMENT ON FUNCTION cheaper_method(bigint, materialized_view_state, double precision) IS
     'The refresh method that will cost less, by what refreshes have cost, and why';
 
 CREATE FUNCTION learned_cost(p_known double precision, p_measured double precision) RETURNS double precision
 LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT
--- a single outlier, a refresh on a busy server say, moves it by no more than half
-RETURN coalesce(p_known + 0.3 * (least(greatest(p_measured, p_known / 3), p_known * 2.7) - p_known), p_measured);
+-- Outliers, as on a busy server, are high ones: a lower measurement is believed sooner, a single higher one moves the cost
+-- by no more than half.
+RETURN CASE
+    WHEN p_known IS NULL THEN p_measured
+    WHEN p_measured < p_known THEN p_known + 0.7 * (p_measured - p_known)
+    ELSE p_known + 0.3 * (least(p_measured, p_known * 2.7) - p_known)
+END;
 COMMENT ON FUNCTION learned_cost(double precision, double precision) IS 'What a refresh costs, after one more measurement';
 
 CREATE FUNCTION learn_costs(INOUT p_state materialized_view_state, p_method text, p_by_cost boolean, p_pending bigint, p_duration_ms double precision)
 LANGUAGE plpgsql IMMUTABLE SET search_path FROM CURRENT AS $$
 BEGIN
     IF p_method = 'fast' THEN
-        p_state.fast_ms_per_row := learned_cost(p_state.fast_ms_per_row, p_duration_ms / (p_pending + 50));
-        -- near the border between the two, what is known of the other method loses its weight with time, so that it is tried again
-        IF p_duration_ms > p_state.complete_ms / 2 THEN
-            p_state.complete_ms := p_state.complete_ms * 0.95;
-        END IF;
+        -- the first one reads what no other has read lately: taken for no more than twice a complete refresh
+        p_state.fast_ms_per_row := learned_cost(p_state.fast_ms_per_row,
+            CASE WHEN p_state.fast_ms_per_row IS NULL THEN least(p_duration_ms, 2 * p_state.complete_ms) ELSE p_duration_ms END
+            / (p_pending + 50));
     ELSE
         p_state.complete_ms := learned_cost(p_state.complete_ms, p_duration_ms);
-        IF p_by_cost THEN
-            p_state.fast_ms_per_row := p_state.fast_ms_per_row * 0.8;
-        END IF;
     END IF;
+    p_state.auto_spent_ms := CASE WHEN p_by_cost AND p_method = p_state.auto_method THEN p_state.auto_spent_ms + p_duration_ms ELSE 0 END;
+    p_state.auto_method := CASE WHEN p_by_cost THEN p_method END;
 END $$;
 COMMENT ON FUNCTION learn_costs(materialized_view_state, text, boolean, bigint, double precision) IS
-    'What is known of the costs after a refresh. The method that was not chosen is given up by no outlier for ever';
+    'What is known of the costs after a refresh';
 
 CREATE TYPE refresh_choice AS (
     -- none, fast, complete
@@ -238,7 +246,7 @@ BEGIN
         choice.reason := CASE WHEN p_method IS NULL THEN 'its refresh method' ELSE 'asked for' END;
     ELSE
         SELECT c.method, c.reason INTO choice.method, choice.reason
-        FROM cheaper_method(choice.pending_rows, p_state.fast_ms_per_row, p_state.complete_ms, base_rows(p_view.mv_id)) c;
+        FROM cheaper_method(choice.pending_rows, p_state, base_rows(p_view.mv_id)) c;
         choice.by_cost := true;
     END IF;
     RETURN choice;

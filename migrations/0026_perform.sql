@@ -42,6 +42,8 @@ BEGIN
         avg_cost_ms = p_outcome.avg_cost_ms,
         fast_ms_per_row = costs.fast_ms_per_row,
         complete_ms = costs.complete_ms,
+        auto_method = costs.auto_method,
+        auto_spent_ms = costs.auto_spent_ms,
         system_identifier = CASE WHEN p_result.method = 'fast' THEN system_identifier ELSE (SELECT system_identifier FROM pg_control_system()) END,
         failures = 0, last_error = NULL, last_error_code = NULL, retry_at = NULL, suspended_at = NULL
     WHERE mv_id = p_state.mv_id;

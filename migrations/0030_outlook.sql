@@ -70,7 +70,7 @@ BEGIN
         pending_rows := NULL;
         problem := log.damage;
         IF problem IS NULL AND log.is_read THEN
-            IF NOT log_covers(log.log_id, log.last_snapshot) THEN
+            IF NOT log_reaches(log.log_id, log.last_snapshot) THEN
                 problem := 'it does not reach back to the last refresh';
             END IF;
             pending_rows := pending_rows(log.log_id, log.last_snapshot);

@@ -40,6 +40,12 @@ pub(super) fn milliseconds(milliseconds: f64) -> String {
     }
 }
 
+/// A number for people, to two digits.
+pub(super) fn rounded(number: f64) -> String {
+    let scale = 10_f64.powf((number.max(1.0).log10().floor() - 1.0).max(0.0));
+    format!("{:.0}", (number / scale).round() * scale)
+}
+
 /// A refresh method, with the form of a complete one: `fast`, `complete (in_place)`, `unchanged`.
 pub(super) fn method(method: Option<&str>, form: Option<&str>) -> String {
     match (method, form) {

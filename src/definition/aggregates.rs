@@ -1,6 +1,6 @@
 //! Aggregates whose exactness under additions and removals can be argued.
 
-use super::{Expression, Kind, TypeName};
+use super::{Expression, Kind, Refusal, TypeName};
 
 /// An aggregate in a query.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,6 +81,18 @@ impl AggregateCall {
                     .collect(),
                 ..other.clone()
             }),
+        }
+    }
+
+    /// Whether it is 0, and not NULL, over no rows at all.
+    pub(crate) fn counts(&self) -> Result<bool, Refusal> {
+        match &self.other {
+            None => Ok(self.function == AggregateFunction::Count),
+            Some(other) if other.name.contains('.') => Err(Refusal::new(
+                format!("{}(…) in a subquery", other.name),
+                "what it gives over no rows at all is not known",
+            )),
+            Some(other) => Ok(matches!(other.name.as_str(), "count" | "regr_count")),
         }
     }
 

@@ -222,6 +222,7 @@ impl Reader<'_> {
             return Err(Refusal::unknown("a cast without a type"));
         };
         let (target, modifiers) = data_type(type_name)?;
+        let target = self.remarked(target);
         let text = type_text(&target, &modifiers)?;
         self.require_cast(&operand, &target)?;
         let mut value = Expression::new(
@@ -255,6 +256,15 @@ impl Reader<'_> {
             _ => None,
         };
         Ok(value)
+    }
+
+    /// A type, remarked to be an enumeration if it is one.
+    pub(super) fn remarked(&self, data_type: TypeName) -> TypeName {
+        if self.catalog.enumerations.contains(&data_type) {
+            data_type.enumeration()
+        } else {
+            data_type
+        }
     }
 
     fn require_cast(&self, operand: &Expression, target: &TypeName) -> Result<(), Refusal> {

@@ -16,10 +16,12 @@ mod read_expression;
 mod read_from;
 mod read_select;
 mod refusal;
+mod scalar_subqueries;
 mod scope;
 mod subqueries;
 mod targets;
 mod type_name;
+mod values;
 
 pub use aggregates::{AggregateCall, AggregateFunction, OtherAggregate};
 pub use catalog::{

@@ -7,6 +7,11 @@ use super::{AggregateCall, Expression, Kind, Relation};
 pub enum Operator {
     /// The rows of a base table, all its columns.
     Scan(Relation),
+    /// Rows of constants, all of the same types.
+    Values {
+        /// At least one.
+        rows: Vec<Vec<Expression>>,
+    },
     /// All combinations of the inputs' rows; columns of the first input first. An inner join is a filter over it.
     Join(Vec<Operator>),
     /// The rows for which the condition is true.
@@ -75,6 +80,7 @@ impl Operator {
     pub fn width(&self) -> usize {
         match self {
             Self::Scan(relation) => relation.columns.len(),
+            Self::Values { rows } => rows.first().map_or(0, Vec::len),
             Self::Join(inputs) => inputs.iter().map(Self::width).sum(),
             Self::Filter { input, .. } => input.width(),
             Self::Project { outputs, .. } => outputs.len(),
@@ -96,6 +102,13 @@ impl Operator {
         };
         match self {
             Self::Scan(relation) => relation.column_expressions(),
+            Self::Values { rows } => {
+                let known = rows.iter().cloned().reduce(|known, other| {
+                    let pairs = known.iter().zip(&other);
+                    pairs.map(|(one, other)| one.or(other)).collect()
+                });
+                placed(known.unwrap_or_default())
+            }
             Self::Join(inputs) => placed(inputs.iter().flat_map(Self::columns).collect()),
             Self::Filter { input, .. } => input.columns(),
             Self::Project { outputs, .. } => placed(outputs.clone()),
@@ -146,7 +159,7 @@ impl Operator {
     #[must_use]
     pub fn inputs(&self) -> Vec<&Self> {
         match self {
-            Self::Scan(_) => Vec::new(),
+            Self::Scan(_) | Self::Values { .. } => Vec::new(),
             Self::Filter { input, .. }
             | Self::Project { input, .. }
             | Self::Aggregate { input, .. } => vec![input],
@@ -172,6 +185,7 @@ impl Operator {
     fn expressions(&self) -> Vec<&Expression> {
         match self {
             Self::Scan(_) | Self::Join(_) | Self::UnionAll(_) => Vec::new(),
+            Self::Values { rows } => rows.iter().flatten().collect(),
             Self::Filter { condition, .. } => vec![condition],
             Self::Project { outputs, .. } => outputs.iter().collect(),
             Self::Aggregate {

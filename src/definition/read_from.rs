@@ -4,7 +4,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{Alias, JoinExpr, JoinType, Node, RangeSubselect, RangeVar};
 
 use super::nodes::{alias, content, kind_of, names, required};
-use super::read_select::Reader;
+use super::read_select::{Outputs, Reader};
 use super::scope::{Item, Scope};
 use super::{Expression, Kind, Operator, Query, Refusal, Relation, RelationKind};
 
@@ -15,9 +15,13 @@ impl Reader<'_> {
     /// The cross join of everything that FROM lists.
     pub(super) fn cross_join_of(&self, items: &[Node]) -> Result<Source, Refusal> {
         let mut sources = items.iter().map(|item| self.source(item));
-        let first = sources
-            .next()
-            .ok_or_else(|| Refusal::new("SELECT without FROM", "there is no base table"))??;
+        let Some(first) = sources.next() else {
+            let one_row = Operator::Values {
+                rows: vec![Vec::new()],
+            };
+            return Ok((one_row, Scope::default()));
+        };
+        let first = first?;
         sources.try_fold(first, |left, right| Ok(cross(left, right?)))
     }
 
@@ -41,6 +45,17 @@ impl Reader<'_> {
             alias: given,
             location: _,
         } = table;
+        if catalogname.is_empty() && schemaname.is_empty() {
+            let known = self.named.borrow();
+            if let Some((name, operator, outputs)) =
+                known.iter().rev().find(|(name, ..)| name == relname)
+            {
+                return Ok((
+                    operator.clone(),
+                    named(name, given.as_ref(), as_columns(outputs))?,
+                ));
+            }
+        }
         if !catalogname.is_empty() || schemaname.is_empty() {
             return Err(Refusal::new(
                 format!("{relname} in FROM"),
@@ -59,7 +74,9 @@ impl Reader<'_> {
             return refuse("other tables inherit from it");
         }
         let operator = match &relation.kind {
-            RelationKind::Table | RelationKind::Partitioned => Operator::Scan(relation.clone()),
+            RelationKind::Table | RelationKind::Partitioned => {
+                Operator::Scan(self.with_remarks(relation))
+            }
             RelationKind::View(text) => {
                 let Query { root, columns } = self.view(text)?;
                 if columns.len() != relation.columns.len() {
@@ -71,8 +88,17 @@ impl Reader<'_> {
                 return refuse(&format!("changes of a {kind} are not logged"));
             }
         };
-        let columns = relation_columns(relation);
+        let columns = relation_columns(&self.with_remarks(relation));
         Ok((operator, named(relname, given.as_ref(), columns)?))
+    }
+
+    /// A relation whose enumerations are known as such.
+    fn with_remarks(&self, relation: &Relation) -> Relation {
+        let mut relation = relation.clone();
+        for column in &mut relation.columns {
+            column.data_type = self.remarked(column.data_type.clone());
+        }
+        relation
     }
 
     fn subquery(&self, subquery: &RangeSubselect) -> Result<Source, Refusal> {
@@ -88,12 +114,7 @@ impl Reader<'_> {
             return Err(Refusal::unknown("a subquery that is no SELECT"));
         };
         let (operator, outputs) = self.select(select)?;
-        let columns = outputs
-            .into_iter()
-            .enumerate()
-            .map(|(position, (name, output))| (name, output.as_column(position)))
-            .collect();
-        Ok((operator, named("", given.as_ref(), columns)?))
+        Ok((operator, named("", given.as_ref(), as_columns(&outputs))?))
     }
 
     fn join(&self, join: &JoinExpr) -> Result<Source, Refusal> {
@@ -108,14 +129,14 @@ impl Reader<'_> {
             alias,
             rtindex: _,
         } = join;
-        let kind = match JoinType::try_from(*jointype) {
-            Ok(
-                kind @ (JoinType::JoinInner
-                | JoinType::JoinLeft
-                | JoinType::JoinRight
-                | JoinType::JoinFull),
-            ) => kind,
-            _ => return Err(Refusal::unknown("this kind of join")),
+        let Ok(
+            kind @ (JoinType::JoinInner
+            | JoinType::JoinLeft
+            | JoinType::JoinRight
+            | JoinType::JoinFull),
+        ) = JoinType::try_from(*jointype)
+        else {
+            return Err(Refusal::unknown("this kind of join"));
         };
         if *is_natural || join_using_alias.is_some() {
             return Err(Refusal::unknown("a join with an alias"));
@@ -262,4 +283,11 @@ fn named(
 fn relation_columns(relation: &Relation) -> Vec<(String, Expression)> {
     let names = relation.columns.iter().map(|column| column.name.clone());
     names.zip(relation.column_expressions()).collect()
+}
+
+fn as_columns(outputs: &Outputs) -> Vec<(String, Expression)> {
+    let numbered = outputs.iter().enumerate();
+    numbered
+        .map(|(at, (name, output))| (name.clone(), output.as_column(at)))
+        .collect()
 }

@@ -1,7 +1,7 @@
 //! SELECT and UNION: from the clauses of a statement to operators.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{LimitOption, Node, SelectStmt, SetOperation};
+use pg_query::protobuf::{LimitOption, Node, SelectStmt, SetOperation, WithClause};
 
 use super::nodes::{content, required};
 use super::scope::Scope;
@@ -19,6 +19,8 @@ pub(super) struct Reader<'a> {
     depth: std::cell::Cell<usize>,
     /// What the queries outside of the subquery that is being read may name, the innermost last.
     pub(super) outside: RefCell<Vec<Scope>>,
+    /// The queries of WITH that may be named, the innermost last.
+    pub(super) named: RefCell<Vec<(String, Operator, Outputs)>>,
 }
 
 /// The columns of a SELECT: name, and the expression they were computed by (of which only type and the like matter to
@@ -31,6 +33,7 @@ impl<'a> Reader<'a> {
             catalog,
             depth: std::cell::Cell::new(0),
             outside: RefCell::default(),
+            named: RefCell::default(),
         }
     }
 
@@ -45,9 +48,10 @@ impl<'a> Reader<'a> {
             return Err(Refusal::unknown("a statement that is no SELECT"));
         };
         // a view names nothing of the query that reads it
-        let outside = self.outside.take();
+        let (outside, named) = (self.outside.take(), self.named.take());
         let read = self.select(select);
         self.outside.replace(outside);
+        self.named.replace(named);
         let (root, outputs) = read?;
         Ok(Query {
             root,
@@ -71,16 +75,9 @@ impl<'a> Reader<'a> {
 
     fn select_at_depth(&self, select: &SelectStmt) -> Result<(Operator, Outputs), Refusal> {
         let SelectStmt {
-            distinct_clause,
             into_clause,
-            target_list,
-            from_clause,
-            where_clause,
-            group_clause,
             group_distinct,
-            having_clause,
             window_clause,
-            values_lists,
             // the order of rows is no part of a table's contents
             sort_clause: _,
             limit_offset,
@@ -88,10 +85,18 @@ impl<'a> Reader<'a> {
             limit_option,
             locking_clause,
             with_clause,
-            op,
-            all,
-            larg,
-            rarg,
+            // looked at in the body
+            distinct_clause: _,
+            target_list: _,
+            from_clause: _,
+            where_clause: _,
+            group_clause: _,
+            having_clause: _,
+            values_lists: _,
+            op: _,
+            all: _,
+            larg: _,
+            rarg: _,
         } = select;
         let refused = [
             (into_clause.is_some(), "INTO", "a view can't have it"),
@@ -119,18 +124,8 @@ impl<'a> Reader<'a> {
                 "this version does not know it",
             ),
             (
-                !values_lists.is_empty(),
-                "VALUES",
-                "this version does not know it",
-            ),
-            (
                 !locking_clause.is_empty(),
                 "FOR UPDATE",
-                "this version does not know it",
-            ),
-            (
-                with_clause.is_some(),
-                "WITH",
                 "this version does not know it",
             ),
             (
@@ -142,7 +137,76 @@ impl<'a> Reader<'a> {
         if let Some((_, clause, reason)) = refused.into_iter().find(|(is_there, ..)| *is_there) {
             return Err(Refusal::new(clause, reason));
         }
+        let known = self.named.borrow().len();
+        if let Some(with) = with_clause {
+            self.with(with)?;
+        }
+        let read = self.body(select);
+        self.named.borrow_mut().truncate(known);
+        read
+    }
+
+    /// Names the queries of WITH for those that follow.
+    fn with(&self, clause: &WithClause) -> Result<(), Refusal> {
+        let WithClause {
+            ctes,
+            recursive,
+            location: _,
+        } = clause;
+        if *recursive {
+            return Err(Refusal::new(
+                "WITH RECURSIVE",
+                "its rows depend on rows of itself",
+            ));
+        }
+        for cte in ctes {
+            let NodeEnum::CommonTableExpr(cte) = content(cte)? else {
+                return Err(Refusal::unknown("this in WITH"));
+            };
+            let NodeEnum::SelectStmt(select) = content(required(cte.ctequery.as_deref())?)? else {
+                return Err(Refusal::unknown("a query in WITH that is no SELECT"));
+            };
+            if cte.search_clause.is_some() || cte.cycle_clause.is_some() {
+                return Err(Refusal::unknown("SEARCH or CYCLE"));
+            }
+            let (operator, mut outputs) = self.select(select)?;
+            let renamed = super::nodes::names(&cte.aliascolnames)?;
+            for (output, name) in outputs.iter_mut().zip(renamed) {
+                name.clone_into(&mut output.0);
+            }
+            let named = (cte.ctename.clone(), operator, outputs);
+            self.named.borrow_mut().push(named);
+        }
+        Ok(())
+    }
+
+    /// A SELECT without what is before and after it.
+    fn body(&self, select: &SelectStmt) -> Result<(Operator, Outputs), Refusal> {
+        let SelectStmt {
+            distinct_clause,
+            target_list,
+            from_clause,
+            where_clause,
+            group_clause,
+            having_clause,
+            values_lists,
+            op,
+            all,
+            larg,
+            rarg,
+            // looked at before
+            into_clause: _,
+            group_distinct: _,
+            window_clause: _,
+            sort_clause: _,
+            limit_offset: _,
+            limit_count: _,
+            limit_option: _,
+            locking_clause: _,
+            with_clause: _,
+        } = select;
         match SetOperation::try_from(*op) {
+            Ok(SetOperation::SetopNone) if !values_lists.is_empty() => self.values(values_lists),
             Ok(SetOperation::SetopNone) => {
                 let (input, scope) = self.cross_join_of(from_clause)?;
                 let input = self.filtered(input, where_clause.as_deref(), &scope)?;

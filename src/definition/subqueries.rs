@@ -6,23 +6,29 @@ use pg_query::protobuf::{Node, RowExpr, SubLink, SubLinkType};
 use super::nodes::{content, qualified, required};
 use super::read_expression::Place;
 use super::read_select::Reader;
+use super::scalar_subqueries::Value;
 use super::scope::Scope;
 use super::{Expression, Kind, MatchKind, Operator, Refusal};
 
 /// A subquery that was read in an expression, before its answer is a column.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Pending {
-    /// Where partners are sought.
-    right: Operator,
-    /// Over its columns; what is of the row outside is wrapped in [`Kind::Outer`].
-    conditions: Vec<Expression>,
+pub(super) enum Pending {
+    /// Whether there is a partner.
+    Mark {
+        /// Where partners are sought.
+        right: Operator,
+        /// Over its columns; what is of the row outside is wrapped in [`Kind::Outer`].
+        conditions: Vec<Expression>,
+    },
+    /// A value.
+    Value(Value),
 }
 
 /// A subquery freed from the row outside.
-struct Inner {
-    operator: Operator,
+pub(super) struct Inner {
+    pub(super) operator: Operator,
     /// Its conditions that are about the row outside, over its columns.
-    conditions: Vec<Expression>,
+    pub(super) conditions: Vec<Expression>,
     /// What it selects, over its columns.
     outputs: Vec<Expression>,
 }
@@ -77,6 +83,19 @@ impl Reader<'_> {
                 let denied = [inner.conditions, vec![all_of(tests, "IS FALSE")]].concat();
                 let denied = note(place, inner.operator, denied)?;
                 Ok(three_valued(denied, "false", failing, "true"))
+            }
+            Ok(SubLinkType::ExprSublink) => {
+                let operator = self.inner_select(subselect, place.scope)?;
+                let value = self.scalar(operator)?;
+                let facts = Expression {
+                    is_nullable: true,
+                    ..value.value.clone()
+                };
+                let noted = noted(place, Pending::Value(value))?;
+                Ok(Expression {
+                    kind: noted.kind,
+                    ..facts
+                })
             }
             _ => Err(Refusal::unknown("this kind of subquery in an expression")),
         }
@@ -147,13 +166,7 @@ impl Reader<'_> {
 
     /// Reads a subquery that may name columns of the row outside.
     fn inner(&self, subselect: &Node, outside: &Scope) -> Result<Inner, Refusal> {
-        let NodeEnum::SelectStmt(select) = content(subselect)? else {
-            return Err(Refusal::unknown("a subquery that is no SELECT"));
-        };
-        self.outside.borrow_mut().push(outside.clone());
-        let read = self.select(select);
-        self.outside.borrow_mut().pop();
-        let (operator, _) = read?;
+        let operator = self.inner_select(subselect, outside)?;
         let mut inner = match operator {
             Operator::Project { input, outputs } => Inner {
                 operator: *input,
@@ -166,20 +179,35 @@ impl Reader<'_> {
                 conditions: Vec::new(),
             },
         };
-        inner.free();
-        if inner.operator.names_outside() {
-            return Err(Refusal::new(
-                "a subquery that depends on the row outside",
-                "it does so elsewhere than in its own WHERE",
-            ));
-        }
+        inner.free()?;
         Ok(inner)
+    }
+
+    fn inner_select(&self, subselect: &Node, outside: &Scope) -> Result<Operator, Refusal> {
+        let NodeEnum::SelectStmt(select) = content(subselect)? else {
+            return Err(Refusal::unknown("a subquery that is no SELECT"));
+        };
+        self.outside.borrow_mut().push(outside.clone());
+        let read = self.select(select);
+        self.outside.borrow_mut().pop();
+        Ok(read?.0)
     }
 }
 
 impl Inner {
+    /// An operator freed from the row outside.
+    pub(super) fn freed(operator: Operator) -> Result<Self, Refusal> {
+        let mut inner = Self {
+            operator,
+            conditions: Vec::new(),
+            outputs: Vec::new(),
+        };
+        inner.free()?;
+        Ok(inner)
+    }
+
     /// Moves the conditions about the row outside out of the operator.
-    fn free(&mut self) {
+    fn free(&mut self) -> Result<(), Refusal> {
         let mut staying = Vec::new();
         while let Operator::Filter { input, condition } = &self.operator {
             let (moving, rest): (Vec<_>, Vec<_>) = condition
@@ -197,6 +225,13 @@ impl Inner {
                 condition,
             };
         }
+        if self.operator.names_outside() {
+            return Err(Refusal::new(
+                "a subquery that depends on the row outside",
+                "it does so elsewhere than in its own WHERE",
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -207,19 +242,41 @@ pub(super) fn answered(
     outside: &dyn Fn(&Expression) -> Result<Expression, Refusal>,
 ) -> Result<(Operator, Vec<Expression>), Refusal> {
     let mut answers = Vec::new();
-    for Pending { right, conditions } in pending {
+    for pending in pending {
         let width = input.width();
+        let (Pending::Mark { conditions, .. } | Pending::Value(Value { conditions, .. })) =
+            &pending;
         let conditions = conditions
             .iter()
             .map(|condition| placed(condition, width, outside))
             .collect::<Result<_, _>>()?;
-        input = Operator::Match {
-            left: Box::new(input),
-            right: Box::new(right),
-            conditions,
-            kind: MatchKind::Mark,
+        let left = Box::new(input);
+        input = match pending {
+            Pending::Mark { right, .. } => {
+                let mut mark = Expression::boolean(Kind::Column(width));
+                mark.is_nullable = false;
+                answers.push(mark);
+                Operator::Match {
+                    left,
+                    right: Box::new(right),
+                    conditions,
+                    kind: MatchKind::Mark,
+                }
+            }
+            Pending::Value(found) => {
+                answers.push(found.value.moved(&|at| at + width));
+                if found.is_one_row {
+                    Operator::Join(vec![*left, found.right])
+                } else {
+                    Operator::Outer {
+                        left,
+                        right: Box::new(found.right),
+                        conditions,
+                        is_full: false,
+                    }
+                }
+            }
         };
-        answers.extend(input.columns().pop());
     }
     Ok((input, answers))
 }
@@ -255,12 +312,15 @@ fn note(
     right: Operator,
     conditions: Vec<Expression>,
 ) -> Result<Expression, Refusal> {
+    noted(place, Pending::Mark { right, conditions })
+}
+
+fn noted(place: &mut Place<'_>, noted: Pending) -> Result<Expression, Refusal> {
     let Some(pending) = place.subqueries.as_deref_mut() else {
         return Err(Refusal::unknown(
             "a subquery elsewhere than in the select list, WHERE and HAVING",
         ));
     };
-    let noted = Pending { right, conditions };
     let number = pending
         .iter()
         .position(|other| *other == noted)

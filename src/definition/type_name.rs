@@ -1,6 +1,8 @@
 //! Types by name, and what their equality is worth.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use crate::sql::identifier;
 
@@ -10,6 +12,35 @@ pub struct TypeName {
     schema: String,
     name: String,
     is_array: bool,
+    is_enumeration: Remark,
+}
+
+/// Something known of a type that makes it no other type.
+#[derive(Debug, Clone, Copy, Default)]
+struct Remark(bool);
+
+impl PartialEq for Remark {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Remark {}
+
+impl PartialOrd for Remark {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Remark {
+    fn cmp(&self, _: &Self) -> Ordering {
+        Ordering::Equal
+    }
+}
+
+impl Hash for Remark {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 impl TypeName {
@@ -20,7 +51,15 @@ impl TypeName {
             schema: schema.into(),
             name: name.into(),
             is_array: false,
+            is_enumeration: Remark(false),
         }
+    }
+
+    /// The same, remarked to be an enumeration: its equal values are the same.
+    #[must_use]
+    pub fn enumeration(mut self) -> Self {
+        self.is_enumeration = Remark(true);
+        self
     }
 
     /// A type of `pg_catalog`.
@@ -78,8 +117,10 @@ impl TypeName {
             "timestamptz",
             "bytea",
         ];
-        self.built_in_name()
-            .is_some_and(|name| IDENTICAL.contains(&name))
+        (self.is_enumeration.0 && !self.is_array)
+            || self
+                .built_in_name()
+                .is_some_and(|name| IDENTICAL.contains(&name))
     }
 
     /// Whether its values are compared under a collation.

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
+use sqlx::postgres::types::Oid;
 
 use crate::sql::ModuleSchema;
 
@@ -12,12 +13,10 @@ const SMALL_TABLE: f64 = 1000.0;
 /// Rows of a table that are looked up by equality of columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lookup {
-    /// The table, with its schema, quoted where needed.
-    pub table: String,
+    /// The table's oid.
+    pub table: u32,
     /// The columns, any of which would do as the first of an index.
     pub columns: Vec<String>,
-    /// The tables by whose changes it is looked up.
-    pub changed: Vec<String>,
 }
 
 /// A lookup that no index helps.
@@ -27,8 +26,6 @@ pub struct MissingIndex {
     pub table: String,
     /// The columns.
     pub columns: Vec<String>,
-    /// The tables by whose changes it is looked up.
-    pub changed: Vec<String>,
     /// About how many rows the table has.
     pub rows: f64,
     /// Creates the index.
@@ -61,14 +58,14 @@ pub async fn missing(
                  SELECT coalesce(sum(CASE WHEN m.reltuples >= 0 THEN m.reltuples
                                           ELSE coalesce(pg_catalog.pg_relation_size(m.oid), 0) / 100 END), 0)::pg_catalog.float8 AS rows
                  FROM @.log_members(c.oid) t JOIN pg_catalog.pg_class m ON m.oid = t.member AND m.relkind = 'r') AS size
-             WHERE c.oid = pg_catalog.to_regclass($1)
+             WHERE c.oid = $1
                AND NOT EXISTS (
                  SELECT FROM pg_catalog.pg_index i
                  JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
                  WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND a.attname::text = ANY ($2))",
         );
         let found: Option<Unindexed> = sqlx::query_as(sql)
-            .bind(&lookup.table)
+            .bind(Oid(lookup.table))
             .bind(&lookup.columns)
             .fetch_optional(&mut *connection)
             .await?;
@@ -91,7 +88,6 @@ fn missing_index(lookup: &Lookup, table: &Unindexed) -> MissingIndex {
     MissingIndex {
         table: table.table_text.clone(),
         columns: lookup.columns.clone(),
-        changed: lookup.changed.clone(),
         rows: table.rows,
         statement: format!(
             "CREATE INDEX {concurrently}ON {} ({});",

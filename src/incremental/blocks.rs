@@ -82,7 +82,10 @@ pub(super) fn flatten(operator: &Operator) -> Result<Vec<Block>, Refusal> {
                 )
             })?
         }
-        Operator::Aggregate { .. } | Operator::Outer { .. } | Operator::Match { .. } => {
+        Operator::Aggregate { .. }
+        | Operator::Outer { .. }
+        | Operator::Match { .. }
+        | Operator::Values { .. } => {
             return Err(not_simple());
         }
     })

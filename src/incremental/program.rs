@@ -236,6 +236,7 @@ impl Shape {
                 Ok(shape)
             }
             Operator::Scan(_)
+            | Operator::Values { .. }
             | Operator::Join(_)
             | Operator::UnionAll(_)
             | Operator::Outer { .. }

@@ -183,18 +183,17 @@ pub(super) fn assembled(
         .iter()
         .map(|(head, body)| format!("{head} (\n{body}\n)"))
         .collect();
-    let last = match only {
-        None => format!(
+    let last = if only.is_none() {
+        format!(
             "-- a log that says: something happened that is not in it\n       {} AS must_complete",
             markers(tables)
-        ),
-        Some(_) => {
-            let stale = unforeseen.map(|stale| format!(" OR {stale}"));
-            format!(
-                "false AS must_complete,\n       -- nothing was done, as this is not all there is to do\n       NOT (SELECT is_so FROM foreseen){} AS unforeseen",
-                stale.unwrap_or_default()
-            )
-        }
+        )
+    } else {
+        let stale = unforeseen.map(|stale| format!(" OR {stale}"));
+        format!(
+            "false AS must_complete,\n       -- nothing was done, as this is not all there is to do\n       NOT (SELECT is_so FROM foreseen){} AS unforeseen",
+            stale.unwrap_or_default()
+        )
     };
     format!(
         "WITH {}\nSELECT pg_current_snapshot() AS snapshot,\n       (SELECT count(*) FROM inserted_rows) AS rows_inserted,\n       {updated} AS rows_updated,\n       (SELECT count(*) FROM deleted_rows) AS rows_deleted,\n       -- rows that should have been there\n       ({missing})::int8 AS rows_missing,\n       {last}",

@@ -393,3 +393,26 @@ async fn the_daemon_completes_what_an_interrupted_create_has_begun() {
     assert_contains(&shop.does(&["refresh", "totals"]).await, &[": fast, "]);
     shop.does(&["verify", "totals"]).await;
 }
+
+#[tokio::test]
+async fn a_new_view_that_needs_more_columns_logged_costs_the_others_no_complete_refresh() {
+    let shop = Shop::open().await;
+    let first = "SELECT customer_id, count(*) AS orders FROM orders GROUP BY customer_id";
+    shop.does(&["create", "first", "--method", "fast", "--query", first])
+        .await;
+    // pending when the log gets another column
+    shop.execute("INSERT INTO orders VALUES (4, 3, 1)").await;
+    shop.does(&["create", "totals", "--method", "fast", "--query", TOTALS])
+        .await;
+    shop.execute(
+        "UPDATE orders SET price = 2 WHERE order_id = 4; DELETE FROM orders WHERE order_id = 3",
+    )
+    .await;
+    for name in ["first", "totals"] {
+        let refreshed = shop.does(&["refresh", name]).await;
+        assert_contains(&refreshed, &[": fast, "]);
+        shop.does(&["verify", name]).await;
+    }
+    let columns = "SELECT cardinality(logged_columns) FROM mvrefresh.materialized_view_logs";
+    assert_eq!(shop.sql(columns), "2");
+}

@@ -245,10 +245,13 @@ async fn an_index_is_missing_only_where_none_leads_with_the_column_and_the_table
          ANALYZE",
     )
     .await;
+    let number = |table: &str| {
+        let number = shop.sql(&format!("SELECT coalesce(to_regclass('{table}')::oid, 1)"));
+        number.parse().unwrap()
+    };
     let lookup = |table: &str, columns: &[&str]| Lookup {
-        table: table.to_owned(),
+        table: number(table),
         columns: columns.iter().map(|column| (*column).to_owned()).collect(),
-        changed: Vec::new(),
     };
     let lookups = [
         lookup("public.\"Big\"", &["a"]),
@@ -284,4 +287,32 @@ async fn an_index_is_missing_only_where_none_leads_with_the_column_and_the_table
         .unwrap();
     assert_eq!(missing, []);
     connection.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn explain_gives_the_statements_for_missing_indexes() {
+    let shop = Shop::open().await;
+    shop.execute(
+        "CREATE TABLE customers (customer_id integer PRIMARY KEY, region text);
+         INSERT INTO customers SELECT n, 'r' || n % 5 FROM generate_series(1, 2000) n;
+         INSERT INTO orders SELECT n, n % 2000, n FROM generate_series(10, 5000) n;
+         ANALYZE",
+    )
+    .await;
+    let query = "SELECT order_id, region FROM orders JOIN customers USING (customer_id)";
+    let explain = ["explain", "--query", query];
+    let text = shop.does(&explain).await;
+    let statement = "CREATE INDEX CONCURRENTLY ON public.orders (customer_id);";
+    assert_contains(
+        &text,
+        &[
+            "missing indexes:",
+            "public.orders (about 5000 rows) is looked up by customer_id: no index",
+            statement,
+        ],
+    );
+    assert_eq!(text.matches("CREATE INDEX").count(), 1, "{text}");
+    shop.execute(statement).await;
+    let text = shop.does(&explain).await;
+    assert!(!text.contains("missing indexes"), "{text}");
 }

@@ -10,6 +10,8 @@ pub(crate) struct General<'a> {
     pub(crate) rng: &'a mut Rng,
     pub(crate) tables: &'a [Table],
     pub(crate) aliases: usize,
+    /// The queries of WITH.
+    pub(crate) named: Vec<String>,
 }
 
 /// Text in FROM, and the aliases of what it joins.
@@ -17,18 +19,39 @@ type Tree = (String, Vec<String>);
 
 impl General<'_> {
     pub(crate) fn query(&mut self) -> String {
+        let mut with = Vec::new();
+        if self.rng.u8(..4) == 0 {
+            for number in 1..=self.rng.usize(1..3) {
+                let (from, aliases) = self.tree(1, 2);
+                let rows = match self.rng.u8(..3) {
+                    0 => self.groups(&from, &aliases),
+                    _ => self.rows(&from, &aliases),
+                };
+                let name = format!("w{number}");
+                let materialized = pick(self.rng, &["", "MATERIALIZED ", "NOT MATERIALIZED "]);
+                with.push(format!("{name} AS {materialized}({rows})"));
+                self.named.push(name);
+            }
+        }
+        let query = self.query_body();
+        if with.is_empty() {
+            query
+        } else {
+            format!("WITH {} {query}", with.join(", "))
+        }
+    }
+
+    fn query_body(&mut self) -> String {
         if self.rng.u8(..3) == 0 {
             return self.grouped();
         }
         let size = self.rng.usize(1..4);
         let (from, aliases) = self.tree(size, 2);
         let outputs: Vec<String> = (0..self.rng.usize(1..5))
-            .map(|_| {
-                if self.rng.u8(..10) == 0 {
-                    self.subquery(&aliases, 1)
-                } else {
-                    self.simple().any(&aliases)
-                }
+            .map(|_| match self.rng.u8(..12) {
+                0 => self.subquery(&aliases, 1),
+                1 | 2 => self.scalar(&aliases),
+                _ => self.simple().any(&aliases),
             })
             .collect();
         format!(
@@ -155,9 +178,55 @@ impl General<'_> {
                 self.simple().condition(aliases),
                 self.subquery(aliases, depth - 1)
             ),
+            5 if depth > 0 && self.rng.bool() => {
+                format!(" WHERE {}.a <= {}", aliases[0], self.scalar(aliases))
+            }
             _ if depth > 0 => format!(" WHERE {}", self.subquery(aliases, depth - 1)),
             _ => String::new(),
         }
+    }
+
+    /// An integer by a subquery.
+    fn scalar(&mut self, outside: &[String]) -> String {
+        let outer = outside[self.rng.usize(..outside.len())].clone();
+        let keyed: Vec<String> = self
+            .tables
+            .iter()
+            .filter(|table| table.has_key)
+            .map(|table| table.name.clone())
+            .collect();
+        if !keyed.is_empty() && self.rng.u8(..4) == 0 {
+            let table = &keyed[self.rng.usize(..keyed.len())];
+            let alias = self.alias();
+            let filter = pick(self.rng, &["", " AND weight > 1"]);
+            return format!(
+                "(SELECT {alias}.a FROM {table} AS {alias} WHERE {alias}.id = {outer}.a{filter})"
+            );
+        }
+        let size = [1, 1, 2][self.rng.usize(..3)];
+        let (from, aliases) = self.tree(size, 1);
+        let own = aliases[self.rng.usize(..aliases.len())].clone();
+        let value = match self.rng.u8(..6) {
+            0 => "count(*)::integer".to_owned(),
+            1 => format!("(sum({own}.a) + count({own}.b))::integer"),
+            2 => format!("coalesce(min({own}.id), 7)"),
+            3 => format!("(count({own}.d) FILTER (WHERE {own}.d))::integer"),
+            _ => format!("max({own}.a)"),
+        };
+        let link = match self.rng.u8(..5) {
+            0 => String::new(),
+            1 => format!("{own}.a = {outer}.a"),
+            2 => format!("{own}.id = {outer}.a AND {own}.b = {outer}.b"),
+            3 => format!("{own}.id + 1 = {outer}.id"),
+            _ => format!("{own}.id = {outer}.id"),
+        };
+        let filter = self.filter(&aliases, 0);
+        let filter = match (filter.is_empty(), link.is_empty()) {
+            (_, true) => filter,
+            (true, false) => format!(" WHERE {link}"),
+            (false, false) => format!("{filter} AND {link}"),
+        };
+        format!("(SELECT {value} FROM {from}{filter})")
     }
 
     /// A boolean by a subquery.
@@ -238,6 +307,9 @@ impl General<'_> {
         let table = self.tables[self.rng.usize(..self.tables.len())]
             .name
             .clone();
+        if !self.named.is_empty() && self.rng.u8(..3) == 0 {
+            return self.named[self.rng.usize(..self.named.len())].clone();
+        }
         match self.rng.u8(..12) {
             0 => format!("view_{table}"),
             1 => format!("(SELECT * FROM {table} WHERE a IS NOT NULL)"),

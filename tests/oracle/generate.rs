@@ -159,6 +159,7 @@ impl Queries<'_> {
                 rng: self.rng,
                 tables: self.tables,
                 aliases: 0,
+                named: Vec::new(),
             }
             .query();
         }

@@ -16,6 +16,9 @@ use crate::words::Names;
 use mvrefreshd::refresh::compile::Compiled;
 use mvrefreshd::sql::identifier;
 
+/// So many sets of tables with their logs are kept: upkeep looks at every log.
+const MOST_SHOPS: usize = 8;
+
 /// Two sessions, and the daemon's upkeep.
 pub(crate) struct Installed {
     main: PgConnection,
@@ -78,6 +81,22 @@ impl Installed {
         }
         self.fast.clear();
         Ok(())
+    }
+
+    /// Drops the tables with their logs, so that new ones are made.
+    async fn drop_shops(&mut self) {
+        self.drop_views().await.unwrap();
+        for session in [&mut self.main, &mut self.late] {
+            run_in(session, "SET search_path = pg_catalog")
+                .await
+                .unwrap();
+        }
+        for schema in std::mem::take(&mut self.shops).into_values() {
+            run_in(&mut self.main, &format!("DROP SCHEMA {schema} CASCADE"))
+                .await
+                .unwrap();
+        }
+        self.upkeep.run().await;
     }
 
     /// The tables of a case, empty, and no materialized views.
@@ -246,20 +265,8 @@ impl Subject for Installed {
         self.script.text()
     }
 
-    /// Also drops the tables with their logs, so that new ones are made.
     async fn tidy(&mut self) {
-        self.drop_views().await.unwrap();
-        for session in [&mut self.main, &mut self.late] {
-            run_in(session, "SET search_path = pg_catalog")
-                .await
-                .unwrap();
-        }
-        for schema in std::mem::take(&mut self.shops).into_values() {
-            run_in(&mut self.main, &format!("DROP SCHEMA {schema} CASCADE"))
-                .await
-                .unwrap();
-        }
-        self.upkeep.run().await;
+        self.drop_shops().await;
         for sql in ["SET statement_timeout = 0", "VACUUM", SETTINGS] {
             run_in(&mut self.main, sql).await.unwrap();
         }

@@ -133,7 +133,7 @@ async fn run<S: Subject>(subject: &mut S, way: Way, seeds: &[u64]) -> Result<Tal
 
 /// Makes a case that failed as small as possible, and writes a script that shows the failure.
 async fn shown<S: Subject>(subject: &mut S, seed: u64, case: &Case, failure: &Failure) -> String {
-    let (small, tried) = shrink::shrunk(subject, case, &failure.kind).await;
+    let (small, tried) = shrink::shrunk(subject, case, &failure.kind, shrink::MOST_RUNS).await;
     let again = subject.run(&small).await;
     let comment = |text: &str| text.replace('\n', "\n-- ");
     let script = format!(

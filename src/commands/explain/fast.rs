@@ -84,6 +84,12 @@ fn sql(fast: FastRefresh) -> Vec<String> {
 }
 
 /// What the statement looks up in base tables by equality.
-fn lookups(_plan: &Plan) -> Vec<Lookup> {
-    Vec::new()
+fn lookups(plan: &Plan) -> Vec<Lookup> {
+    let lookups = plan.lookups.iter();
+    lookups
+        .map(|lookup| Lookup {
+            table: lookup.oid,
+            columns: lookup.columns.clone(),
+        })
+        .collect()
 }

@@ -139,15 +139,12 @@ fn about_indexes<'a>(missing: impl Iterator<Item = &'a MissingIndex>, lines: &mu
         if number == 0 {
             line(lines, 2, "missing indexes:");
         }
-        let changed = match index.changed.as_slice() {
-            [] => "a refresh".to_owned(),
-            tables => format!("a change of {}", tables.join(" or ")),
-        };
-        let (table, columns) = (&index.table, index.columns.join(", "));
+        let (table, columns) = (&index.table, index.columns.join(" or "));
+        let rows = phrases::rounded(index.rows);
         line(
             lines,
             4,
-            &format!("{changed} needs {table} by {columns}: no index"),
+            &format!("{table} (about {rows} rows) is looked up by {columns}: no index"),
         );
         lines.push(format!("      {}", index.statement));
     }

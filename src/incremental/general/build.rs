@@ -100,10 +100,23 @@ impl Nodes {
                     at,
                 })
             }
+            Operator::Values { rows } => {
+                let named = operator.columns().into_iter().enumerate();
+                let named = named.map(|(at, facts)| Column {
+                    name: format!("column{}", at + 1),
+                    facts,
+                });
+                let columns: Vec<Column> = named.collect();
+                let at = (0..columns.len()).map(|at| (at, at)).collect();
+                Ok(Built {
+                    node: self.add(NodeKind::Values(rows.clone()), columns),
+                    at,
+                })
+            }
             Operator::Join(_) | Operator::Filter { .. } | Operator::Project { .. } => {
                 let mut parts = parts(operator);
                 pushdown::push_down(&mut parts, wanted);
-                self.gathered(parts, wanted)
+                self.gathered(&parts, wanted)
             }
             Operator::UnionAll(inputs) => {
                 let columns: Vec<usize> = wanted.iter().copied().collect();
@@ -147,7 +160,7 @@ impl Nodes {
         }
     }
 
-    fn gathered(&mut self, parts: Parts, wanted: &BTreeSet<usize>) -> Result<Built, Refusal> {
+    fn gathered(&mut self, parts: &Parts, wanted: &BTreeSet<usize>) -> Result<Built, Refusal> {
         let outputs: Vec<&Expression> = wanted.iter().map(|at| &parts.outputs[*at]).collect();
         let used: BTreeSet<usize> = outputs
             .iter()

@@ -18,7 +18,8 @@ impl Writer<'_> {
             return Ok(known.clone());
         }
         let body = match &node.kind {
-            NodeKind::Scan { .. } => String::new(),
+            // constants do not change
+            NodeKind::Scan { .. } | NodeKind::Values(_) => String::new(),
             NodeKind::Block {
                 items, conditions, ..
             } => self.block_delta(node, items, conditions)?,

@@ -60,21 +60,17 @@ fn call(aggregate: &AggregateCall, values: &mut Vec<Expression>) -> Call {
     let mut column = |value: &Expression| {
         // a constant stays one
         if let Kind::Literal(_) = value.kind {
-            return Err(value.clone());
+            return value.clone();
         }
-        Ok(values
-            .iter()
-            .position(|other| other == value)
-            .unwrap_or_else(|| {
-                values.push(value.clone());
-                values.len() - 1
-            }))
+        let known = values.iter().position(|other| other == value);
+        let at = known.unwrap_or_else(|| {
+            values.push(value.clone());
+            values.len() - 1
+        });
+        value.as_column(at)
     };
     Call {
-        aggregate: aggregate.moved(&mut |value| match column(value) {
-            Ok(at) => value.as_column(at),
-            Err(constant) => constant,
-        }),
+        aggregate: aggregate.moved(&mut column),
     }
 }
 

@@ -157,7 +157,7 @@ impl Writer<'_> {
     ) -> Result<(), Refusal> {
         let (from, word) = match source {
             Source::Part { name, word, .. } => (identifier(name), word.clone()),
-            Source::Now(node) => (self.from_text(node)?, node.word()),
+            Source::Now(node) => (self.text_in_from(node)?, node.word()),
             Source::Text { text, .. } => (in_parentheses(text), "found".to_owned()),
         };
         let alias = unique(&word, &joining.aliases);
@@ -233,7 +233,7 @@ impl Writer<'_> {
     }
 
     /// The rows of a node as they are now, as they stand in FROM.
-    pub(super) fn from_text(&mut self, node: &NodeRef) -> Result<String, Refusal> {
+    pub(super) fn text_in_from(&mut self, node: &NodeRef) -> Result<String, Refusal> {
         match &node.kind {
             NodeKind::Scan { relation, .. } => Ok(qualified(relation)),
             _ => Ok(in_parentheses(&self.now(node, None)?)),
@@ -305,7 +305,7 @@ fn product(weights: &[String], sign: i32) -> String {
 /// A value with its name, which is left out where it says the same.
 pub(super) fn named(text: &str, name: &str) -> String {
     let name = identifier(name);
-    if text == name || text.strip_suffix(&name).is_some_and(|rest| is_prefix(rest)) {
+    if text == name || text.strip_suffix(&name).is_some_and(is_prefix) {
         text.to_owned()
     } else {
         format!("{text} AS {name}")

@@ -81,7 +81,7 @@ impl Lookups {
             NodeKind::Scan { relation, .. } => {
                 self.relations.insert(relation.oid, relation.clone());
             }
-            NodeKind::Union(_) => {}
+            NodeKind::Union(_) | NodeKind::Values(_) => {}
             NodeKind::Block {
                 items, conditions, ..
             } => {
@@ -145,6 +145,7 @@ impl Lookups {
                 let done = vec![false; items.len()];
                 self.follow(items, &starts(items), conditions, bound, done);
             }
+            NodeKind::Values(_) => {}
             NodeKind::Union(inputs) => {
                 for input in inputs {
                     self.look_up(input, columns);

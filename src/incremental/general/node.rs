@@ -33,6 +33,8 @@ pub(super) enum NodeKind {
         relation: Relation,
         columns: Vec<usize>,
     },
+    /// Rows of constants.
+    Values(Vec<Vec<Expression>>),
     /// `π outputs (σ conditions (item × item × …))`.
     Block {
         items: Vec<NodeRef>,
@@ -77,7 +79,7 @@ pub(super) struct Sides {
 impl Node {
     pub(super) fn inputs(&self) -> Vec<&NodeRef> {
         match &self.kind {
-            NodeKind::Scan { .. } => Vec::new(),
+            NodeKind::Scan { .. } | NodeKind::Values(_) => Vec::new(),
             NodeKind::Block { items: inputs, .. } | NodeKind::Union(inputs) => {
                 inputs.iter().collect()
             }
@@ -88,10 +90,10 @@ impl Node {
         }
     }
 
-    /// Whether it reads a base table, at any depth.
-    pub(super) fn reads(&self, oid: u32) -> bool {
+    /// Whether it reads this base table, or any, at any depth.
+    pub(super) fn reads(&self, oid: Option<u32>) -> bool {
         match &self.kind {
-            NodeKind::Scan { relation, .. } => relation.oid == oid,
+            NodeKind::Scan { relation, .. } => oid.is_none_or(|oid| relation.oid == oid),
             _ => self.inputs().iter().any(|input| input.reads(oid)),
         }
     }
@@ -99,7 +101,7 @@ impl Node {
     /// Whether the planner itself brings a restriction of its rows down to base tables.
     pub(super) fn is_transparent(&self) -> bool {
         match &self.kind {
-            NodeKind::Scan { .. } => true,
+            NodeKind::Scan { .. } | NodeKind::Values(_) => true,
             NodeKind::Block { .. } | NodeKind::Outer { .. } | NodeKind::Match { .. } => {
                 self.inputs().iter().all(|input| input.is_transparent())
             }
@@ -111,6 +113,7 @@ impl Node {
     pub(super) fn word(&self) -> String {
         match &self.kind {
             NodeKind::Scan { relation, .. } => relation.name.chars().take(30).collect(),
+            NodeKind::Values(_) => "constants".to_owned(),
             NodeKind::Block { .. } => "joined".to_owned(),
             NodeKind::Union(_) => "united".to_owned(),
             NodeKind::Outer { .. } => "outer_joined".to_owned(),

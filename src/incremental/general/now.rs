@@ -14,10 +14,23 @@ impl Writer<'_> {
             return self.restricted(node, keys);
         }
         match &node.kind {
+            NodeKind::Values(rows) => {
+                let rows = rows.iter().map(|row| {
+                    let values = row.iter().map(|value| sql(value, &|_| String::new()));
+                    format!("({})", listed(values))
+                });
+                let rows = listed(rows);
+                // a row of nothing
+                Ok(if rows == "()" {
+                    "SELECT".to_owned()
+                } else {
+                    format!("VALUES {rows}")
+                })
+            }
             NodeKind::Scan { .. } => Ok(format!(
                 "SELECT {}\nFROM {}",
                 listed(columns_of(node, "")),
-                self.from_text(node)?
+                self.text_in_from(node)?
             )),
             NodeKind::Block {
                 items, conditions, ..
@@ -31,8 +44,8 @@ impl Writer<'_> {
             }
             NodeKind::Aggregate { .. } => self.grouped_now(node, None),
             NodeKind::Outer { sides, .. } | NodeKind::Match { sides, .. } => {
-                let left = self.from_text(&sides.left)?;
-                let right = self.from_text(&sides.right)?;
+                let left = self.text_in_from(&sides.left)?;
+                let right = self.text_in_from(&sides.right)?;
                 Ok(paired(node, sides, &left, &right, None))
             }
         }
@@ -73,9 +86,10 @@ impl Writer<'_> {
                 let text = self.now(node, None)?;
                 self.filtered_text(node, keys, text)
             }
-            NodeKind::Scan { .. } | NodeKind::Outer { .. } | NodeKind::Match { .. } => {
-                self.arms(node, keys, &[Source::Now(node.clone())], &[])
-            }
+            NodeKind::Scan { .. }
+            | NodeKind::Values(_)
+            | NodeKind::Outer { .. }
+            | NodeKind::Match { .. } => self.arms(node, keys, &[Source::Now(node.clone())], &[]),
         }
     }
 
@@ -109,7 +123,7 @@ impl Writer<'_> {
     /// The right side's rows as far as rows of the left side in this part may have them for partners, for FROM.
     pub(super) fn partners(&mut self, sides: &Sides, part: &str) -> Result<String, Refusal> {
         if sides.right.is_transparent() || sides.equal.is_empty() {
-            return self.from_text(&sides.right);
+            return self.text_in_from(&sides.right);
         }
         let columns: Vec<_> = sides
             .equal

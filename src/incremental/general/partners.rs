@@ -160,7 +160,7 @@ impl Writer<'_> {
             .map(|key| identifier(&key.column.name))
             .collect();
         let found = if sides.equal.is_empty() {
-            let all = self.from_text(&sides.right)?;
+            let all = self.text_in_from(&sides.right)?;
             format!("SELECT count(*) AS partners\nFROM {all} AS everything")
         } else {
             let of_keys = self.now(&sides.right, Some(&keys))?;
@@ -341,7 +341,7 @@ impl Writer<'_> {
                 };
                 in_parentheses(&self.now(&sides.right, Some(&keys))?)
             }
-            _ => self.from_text(&sides.right)?,
+            _ => self.text_in_from(&sides.right)?,
         };
         let on = printed(&sides.conditions, &texts).join(" AND ");
         let body = format!(

@@ -24,6 +24,9 @@ pub(in super::super) fn compile(query: &Query, target: &Target) -> Result<FastRe
     refuse_line_ends(query)?;
     let all: Vec<usize> = (0..query.columns.len()).collect();
     let root = nodes.exact(&query.root, &all)?;
+    if !root.reads(None) {
+        return Err(Refusal::new("FROM", "there is no base table"));
+    }
     let tables = changed_tables(&read_columns(&nodes), target)?;
     let taken: BTreeSet<&str> = query
         .columns
@@ -95,9 +98,10 @@ impl Statements<'_> {
             ));
             reading = Reading::Foreseen;
         }
-        let changed = self.tables.iter();
-        let changed = changed.filter(|(oid, _)| only.is_none_or(|only| only == **oid));
-        parts.extend(changed.map(|(_, table)| {
+        let changed_tables = self.tables.iter();
+        let changed_tables =
+            changed_tables.filter(|(oid, _)| only.is_none_or(|only| only == **oid));
+        parts.extend(changed_tables.map(|(_, table)| {
             (
                 format!("{} AS MATERIALIZED", identifier(&table.changes)),
                 table.net_changes(weight, reading),
@@ -221,7 +225,7 @@ fn describe(node: &NodeRef, clauses: &mut Vec<(String, String)>) {
     const PARTNERS: &str =
         "rows that get a first partner or lose the last one are found by counting partners";
     let described = match &node.kind {
-        NodeKind::Scan { .. } | NodeKind::Block { .. } => None,
+        NodeKind::Scan { .. } | NodeKind::Values(_) | NodeKind::Block { .. } => None,
         NodeKind::Union(_) => Some(("UNION ALL", "the changes of all parts are taken together")),
         NodeKind::Outer { is_full, .. } => {
             Some((if *is_full { "FULL JOIN" } else { "LEFT JOIN" }, PARTNERS))

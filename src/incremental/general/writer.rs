@@ -77,7 +77,7 @@ impl<'a> Writer<'a> {
 
     /// Whether a node's rows may have changed.
     pub(super) fn may_change(&self, node: &Node) -> bool {
-        self.only.is_none_or(|only| node.reads(only))
+        node.reads(self.only)
     }
 
     pub(super) fn into_parts(self) -> Vec<(String, String)> {

@@ -1,0 +1,211 @@
+//! Subqueries that stand for one value.
+
+use super::read_select::Reader;
+use super::subqueries::Inner;
+use super::{Expression, Kind, Operator, Refusal};
+
+/// How the value of a subquery is found for a row outside.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Value {
+    /// Rows of which at most one goes with a row outside.
+    pub(super) right: Operator,
+    /// Over its columns; what is of the row outside is wrapped in [`Kind::Outer`].
+    pub(super) conditions: Vec<Expression>,
+    /// The value, over its columns; these are NULL where no row goes with the one outside.
+    pub(super) value: Expression,
+    /// Whether exactly one row goes with each.
+    pub(super) is_one_row: bool,
+}
+
+impl Reader<'_> {
+    /// The value of a subquery that has been read.
+    pub(super) fn scalar(&self, operator: Operator) -> Result<Value, Refusal> {
+        let Operator::Project { input, outputs } = operator else {
+            return Err(more_than_one());
+        };
+        let [output] = &outputs[..] else {
+            return Err(Refusal::unknown("a subquery of several columns as a value"));
+        };
+        if output.names_outside() {
+            return Err(depends());
+        }
+        match *input {
+            Operator::Aggregate {
+                input,
+                keys,
+                aggregates,
+            } if keys.is_empty() => {
+                let inner = Inner::freed(*input)?;
+                if inner.conditions.is_empty() {
+                    return Ok(Value {
+                        value: output.clone(),
+                        conditions: Vec::new(),
+                        is_one_row: true,
+                        right: Operator::Aggregate {
+                            input: Box::new(inner.operator),
+                            keys,
+                            aggregates,
+                        },
+                    });
+                }
+                if aggregates
+                    .iter()
+                    .flat_map(|aggregate| aggregate.expressions())
+                    .any(Expression::names_outside)
+                {
+                    return Err(depends());
+                }
+                let (keys, outside) = self.links(&inner.conditions)?;
+                for key in &keys {
+                    self.require_identity(key, "a subquery that depends on the row outside")?;
+                }
+                let counts: Vec<bool> = aggregates
+                    .iter()
+                    .map(|aggregate| aggregate.counts())
+                    .collect::<Result<_, _>>()?;
+                let conditions = keys.iter().zip(outside).enumerate();
+                let conditions = conditions
+                    .map(|(at, (key, outside))| self.compared("=", key.as_column(at), outside))
+                    .collect::<Result<_, _>>()?;
+                Ok(Value {
+                    conditions,
+                    value: without_rows(output, keys.len(), &counts),
+                    is_one_row: false,
+                    right: Operator::Aggregate {
+                        input: Box::new(inner.operator),
+                        keys,
+                        aggregates,
+                    },
+                })
+            }
+            other => {
+                let inner = Inner::freed(other)?;
+                self.at_most_one_row(&inner)?;
+                Ok(Value {
+                    right: inner.operator,
+                    conditions: inner.conditions,
+                    value: output.clone(),
+                    is_one_row: false,
+                })
+            }
+        }
+    }
+
+    /// The two sides of conditions that all say that something is equal to something of the row outside.
+    fn links(
+        &self,
+        conditions: &[Expression],
+    ) -> Result<(Vec<Expression>, Vec<Expression>), Refusal> {
+        let mut keys = Vec::new();
+        let mut values = Vec::new();
+        for condition in conditions {
+            let (own, outside) = link(condition).ok_or_else(|| {
+                Refusal::new(
+                    "a subquery that depends on the row outside",
+                    "it does so by something else than being equal",
+                )
+            })?;
+            keys.push(own.clone());
+            values.push(outside.clone());
+        }
+        Ok((keys, values))
+    }
+
+    /// Refuses unless equal values prove that no two rows can go with one row outside.
+    fn at_most_one_row(&self, inner: &Inner) -> Result<(), Refusal> {
+        let mut base = &inner.operator;
+        let mut own = Vec::new();
+        while let Operator::Filter { input, condition } = base {
+            own.extend(condition.clone().conjuncts());
+            base = input;
+        }
+        let Operator::Scan(relation) = base else {
+            return Err(more_than_one());
+        };
+        let of_constants = own.iter().filter_map(|condition| match &condition.kind {
+            Kind::Operator {
+                left: Some(left),
+                operator,
+                right,
+            } if operator == "=" && right.columns().is_empty() => Some(&**left),
+            _ => None,
+        });
+        let of_outside = inner
+            .conditions
+            .iter()
+            .filter_map(|condition| link(condition));
+        let fixed: Vec<i16> = of_constants
+            .chain(of_outside.map(|(own, _)| own))
+            .filter_map(|own| match own.kind {
+                Kind::Column(at) => Some(relation.columns[at].attnum),
+                _ => None,
+            })
+            .collect();
+        let is_proved = relation
+            .unique_keys
+            .iter()
+            .any(|key| key.columns.iter().all(|column| fixed.contains(column)));
+        if is_proved {
+            Ok(())
+        } else {
+            Err(more_than_one())
+        }
+    }
+}
+
+/// `own = outside`, in whichever order.
+fn link(condition: &Expression) -> Option<(&Expression, &Expression)> {
+    let Kind::Operator {
+        left: Some(left),
+        operator,
+        right,
+    } = &condition.kind
+    else {
+        return None;
+    };
+    let is_own = |value: &Expression| !value.names_outside() && !value.columns().is_empty();
+    let is_outside = |value: &Expression| value.names_outside() && value.columns().is_empty();
+    match operator == "=" {
+        true if is_own(left) && is_outside(right) => Some((left, right)),
+        true if is_own(right) && is_outside(left) => Some((right, left)),
+        _ => None,
+    }
+}
+
+/// A value over aggregates that stand after so many keys, with counts 0 where there is no group.
+fn without_rows(value: &Expression, keys: usize, counts: &[bool]) -> Expression {
+    value.rewritten(&mut |part| match part.kind {
+        Kind::Column(at) => {
+            let column = Expression {
+                is_nullable: true,
+                ..part.as_column(at + keys)
+            };
+            if !counts[at] {
+                return Some(column);
+            }
+            let zero = Expression::new(Kind::Literal("0::int8".to_owned()), part.data_type.clone());
+            Some(Expression {
+                kind: Kind::Call {
+                    name: "COALESCE".to_owned(),
+                    arguments: vec![column, zero],
+                },
+                ..part.clone()
+            })
+        }
+        _ => None,
+    })
+}
+
+fn depends() -> Refusal {
+    Refusal::new(
+        "a subquery that depends on the row outside",
+        "it does so elsewhere than in its own WHERE",
+    )
+}
+
+fn more_than_one() -> Refusal {
+    Refusal::new(
+        "a subquery as a value",
+        "that it gives at most one row can't be told",
+    )
+}
