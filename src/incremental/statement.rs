@@ -99,12 +99,15 @@ impl<'a> Compiler<'a> {
         };
         let missing;
         let mut updated = "0::int8";
-        parts.extend(from.parts);
+        parts.extend(from.list);
         if let Some(written) = from.written {
             missing = written.missing.to_owned();
             updated = written.updated;
         } else if let Some(rows) = &self.rows {
-            if !parts.iter().any(|(head, _)| head.starts_with("found_rows AS")) {
+            if !parts
+                .iter()
+                .any(|(head, _)| head.starts_with("found_rows AS"))
+            {
                 parts.push((
                     "found_rows AS MATERIALIZED".to_owned(),
                     rows.found_rows(from.knows_before),
