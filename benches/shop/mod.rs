@@ -4,7 +4,7 @@
 pub(crate) mod logs;
 pub(crate) mod views;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fastrand::Rng;
 use mvrefreshd::dictionary::catalog::server_facts;
@@ -69,8 +69,9 @@ impl Backend {
             .unwrap_or_else(|error| panic!("{sql}\n{error}"))
     }
 
-    fn cpu(&self) -> Duration {
-        cpu_time(self.pid)
+    /// Processor time so far, in milliseconds.
+    fn cpu(&self) -> f64 {
+        cpu_time(self.pid).as_secs_f64() * 1000.0
     }
 }
 
@@ -311,7 +312,7 @@ impl Shop {
         }
         let ended = [self.whole.cpu(), self.alone.cpu(), self.hand.cpu()];
         for (times, (begun, ended)) in found.iter_mut().zip(begun.into_iter().zip(ended)) {
-            times.cpu = (ended - begun).as_secs_f64() * 1000.0;
+            times.cpu = ended - begun;
         }
         found
     }
@@ -388,8 +389,8 @@ impl Shop {
                     "REFRESH MATERIALIZED VIEW CONCURRENTLY native",
                 )
                 .await;
-            plain.cpu += (between - before).as_secs_f64() * 1000.0;
-            concurrent.cpu += (self.hand.cpu() - between).as_secs_f64() * 1000.0;
+            plain.cpu += between - before;
+            concurrent.cpu += self.hand.cpu() - between;
         }
         report(
             &format!(
@@ -426,7 +427,7 @@ impl Shop {
         for _ in 0..200 {
             times.add(&mut self.whole, &sql).await;
         }
-        times.cpu = (self.whole.cpu() - begun).as_secs_f64() * 1000.0;
+        times.cpu = self.whole.cpu() - begun;
         report(
             "nothing pending, whole refresh",
             &format!(

@@ -33,12 +33,12 @@ pub(crate) const JOIN_MERGES: [&str; 3] = [
          VALUES (s.order_id, s.quantity, s.amount, s.ordered_on, s.name, s.region, s.title, s.price)",
     "MERGE INTO hand_join AS v USING (
          SELECT o.order_id, p.title, p.price
-         FROM products p JOIN orders o USING (product_id) WHERE p.product_id IN (SELECT product_id FROM hand_products)) AS s
+         FROM products p JOIN orders o USING (product_id) WHERE p.product_id = ANY (ARRAY(SELECT product_id FROM hand_products))) AS s
      ON v.order_id = s.order_id
      WHEN MATCHED AND (v.title, v.price) IS DISTINCT FROM (s.title, s.price) THEN UPDATE SET title = s.title, price = s.price",
     "MERGE INTO hand_join AS v USING (
          SELECT o.order_id, c.name, c.region
-         FROM customers c JOIN orders o USING (customer_id) WHERE c.customer_id IN (SELECT customer_id FROM hand_customers)) AS s
+         FROM customers c JOIN orders o USING (customer_id) WHERE c.customer_id = ANY (ARRAY(SELECT customer_id FROM hand_customers))) AS s
      ON v.order_id = s.order_id
      WHEN MATCHED AND (v.name, v.region) IS DISTINCT FROM (s.name, s.region) THEN UPDATE SET name = s.name, region = s.region",
 ];

@@ -30,7 +30,8 @@ pub(super) struct Grouped<'a> {
 /// Parts of a statement that lead to rows, and what the rest of it has to know of them.
 #[derive(Debug)]
 pub(super) struct Parts {
-    pub(super) parts: Vec<(String, String)>,
+    /// Their heads and bodies.
+    pub(super) list: Vec<(String, String)>,
     /// Whether the rows come with whether they were there before.
     pub(super) knows_before: bool,
     /// What to add to the number of rows that should have been there.
@@ -52,9 +53,9 @@ pub(super) struct Written {
 
 impl Parts {
     /// Parts that need no word about them.
-    pub(super) fn plain(parts: Vec<(String, String)>) -> Self {
+    pub(super) fn plain(list: Vec<(String, String)>) -> Self {
         Self {
-            parts,
+            list,
             knows_before: false,
             missing: String::new(),
             unforeseen: None,
@@ -221,7 +222,7 @@ impl<'a> Grouped<'a> {
             });
         }
         Parts {
-            parts,
+            list: parts,
             knows_before: !self.is_in_view() && rows.is_some(),
             missing: self.missing(),
             unforeseen,

@@ -99,7 +99,7 @@ impl<'a> Compiler<'a> {
         };
         let missing;
         let mut updated = "0::int8";
-        parts.extend(from.parts);
+        parts.extend(from.list);
         if let Some(written) = from.written {
             missing = written.missing.to_owned();
             updated = written.updated;

@@ -210,10 +210,11 @@ impl Session {
                 .replace("at_most := pending + 100", "at_most := 1")
                 .replace("pg_current_snapshot()::text = snapshot::text", "false");
         }
-        let settings: String = FastRefresh::settings()
+        let settings: Vec<String> = FastRefresh::settings()
             .iter()
             .map(|(name, value)| format!(" SET {name} = {value}"))
             .collect();
+        let settings = settings.concat();
         self.execute(&format!(
             "CREATE OR REPLACE FUNCTION {}.\"fast${view}\"(watermark pg_snapshot, OUT snapshot pg_snapshot, OUT rows_inserted int8, OUT rows_updated int8,
     OUT rows_deleted int8, OUT rows_missing int8, OUT must_complete boolean) LANGUAGE plpgsql
