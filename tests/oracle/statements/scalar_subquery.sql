@@ -4,23 +4,29 @@ DECLARE
     pending_1 int8;
     pending_2 int8;
     pending int8;
+    markers int8;
     at_most int8;
     unforeseen boolean := true;
 BEGIN
-    SELECT (SELECT count(*) FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)),
-           (SELECT count(*) FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)),
+    SELECT pending_1, pending_2, markers_1 + markers_2,
            pg_current_snapshot(), 0, 0, 0, 0, false
-    INTO pending_1, pending_2, snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete;
+    INTO pending_1, pending_2, markers, snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete
+    FROM (SELECT count(*) AS pending_1, count(*) FILTER (WHERE weight = 0) AS markers_1
+          FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AS count_1,
+         (SELECT count(*) AS pending_2, count(*) FILTER (WHERE weight = 0) AS markers_2
+          FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AS count_2;
     pending := pending_1 + pending_2;
+    at_most := pending + 100;
     IF pending = 0 THEN
         unforeseen := false;
-    ELSIF pending_1 = pending THEN
-        at_most := pending + 100;
+    ELSIF pending_1 = pending AND markers = 0 THEN
         WITH foreseen AS MATERIALIZED (
-            -- whether nothing else is pending than was foreseen, and no log says that it lacks changes
-            SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
-                AND NOT EXISTS (SELECT FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AS is_so
-            FROM (SELECT weight FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+            -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
+            SELECT pg_current_snapshot()::text = snapshot::text OR (
+                SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
+                    AND NOT EXISTS (SELECT FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1))
+                FROM (SELECT weight FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+            ) AS is_so
         ), customers_changes AS MATERIALIZED (
             -- net change of shop.customers since the watermark
             SELECT c1 AS customer_id, c2 AS name, sum(weight)::int8 AS weight_
@@ -97,13 +103,14 @@ BEGIN
                -- nothing was done, as this is not all there is to do
                NOT (SELECT is_so FROM foreseen) AS unforeseen
         INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
-    ELSIF pending_2 = pending THEN
-        at_most := pending + 100;
+    ELSIF pending_2 = pending AND markers = 0 THEN
         WITH foreseen AS MATERIALIZED (
-            -- whether nothing else is pending than was foreseen, and no log says that it lacks changes
-            SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
-                AND NOT EXISTS (SELECT FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AS is_so
-            FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+            -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
+            SELECT pg_current_snapshot()::text = snapshot::text OR (
+                SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
+                    AND NOT EXISTS (SELECT FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1))
+                FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+            ) AS is_so
         ), orders_changes AS MATERIALIZED (
             -- net change of shop.orders since the watermark
             SELECT c2 AS customer_id, c4 AS amount, c7 AS is_paid, sum(weight)::int8 AS weight_
@@ -244,7 +251,7 @@ BEGIN
         INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
     END IF;
     IF unforeseen THEN
-        -- several tables have changed, or more has come meanwhile
+        -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
         WITH customers_changes AS MATERIALIZED (
             -- net change of shop.customers since the watermark
             SELECT c1 AS customer_id, c2 AS name, sum(weight)::int8 AS weight_
