@@ -111,23 +111,27 @@ $$;
 COMMENT ON FUNCTION matching_key(oid) IS 'The unique index by which a complete refresh in place pairs stored and fresh rows, if there is one';
 
 CREATE FUNCTION definition_fingerprint(p_mv_id integer, p_mv oid, p_view oid, p_read_views oid[]) RETURNS text
-LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
     -- Whatever the refresh functions were generated from, as cheap to compare as it gets: it runs with every refresh.
     -- A replaced view gets a new rule row, hence its xmin; so does a refresh function that its owner altered.
-    SELECT concat_ws(' ',
-        (SELECT format('%s.%s %s %s', c.relnamespace::regnamespace, c.relname, pg_get_userbyid(c.relowner), c.relrowsecurity AND c.relforcerowsecurity)
-         FROM pg_class c WHERE c.oid = p_mv),
-        (SELECT format('%s.%s', c.relnamespace::regnamespace, c.relname) FROM pg_class c WHERE c.oid = p_view),
-        (SELECT md5(string_agg(concat_ws(':', attrelid, attnum, attname, atttypid, atttypmod, attnotnull, attisdropped), ',' ORDER BY attrelid, attnum))
-         FROM pg_attribute WHERE attrelid IN (p_mv, p_view) AND attnum > 0),
-        (SELECT md5(string_agg(concat_ws(':', oid, xmin), ',' ORDER BY oid)) FROM pg_rewrite WHERE ev_class = ANY (p_read_views)),
-        (SELECT md5(string_agg(concat_ws(':', indexrelid, indisunique, indisvalid), ',' ORDER BY indexrelid))
-         FROM pg_index WHERE indrelid = p_mv AND (indisunique OR indisexclusion)),
-        (SELECT md5(string_agg(concat_ws(':', oid, xmin), ',' ORDER BY oid))
-         FROM pg_proc
-         WHERE proname IN ('complete_in_place$' || p_mv_id, 'complete_rebuild$' || p_mv_id, 'create_indexes$' || p_mv_id, 'verify$' || p_mv_id)
-           AND pronamespace = quote_ident(module_schema())::regnamespace))
-$$;
+    -- PL/pgSQL keeps the plan; an SQL function would be planned with every refresh
+    RETURN (
+        SELECT concat_ws(' ',
+            (SELECT format('%s.%s %s %s', c.relnamespace::regnamespace, c.relname, pg_get_userbyid(c.relowner), c.relrowsecurity AND c.relforcerowsecurity)
+             FROM pg_class c WHERE c.oid = p_mv),
+            (SELECT format('%s.%s', c.relnamespace::regnamespace, c.relname) FROM pg_class c WHERE c.oid = p_view),
+            (SELECT md5(string_agg(concat_ws(':', attrelid, attnum, attname, atttypid, atttypmod, attnotnull, attisdropped), ',' ORDER BY attrelid, attnum))
+             FROM pg_attribute WHERE attrelid IN (p_mv, p_view) AND attnum > 0),
+            (SELECT md5(string_agg(concat_ws(':', oid, xmin), ',' ORDER BY oid)) FROM pg_rewrite WHERE ev_class = ANY (p_read_views)),
+            (SELECT md5(string_agg(concat_ws(':', indexrelid, indisunique, indisvalid), ',' ORDER BY indexrelid))
+             FROM pg_index WHERE indrelid = p_mv AND (indisunique OR indisexclusion)),
+            (SELECT md5(string_agg(concat_ws(':', oid, xmin), ',' ORDER BY oid))
+             FROM pg_proc
+             WHERE proname IN ('complete_in_place$' || p_mv_id, 'complete_rebuild$' || p_mv_id, 'create_indexes$' || p_mv_id, 'verify$' || p_mv_id)
+               AND pronamespace = quote_ident(module_schema())::regnamespace))
+    );
+END $$;
 COMMENT ON FUNCTION definition_fingerprint(integer, oid, oid, oid[]) IS 'Changes whenever the refresh functions of a materialized view have to be generated again';
 
 CREATE FUNCTION definition_text(p_view oid) RETURNS text

@@ -206,11 +206,15 @@ END $$;
 COMMENT ON FUNCTION require_relations(materialized_view_settings) IS 'Fails where a relation of a materialized view is gone, saying what to do';
 
 CREATE FUNCTION is_compiled(p_mv_id integer) RETURNS boolean
-LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $$
-    SELECT t.compiled_for = definition_fingerprint(s.mv_id, s.mv_relation, s.v_relation, t.read_views)
-    FROM materialized_view_settings s JOIN materialized_view_state t USING (mv_id)
-    WHERE s.mv_id = p_mv_id
-$$;
+LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+BEGIN
+    -- PL/pgSQL keeps the plan; an SQL function would be planned with every refresh
+    RETURN (
+        SELECT t.compiled_for = definition_fingerprint(s.mv_id, s.mv_relation, s.v_relation, t.read_views)
+        FROM materialized_view_settings s JOIN materialized_view_state t USING (mv_id)
+        WHERE s.mv_id = p_mv_id
+    );
+END $$;
 COMMENT ON FUNCTION is_compiled(integer) IS 'Whether the refresh functions of a materialized view are those of its definition as it is now';
 
 CREATE FUNCTION ensure_compiled(p_mv_id integer) RETURNS void

@@ -27,14 +27,18 @@ RETURN extract(epoch FROM clock_timestamp() - p_since) * 1000;
 COMMENT ON FUNCTION elapsed_ms(timestamptz) IS 'Milliseconds since an instant, by the clock and not by the transaction''s time';
 
 CREATE FUNCTION deferrable_events() RETURNS bigint
-LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $$
-    SELECT coalesce(sum(pg_stat_get_xact_tuples_inserted(t.tgrelid) + pg_stat_get_xact_tuples_updated(t.tgrelid)
-                        + pg_stat_get_xact_tuples_deleted(t.tgrelid)), 0)
-    FROM pg_trigger t
-    WHERE t.tgconstraint > 0 AND t.tgdeferrable
-      -- the server's own triggers check keys, with the rights of the tables' owners
-      AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.oid = t.tgconstraint AND k.contype <> 't')
-$$;
+LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+BEGIN
+    -- PL/pgSQL keeps the plan; an SQL function would be planned with every refresh
+    RETURN (
+        SELECT coalesce(sum(pg_stat_get_xact_tuples_inserted(t.tgrelid) + pg_stat_get_xact_tuples_updated(t.tgrelid)
+                            + pg_stat_get_xact_tuples_deleted(t.tgrelid)), 0)
+        FROM pg_trigger t
+        WHERE t.tgconstraint > 0 AND t.tgdeferrable
+          -- the server's own triggers check keys, with the rights of the tables' owners
+          AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.oid = t.tgconstraint AND k.contype <> 't')
+    );
+END $$;
 COMMENT ON FUNCTION deferrable_events() IS 'How many rows this session has lately written to tables with deferrable triggers; grows with each of them';
 
 CREATE FUNCTION refuse_leftovers(p_events_before bigint, p_path text) RETURNS void

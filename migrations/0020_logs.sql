@@ -66,19 +66,31 @@ END $$;
 COMMENT ON FUNCTION consume_log_permit(regclass) IS 'Fails unless row security has let the caller write a permit in this transaction';
 
 CREATE FUNCTION log_members(p_base oid) RETURNS TABLE (member oid, depth integer)
-LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE ROWS 10 SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+BEGIN
+    -- runs with every refresh: PL/pgSQL, which keeps the plan
+    IF NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = p_base) THEN
+        RETURN QUERY SELECT p_base, 0;
+        RETURN;
+    END IF;
+    RETURN QUERY
     WITH RECURSIVE tree AS (
         SELECT p_base AS member, 0 AS depth
         UNION ALL
         SELECT i.inhrelid, tree.depth + 1 FROM tree JOIN pg_inherits i ON i.inhparent = tree.member
     )
-    SELECT * FROM tree
-$$;
+    SELECT tree.member, tree.depth FROM tree;
+END $$;
 COMMENT ON FUNCTION log_members(oid) IS 'A table and all its partitions: each needs triggers of its own, as a statement fires those of the table it names only';
 
 CREATE FUNCTION log_refusal(p_base oid) RETURNS text
-LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
-    SELECT qualified_name(p_base) || CASE
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+DECLARE
+    refusal text;
+BEGIN
+    -- runs with every refresh: PL/pgSQL, which keeps the plan
+    SELECT CASE
         WHEN c.relkind = 'v' THEN ' is a view: its base tables are logged instead'
         WHEN c.relkind = 'f' THEN ' is a foreign table: its changes happen elsewhere'
         WHEN c.relkind = 'm' THEN ' is a native MATERIALIZED VIEW, which can not have triggers'
@@ -97,6 +109,7 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
         WHEN member.relkind = 'f' THEN format(' has a partition that is a foreign table, %s', qualified_name(member.oid))
         WHEN member.relpersistence <> 'p' THEN format(' has an unlogged or temporary partition, %s', qualified_name(member.oid))
     END
+    INTO refusal
     FROM pg_class c
     LEFT JOIN LATERAL (SELECT inhparent FROM pg_inherits WHERE inhrelid = c.oid LIMIT 1) parent ON true
     LEFT JOIN LATERAL (
@@ -105,8 +118,12 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
         ORDER BY m.relkind <> 'f', m.relpersistence = 'p', m.oid LIMIT 1) member ON true
     LEFT JOIN LATERAL (
         SELECT s.srrelid FROM log_members(c.oid) t JOIN pg_subscription_rel s ON s.srrelid = t.member LIMIT 1) subscribed ON true
-    WHERE c.oid = p_base
-$$;
+    WHERE c.oid = p_base;
+    IF refusal IS NOT NULL THEN
+        refusal := qualified_name(p_base) || refusal;
+    END IF;
+    RETURN refusal;
+END $$;
 COMMENT ON FUNCTION log_refusal(oid) IS 'Why the changes of a relation can not be logged, in words, or NULL';
 
 CREATE FUNCTION require_loggable(p_base oid) RETURNS void

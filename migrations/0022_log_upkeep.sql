@@ -19,6 +19,7 @@ BEGIN
         (SELECT system_identifier FROM pg_control_system()),
         (SELECT string_agg(concat_ws(':', c.oid, c.relkind, c.relpersistence, c.relispartition), ',' ORDER BY c.oid)
          FROM members JOIN pg_class c ON c.oid = member),
+        (SELECT string_agg(s.srrelid::text, ',' ORDER BY s.srrelid) FROM members JOIN pg_subscription_rel s ON s.srrelid = member),
         (SELECT string_agg(concat_ws(':', i.inhrelid, i.inhparent, i.xmin), ',' ORDER BY i.inhrelid, i.inhparent)
          FROM members JOIN pg_inherits i ON i.inhrelid = member),
         (SELECT string_agg(concat_ws(':', a.attnum, a.attname, a.atttypid, a.attisdropped, a.xmin), ',' ORDER BY a.attnum)
@@ -141,10 +142,14 @@ COMMENT ON FUNCTION log_reaches(integer, pg_snapshot) IS
     'Whether a log, if it has no problem, holds all changes since a snapshot, with the columns that were logged by then';
 
 CREATE FUNCTION log_covers(p_log_id integer, p_snapshot pg_snapshot) RETURNS boolean
-LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
-    SELECT log_reaches(p_log_id, p_snapshot) AND coalesce((
-        SELECT pg_visible_in_snapshot(columns_changed_xid, p_snapshot) FROM materialized_view_logs WHERE log_id = p_log_id), false)
-$$;
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+    -- PL/pgSQL keeps the plan; an SQL function would be planned with every refresh
+    RETURN (
+        SELECT log_reaches(p_log_id, p_snapshot) AND coalesce((
+            SELECT pg_visible_in_snapshot(columns_changed_xid, p_snapshot) FROM materialized_view_logs WHERE log_id = p_log_id), false)
+    );
+END $$;
 COMMENT ON FUNCTION log_covers(integer, pg_snapshot) IS
     'Whether a log, if it has no problem, holds all changes since a snapshot, with all columns that it has now';
 

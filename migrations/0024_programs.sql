@@ -42,57 +42,70 @@ CREATE INDEX fast_program_logs_log_id ON fast_program_logs (log_id);
 COMMENT ON TABLE fast_program_logs IS 'Which logs the fast refresh of a materialized view reads';
 
 CREATE FUNCTION bypasses_row_security(p_role oid, p_relation oid) RETURNS boolean
-LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+DECLARE
+    is_bypassed boolean;
+BEGIN
+    -- runs with every refresh: PL/pgSQL, which keeps the plan
     SELECT NOT c.relrowsecurity OR r.rolsuper OR r.rolbypassrls
         OR (pg_has_role(p_role, c.relowner, 'USAGE') AND NOT c.relforcerowsecurity)
     FROM pg_class c, pg_roles r
     WHERE c.oid = p_relation AND r.oid = p_role
-$$;
+    INTO is_bypassed;
+    RETURN is_bypassed;
+END $$;
 COMMENT ON FUNCTION bypasses_row_security(oid, oid) IS 'Whether row security hides no rows of a relation from a role';
 
 CREATE FUNCTION meaning_fingerprint(p_mv_id integer) RETURNS text
-LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
     -- By catalog row: a replaced view has a new rule, a replaced function a new xmin. What is built in does not change
     -- but with the server's version.
-    SELECT md5(concat_ws(' ',
-        current_setting('server_version_num')::integer / 10000,
-        s.session_settings,
-        (SELECT string_agg(concat_ws(':', w.oid, w.xmin), ',' ORDER BY w.oid) FROM pg_rewrite w WHERE w.ev_class = ANY (t.read_views)),
-        (SELECT string_agg(concat_ws(':', p.oid, p.xmin, p.provolatile), ',' ORDER BY p.oid)
-         FROM pg_proc p
-         WHERE p.oid IN (
-            SELECT CASE d.refclassid WHEN 'pg_proc'::regclass THEN d.refobjid ELSE (SELECT o.oprcode FROM pg_operator o WHERE o.oid = d.refobjid) END
-            FROM pg_rewrite w
-            JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
-                            AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
-            WHERE w.ev_class = ANY (t.read_views))),
-        (SELECT string_agg(concat_ws(':', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attcollation), ',' ORDER BY a.attnum)
-         FROM pg_attribute a WHERE a.attrelid = s.mv_relation AND a.attnum > 0 AND NOT a.attisdropped)))
-    FROM materialized_view_settings s JOIN materialized_view_state t USING (mv_id)
-    WHERE s.mv_id = p_mv_id
-$$;
+    -- PL/pgSQL keeps the plan; an SQL function would be planned with every refresh
+    RETURN (
+        SELECT md5(concat_ws(' ',
+            current_setting('server_version_num')::integer / 10000,
+            s.session_settings,
+            (SELECT string_agg(concat_ws(':', w.oid, w.xmin), ',' ORDER BY w.oid) FROM pg_rewrite w WHERE w.ev_class = ANY (t.read_views)),
+            (SELECT string_agg(concat_ws(':', p.oid, p.xmin, p.provolatile), ',' ORDER BY p.oid)
+             FROM pg_proc p
+             WHERE p.oid IN (
+                SELECT CASE d.refclassid WHEN 'pg_proc'::regclass THEN d.refobjid ELSE (SELECT o.oprcode FROM pg_operator o WHERE o.oid = d.refobjid) END
+                FROM pg_rewrite w
+                JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
+                                AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
+                WHERE w.ev_class = ANY (t.read_views))),
+            (SELECT string_agg(concat_ws(':', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attcollation), ',' ORDER BY a.attnum)
+             FROM pg_attribute a WHERE a.attrelid = s.mv_relation AND a.attnum > 0 AND NOT a.attisdropped)))
+        FROM materialized_view_settings s JOIN materialized_view_state t USING (mv_id)
+        WHERE s.mv_id = p_mv_id
+    );
+END $$;
 COMMENT ON FUNCTION meaning_fingerprint(integer) IS 'Changes whenever the rows of a materialized view may have come to mean something else';
 
 CREATE FUNCTION inputs_fingerprint(p_mv_id integer) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 DECLARE
     result text;
+    -- as an array, by which indexes of the catalog are used whatever is estimated
+    sources oid[] := array(SELECT source FROM materialized_view_sources WHERE mv_id = p_mv_id);
+    is_refused boolean := EXISTS (SELECT FROM fast_programs WHERE mv_id = p_mv_id AND refused_reason IS NOT NULL);
 BEGIN
     -- Runs with every fast refresh: PL/pgSQL, which keeps the plan.
     SELECT md5(concat_ws(' ', meaning_fingerprint(p_mv_id), c.relnamespace, c.relname, c.relowner,
         (SELECT string_agg(concat_ws(':', b.oid, b.relname, b.relnamespace, b.relkind, b.relpersistence, b.relhassubclass, b.relispartition,
-                                     bypasses_row_security(c.relowner, b.oid),
+                                     b.relrowsecurity AND NOT bypasses_row_security(c.relowner, b.oid),
                                      has_table_privilege(c.relowner, b.oid, 'SELECT'), has_schema_privilege(c.relowner, b.relnamespace, 'USAGE'),
-                                     has_table_privilege(b.oid, 'TRIGGER'), log_refusal(b.oid)), ',' ORDER BY b.oid)
-         FROM materialized_view_sources r JOIN pg_class b ON b.oid = r.source WHERE r.mv_id = p_mv_id),
+                                     has_table_privilege(b.oid, 'TRIGGER'),
+                                     -- of a log that there is, log_problem knows more
+                                     CASE WHEN is_refused THEN log_refusal(b.oid) END), ',' ORDER BY b.oid)
+         FROM pg_class b WHERE b.oid = ANY (sources)),
         (SELECT string_agg(concat_ws(':', a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attcollation, a.attgenerated,
                                      CASE WHEN a.attacl IS NOT NULL THEN has_column_privilege(c.relowner, a.attrelid, a.attnum, 'SELECT') END),
                            ',' ORDER BY a.attrelid, a.attnum)
-         FROM materialized_view_sources r JOIN pg_attribute a ON a.attrelid = r.source AND a.attnum > 0 AND NOT a.attisdropped
-         WHERE r.mv_id = p_mv_id),
+         FROM pg_attribute a WHERE a.attrelid = ANY (sources) AND a.attnum > 0 AND NOT a.attisdropped),
         (SELECT string_agg(concat_ws(':', i.indexrelid, i.indisunique, i.indimmediate, i.indisvalid), ',' ORDER BY i.indexrelid)
-         FROM materialized_view_sources r JOIN pg_index i ON i.indrelid = r.source AND i.indisunique
-         WHERE r.mv_id = p_mv_id)))
+         FROM pg_index i WHERE i.indrelid = ANY (sources) AND i.indisunique)))
     INTO result
     FROM materialized_view_settings s JOIN pg_class c ON c.oid = s.mv_relation
     WHERE s.mv_id = p_mv_id;

@@ -192,7 +192,9 @@ CREATE TYPE refresh_choice AS (
     -- whether the costs decided
     by_cost boolean,
     -- whether upkeep (compiling, repairing a log) may make it fast again
-    needs_upkeep boolean
+    needs_upkeep boolean,
+    -- when all was found to be as it must be for a fast refresh
+    checked_at pg_snapshot
 );
 
 CREATE FUNCTION base_rows(p_mv_id integer) RETURNS double precision
@@ -222,6 +224,7 @@ BEGIN
         choice.reason := 'first fill';
         RETURN choice;
     END IF;
+    choice.checked_at := pg_current_snapshot();
     SELECT * INTO problem, choice.needs_upkeep FROM fast_problem(p_view.mv_id, p_state);
     IF problem IS NULL THEN
         SELECT * INTO choice.pending_rows, marked_log FROM pending_changes(p_view.mv_id, p_state.last_snapshot);
@@ -279,7 +282,7 @@ BEGIN
         WHEN must_complete IS NOT FALSE THEN 'a base table was truncated, or changed past its log'
         WHEN missing IS DISTINCT FROM 0 THEN format('%s stored rows were not as the last refresh left them', missing)
         -- each statement has a snapshot of its own: the logs must have been fine in that of the refresh, too
-        WHEN current_setting('transaction_isolation') = 'read committed' THEN (SELECT problem FROM fast_problem(p_mv_id, p_state))
+        WHEN current_setting('transaction_isolation') = 'read committed' AND result.snapshot::text IS DISTINCT FROM p_choice.checked_at::text THEN (SELECT problem FROM fast_problem(p_mv_id, p_state))
     END;
     IF failure IS NOT NULL THEN
         RAISE EXCEPTION '%', failure USING ERRCODE = 'object_not_in_prerequisite_state';

@@ -167,7 +167,7 @@ async fn a_table_filled_by_a_subscription_is_not_trusted_to_have_a_complete_log(
         )
         .await;
     admin
-        .assert_complete("public.mv", "has changed since it was compiled")
+        .assert_complete("public.mv", "is filled by a subscription")
         .await;
     let Compiled::Refused(refusal) = admin.compile("public.mv").await else {
         panic!("a log that can't be complete");

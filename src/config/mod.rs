@@ -259,7 +259,7 @@ pub struct LogsConfig {
 impl Default for LogsConfig {
     fn default() -> Self {
         Self {
-            check_every: Duration::from_secs(15),
+            check_every: Duration::from_secs(60),
             lock_timeout: Duration::from_secs(1),
             keep: Duration::from_secs(24 * 3600),
             confirm_every: Duration::from_secs(60),

@@ -56,15 +56,18 @@ pub async fn drop_unread(
         .await
 }
 
-/// Notes of the views that have not been refreshed for so many seconds, as nothing was pending, that they are right.
+/// Notes of the views that have not been refreshed for so many seconds, as nothing was pending, that they are right: of
+/// so many of them at most.
 pub async fn confirm_quiet(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
     older_than_seconds: f64,
+    limit: i32,
 ) -> sqlx::Result<i32> {
-    let sql = schema.sql("SELECT @.confirm_quiet_views(pg_catalog.make_interval(secs => $1))");
+    let sql = schema.sql("SELECT @.confirm_quiet_views(pg_catalog.make_interval(secs => $1), $2)");
     sqlx::query_scalar(sql)
         .bind(older_than_seconds)
+        .bind(limit)
         .fetch_one(connection)
         .await
 }

@@ -19,13 +19,13 @@ pub(super) async fn one(
     if every == 0.0 {
         return Ok(false);
     }
-    audits::prune(connection, schema, tunables.history.keep.as_secs_f64()).await?;
     let Some(view) = audits::due(connection, schema, every).await? else {
         return Ok(false);
     };
     let sample_above_ms = tunables.audit.sample_above.as_secs_f64() * 1000.0;
     match audits::perform(connection, schema, view.mv_id, sample_above_ms).await {
         Ok(audit) => {
+            audits::prune(connection, schema, tunables.history.keep.as_secs_f64()).await?;
             say(&view, &audit);
             Ok(audit.audit_id.is_some())
         }

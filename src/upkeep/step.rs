@@ -11,8 +11,11 @@ use crate::dictionary::programs;
 use crate::refresh::compile::{COMPILER, Compiled, compile};
 use crate::sql::ModuleSchema;
 
-/// As many rows of a log, or materialized views, as are dealt with in one transaction.
+/// As many rows of a log as are deleted in one transaction.
 const BATCH: i32 = 10_000;
+
+/// As many quiet materialized views as are confirmed in one transaction.
+const VIEWS: i32 = 100;
 
 pub(super) async fn round(
     connection: &mut PgConnection,
@@ -27,13 +30,9 @@ pub(super) async fn round(
     let lock_timeout_ms = i32::try_from(tunables.logs.lock_timeout.as_millis()).unwrap_or(i32::MAX);
     repair(connection, schema, lock_timeout_ms).await?;
     let is_complete = compile_all(connection, schema, lock_timeout_ms).await?;
-    logs::confirm_quiet(
-        connection,
-        schema,
-        tunables.logs.confirm_every.as_secs_f64(),
-    )
-    .await?;
-    let has_more = prune(connection, schema, tunables).await?;
+    let confirm_seconds = tunables.logs.confirm_every.as_secs_f64();
+    let confirmed = logs::confirm_quiet(connection, schema, confirm_seconds, VIEWS).await?;
+    let has_more = prune(connection, schema, tunables).await? || confirmed >= VIEWS;
     for table in logs::drop_unread(connection, schema, lock_timeout_ms).await? {
         info!(
             table,
