@@ -49,7 +49,10 @@ impl Grouped<'_> {
         let mut columns = vec![format!("{}{rows} AS row_count", self.key_list(""))];
         let sums = added.iter().flatten();
         columns.extend(sums.map(|(name, sum)| format!("{sum} AS {name}")));
-        let having = if self.partials.iter().all(Partial::is_additive) && !self.keys.is_empty() {
+        let having = if self.keys.is_empty() {
+            // the one group must not look like a changed one where nothing has changed
+            "\n    HAVING count(*) > 0".to_owned()
+        } else if self.partials.iter().all(Partial::is_additive) {
             let mut changes = vec![format!("sum({name}) <> 0")];
             changes.extend(added.iter().flat_map(|sums| is_change(sums)));
             format!("\n    HAVING {}", changes.join(" OR "))

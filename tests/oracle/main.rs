@@ -21,6 +21,7 @@ mod changes;
 mod general;
 mod generate;
 mod installed;
+mod known;
 mod scenario;
 mod script;
 mod shrink;

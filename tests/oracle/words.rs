@@ -79,6 +79,10 @@ impl Names {
         }
     }
 
+    pub(crate) fn of_pairs(pairs: &[(&'static str, &'static str)]) -> Self {
+        Self(pairs.iter().copied().collect())
+    }
+
     /// What an identifier is called.
     pub(crate) fn of<'a>(&self, name: &'a str) -> &'a str {
         self.0.get(name).copied().unwrap_or(name)
