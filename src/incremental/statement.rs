@@ -104,7 +104,10 @@ impl<'a> Compiler<'a> {
             missing = written.missing.to_owned();
             updated = written.updated;
         } else if let Some(rows) = &self.rows {
-            if !parts.iter().any(|(head, _)| head.starts_with("found_rows AS")) {
+            if !parts
+                .iter()
+                .any(|(head, _)| head.starts_with("found_rows AS"))
+            {
                 parts.push((
                     "found_rows AS MATERIALIZED".to_owned(),
                     rows.found_rows(from.knows_before),
