@@ -101,6 +101,9 @@ impl Installed {
 
     /// The tables of a case, empty, and no materialized views.
     async fn shop(&mut self, case: &Case) -> Result<(), Failure> {
+        if self.shops.len() > MOST_SHOPS {
+            self.drop_shops().await;
+        }
         self.script = Script::new();
         self.script.line(
             "-- in an empty database, after mvrefreshd install, with mvrefreshd run beside it",

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 #![allow(
+    clippy::format_collect,
     clippy::format_push_string,
     reason = "that SQL can be read here counts more than an allocation"
 )]
@@ -134,7 +135,7 @@ async fn run<S: Subject>(subject: &mut S, way: Way, seeds: &[u64]) -> Result<Tal
 
 /// Makes a case that failed as small as possible, and writes a script that shows the failure.
 async fn shown<S: Subject>(subject: &mut S, seed: u64, case: &Case, failure: &Failure) -> String {
-    let (small, tried) = shrink::shrunk(subject, case, &failure.kind, shrink::MOST_RUNS).await;
+    let (small, tried) = shrink::shrunk(subject, case, &failure.kind).await;
     let again = subject.run(&small).await;
     let comment = |text: &str| text.replace('\n', "\n-- ");
     let script = format!(

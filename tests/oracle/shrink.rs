@@ -12,9 +12,6 @@ use crate::words::{Names, without, without_column, words};
 /// For how long a case is made smaller.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// How often a case is tried at most.
-pub(crate) const MOST_RUNS: u32 = 2000;
-
 /// What pieces are cut from.
 #[derive(Debug, Clone, Copy)]
 enum Part {
@@ -30,23 +27,16 @@ struct Shrinking<'a, S> {
     kind: &'a Kind,
     best: Case,
     tried: u32,
-    most_runs: u32,
     end: Instant,
 }
 
 /// The smallest case found, and how many were tried.
-pub(crate) async fn shrunk<S: Subject>(
-    subject: &mut S,
-    case: &Case,
-    kind: &Kind,
-    most_runs: u32,
-) -> (Case, u32) {
+pub(crate) async fn shrunk<S: Subject>(subject: &mut S, case: &Case, kind: &Kind) -> (Case, u32) {
     let mut shrinking = Shrinking {
         subject,
         kind,
         best: case.clone(),
         tried: 0,
-        most_runs,
         end: Instant::now() + LIMIT,
     };
     shrinking.plain_names().await;
@@ -71,7 +61,7 @@ pub(crate) async fn shrunk<S: Subject>(
 
 impl<S: Subject> Shrinking<'_, S> {
     fn is_over(&self) -> bool {
-        self.tried >= self.most_runs || Instant::now() > self.end
+        Instant::now() > self.end
     }
 
     /// Takes a case for the best one if it fails in the same way.
