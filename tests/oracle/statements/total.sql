@@ -49,6 +49,7 @@ BEGIN
                    coalesce(sum(weight_) FILTER (WHERE count_3), 0)::int8 AS count_3,
                    coalesce(sum(weight_) FILTER (WHERE count_4), 0)::int8 AS count_4
             FROM net_input_changes
+            HAVING count(*) > 0
         ), merged_groups AS MATERIALIZED (
             -- the groups with their new counts and sums; stale where what was taken away may have been the value itself
             SELECT stored.ctid AS row_address,
@@ -163,6 +164,7 @@ BEGIN
                    coalesce(sum(weight_) FILTER (WHERE count_3), 0)::int8 AS count_3,
                    coalesce(sum(weight_) FILTER (WHERE count_4), 0)::int8 AS count_4
             FROM net_input_changes
+            HAVING count(*) > 0
         ), merged_groups AS MATERIALIZED (
             -- the groups with their new counts and sums; stale where what was taken away may have been the value itself
             SELECT stored.ctid AS row_address,
