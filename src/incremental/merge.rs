@@ -56,6 +56,9 @@ impl Grouped<'_> {
             let mut changes = vec![format!("sum({name}) <> 0")];
             changes.extend(added.iter().flat_map(|sums| is_change(sums)));
             format!("\n    HAVING {}", changes.join(" OR "))
+        } else if self.keys.is_empty() {
+            // without changes nothing, as with GROUP BY: a statement that was not foreseen must not even compute anew
+            "\n    HAVING count(*) > 0".to_owned()
         } else {
             String::new()
         };
