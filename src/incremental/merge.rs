@@ -50,15 +50,12 @@ impl Grouped<'_> {
         let sums = added.iter().flatten();
         columns.extend(sums.map(|(name, sum)| format!("{sum} AS {name}")));
         let having = if self.keys.is_empty() {
-            // the one group must not look like a changed one where nothing has changed
+            // without changes nothing, as with GROUP BY: a statement that was not foreseen must not even compute anew
             "\n    HAVING count(*) > 0".to_owned()
         } else if self.partials.iter().all(Partial::is_additive) {
             let mut changes = vec![format!("sum({name}) <> 0")];
             changes.extend(added.iter().flat_map(|sums| is_change(sums)));
             format!("\n    HAVING {}", changes.join(" OR "))
-        } else if self.keys.is_empty() {
-            // without changes nothing, as with GROUP BY: a statement that was not foreseen must not even compute anew
-            "\n    HAVING count(*) > 0".to_owned()
         } else {
             String::new()
         };
