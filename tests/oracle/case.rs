@@ -9,7 +9,8 @@ use mvrefreshd::definition::{self, Catalog, Relation, TypeName};
 use mvrefreshd::incremental::{self, FastRefresh, Target};
 use mvrefreshd::sql::{ModuleSchema, identifier};
 use pg_query::protobuf::Token;
-use sqlx::{AssertSqlSafe, PgConnection, Row};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
 
 use crate::catalog;
 use crate::common::TestServer;
@@ -25,6 +26,7 @@ use logged::table_with_log;
 pub(crate) struct Session {
     main: PgConnection,
     late: PgConnection,
+    options: PgConnectOptions,
     facts: Catalog,
     types: HashMap<i64, TypeName>,
     /// Tables are made once and emptied for every case that has the same.
@@ -61,9 +63,11 @@ impl Session {
         raw(&mut late, SETTINGS).await.unwrap();
         raw(&mut main, KINDS).await.unwrap();
         let (facts, types) = catalog::server_facts(&mut main).await;
+        let options: PgConnectOptions = server.url().parse().unwrap();
         Self {
             main,
             late,
+            options: options.disable_statement_logging(),
             facts,
             types,
             shops: HashMap::new(),
@@ -417,8 +421,13 @@ impl Subject for Session {
 
     async fn tidy(&mut self) {
         self.end_transactions().await.unwrap();
-        for sql in ["SET statement_timeout = 0", "VACUUM", SETTINGS] {
+        for sql in ["SET statement_timeout = 0", "VACUUM"] {
             raw(&mut self.main, sql).await.unwrap();
+        }
+        // a session keeps what it knows of every table there ever was
+        for connection in [&mut self.main, &mut self.late] {
+            *connection = PgConnection::connect_with(&self.options).await.unwrap();
+            raw(connection, SETTINGS).await.unwrap();
         }
     }
 
