@@ -71,3 +71,23 @@ pub async fn confirm_quiet(
         .fetch_one(connection)
         .await
 }
+
+/// Whether upkeep has anything to do at all: for this revision of the compiler, and with the intervals, in seconds, after
+/// which quiet views are confirmed and views audited (none: never).
+pub async fn is_upkeep_wanted(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    compiler: i32,
+    confirm_seconds: f64,
+    audit_seconds: Option<f64>,
+) -> sqlx::Result<bool> {
+    let sql = schema.sql(
+        "SELECT @.upkeep_wanted($1, pg_catalog.make_interval(secs => $2), pg_catalog.make_interval(secs => $3))",
+    );
+    sqlx::query_scalar(sql)
+        .bind(compiler)
+        .bind(confirm_seconds)
+        .bind(audit_seconds)
+        .fetch_one(connection)
+        .await
+}

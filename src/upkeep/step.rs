@@ -27,10 +27,15 @@ pub(super) async fn round(
             "RESET ALL; SET search_path TO pg_catalog, pg_temp; SET client_connection_check_interval TO '1s'",
         )
         .await?;
+    let confirm_seconds = tunables.logs.confirm_every.as_secs_f64();
+    let audit_seconds = Some(tunables.audit.every.as_secs_f64()).filter(|every| *every > 0.0);
+    if !logs::is_upkeep_wanted(connection, schema, COMPILER, confirm_seconds, audit_seconds).await?
+    {
+        return Ok(Round::Done);
+    }
     let lock_timeout_ms = i32::try_from(tunables.logs.lock_timeout.as_millis()).unwrap_or(i32::MAX);
     repair(connection, schema, lock_timeout_ms).await?;
     let is_complete = compile_all(connection, schema, lock_timeout_ms).await?;
-    let confirm_seconds = tunables.logs.confirm_every.as_secs_f64();
     let confirmed = logs::confirm_quiet(connection, schema, confirm_seconds, VIEWS).await?;
     let has_more = prune(connection, schema, tunables).await? || confirmed >= VIEWS;
     for table in logs::drop_unread(connection, schema, lock_timeout_ms).await? {
