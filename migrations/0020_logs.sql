@@ -9,9 +9,8 @@ CREATE TABLE materialized_view_logs (
     -- order, are those that the trigger function was generated for.
     logged_attnums smallint[] NOT NULL,
     logged_columns name[] NOT NULL,
-    -- a view may use the log only if these transactions are visible in its last_snapshot, see log_covers
+    -- a view may use the log only if this transaction is visible in its last_snapshot, see log_reaches
     created_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
-    columns_changed_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     -- rows of transactions below this one may have been pruned
     pruned_below xid8 NOT NULL DEFAULT '0',
     -- what the log was made of, see log_fingerprint; NULL while it is being made

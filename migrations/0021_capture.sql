@@ -222,8 +222,7 @@ DECLARE
 BEGIN
     UPDATE materialized_view_logs
     SET logged_attnums = logged_attnums || p_attnums,
-        logged_columns = column_names(base_table, logged_attnums || p_attnums),
-        columns_changed_xid = pg_current_xact_id()
+        logged_columns = column_names(base_table, logged_attnums || p_attnums)
     WHERE log_id = p_log_id;
     -- writers out first, then the log table: the order in which they lock the two
     PERFORM create_capture_triggers(p_log_id);

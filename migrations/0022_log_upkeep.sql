@@ -133,48 +133,25 @@ COMMENT ON FUNCTION log_problem(integer) IS
     'Why a log may have missed changes, in words; NULL if it can not have. As of the snapshot of the calling statement';
 
 CREATE FUNCTION log_reaches(p_log_id integer, p_snapshot pg_snapshot) RETURNS boolean
-LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
-    SELECT coalesce((
-        SELECT pg_visible_in_snapshot(created_xid, p_snapshot) AND pg_snapshot_xmin(p_snapshot) >= pruned_below
-        FROM materialized_view_logs WHERE log_id = p_log_id), false)
-$$;
-COMMENT ON FUNCTION log_reaches(integer, pg_snapshot) IS
-    'Whether a log, if it has no problem, holds all changes since a snapshot, with the columns that were logged by then';
-
-CREATE FUNCTION log_covers(p_log_id integer, p_snapshot pg_snapshot) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 BEGIN
     -- PL/pgSQL keeps the plan; an SQL function would be planned with every refresh
-    RETURN (
-        SELECT log_reaches(p_log_id, p_snapshot) AND coalesce((
-            SELECT pg_visible_in_snapshot(columns_changed_xid, p_snapshot) FROM materialized_view_logs WHERE log_id = p_log_id), false)
-    );
+    RETURN coalesce((
+        SELECT pg_visible_in_snapshot(created_xid, p_snapshot) AND pg_snapshot_xmin(p_snapshot) >= pruned_below
+        FROM materialized_view_logs WHERE log_id = p_log_id), false);
 END $$;
-COMMENT ON FUNCTION log_covers(integer, pg_snapshot) IS
-    'Whether a log, if it has no problem, holds all changes since a snapshot, with all columns that it has now';
+COMMENT ON FUNCTION log_reaches(integer, pg_snapshot) IS
+    'Whether a log, if it has no problem, holds all changes since a snapshot, with the columns that were logged by then';
 
-CREATE FUNCTION pending_rows(p_log_id integer, p_snapshot pg_snapshot) RETURNS bigint
+CREATE FUNCTION pending_in_log(p_log_id integer, p_snapshot pg_snapshot, OUT pending_rows bigint, OUT is_marked boolean)
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
-DECLARE
-    pending bigint;
 BEGIN
-    EXECUTE format('SELECT count(*) FROM %s WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)', log_table(p_log_id))
-    INTO pending USING p_snapshot;
-    RETURN pending;
-END $$;
-COMMENT ON FUNCTION pending_rows(integer, pg_snapshot) IS 'How many rows of a log are of transactions that a snapshot does not see';
-
-CREATE FUNCTION has_pending_marker(p_log_id integer, p_snapshot pg_snapshot) RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
-DECLARE
-    is_marked boolean;
-BEGIN
-    EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND weight = 0)',
+    EXECUTE format('SELECT count(*), coalesce(bool_or(weight = 0), false) FROM %s WHERE xid >= $1 AND NOT pg_visible_in_snapshot(xid, $2)',
                    log_table(p_log_id))
-    INTO is_marked USING p_snapshot;
-    RETURN is_marked;
+    INTO pending_rows, is_marked USING pg_snapshot_xmin(p_snapshot), p_snapshot;
 END $$;
-COMMENT ON FUNCTION has_pending_marker(integer, pg_snapshot) IS 'Whether a log says that the table was truncated, or may have changed past the log, since a snapshot';
+COMMENT ON FUNCTION pending_in_log(integer, pg_snapshot) IS
+    'How many rows of a log are of transactions that a snapshot does not see, and whether one says that the table was truncated, or may have changed past the log';
 
 CREATE FUNCTION prune_log(p_log_id integer, p_below xid8, p_limit integer DEFAULT 10000) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
@@ -230,7 +207,7 @@ BEGIN
                                JOIN pg_attribute a ON a.attrelid = log_row.base_table AND a.attnum = u.attnum AND NOT a.attisdropped ORDER BY n),
         logged_columns = column_names(log_row.base_table, log_row.logged_attnums),
         base_name = qualified_name(log_row.base_table),
-        created_xid = pg_current_xact_id(), columns_changed_xid = pg_current_xact_id()
+        created_xid = pg_current_xact_id()
     WHERE log_id = p_log_id;
     needs_table := log_table_problem(p_log_id) IS NOT NULL;
     -- this locks readers out for a moment, too, so only where there is no other way

@@ -134,6 +134,13 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION program_fingerprint(integer) IS 'Changes whenever the fast refresh of a materialized view has to be compiled again';
 
+CREATE FUNCTION forget_stale_program(p_mv_id integer) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    UPDATE fast_programs SET compiled_for = NULL WHERE mv_id = p_mv_id AND compiled_for <> program_fingerprint(p_mv_id);
+END $$;
+COMMENT ON FUNCTION forget_stale_program(integer) IS 'Has a program that no longer fits compiled again, by whoever looks after that';
+
 CREATE FUNCTION programs_to_compile(p_compiler integer) RETURNS TABLE (mv_id integer, mv_name text)
 LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $$
     SELECT s.mv_id, shown_name(s)

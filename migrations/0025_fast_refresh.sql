@@ -22,7 +22,7 @@ END $$;
 COMMENT ON FUNCTION snapshot_with(pg_snapshot, xid8, boolean) IS 'A snapshot that sees, or does not see, one transaction more, the one that took it';
 
 CREATE FUNCTION own_log_rows(p_mv_id integer, p_xid xid8) RETURNS bigint
-LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE STRICT SET search_path FROM CURRENT AS $$
 DECLARE
     log_id integer;
     found bigint;
@@ -106,31 +106,25 @@ COMMENT ON FUNCTION fast_problem(integer, materialized_view_state) IS
 
 CREATE FUNCTION pending_changes(p_mv_id integer, p_snapshot pg_snapshot, OUT pending_rows bigint, OUT marked_log integer)
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
-DECLARE
-    log_id integer;
-    found bigint;
-    is_marked boolean;
 BEGIN
-    pending_rows := 0;
-    FOR log_id IN SELECT l.log_id FROM fast_program_logs l WHERE l.mv_id = p_mv_id ORDER BY l.log_id LOOP
-        EXECUTE format('SELECT count(*), coalesce(bool_or(weight = 0), false) FROM %s WHERE xid >= $1 AND NOT pg_visible_in_snapshot(xid, $2)',
-                       log_table(log_id))
-        INTO found, is_marked USING pg_snapshot_xmin(p_snapshot), p_snapshot;
-        pending_rows := pending_rows + found;
-        IF is_marked AND marked_log IS NULL THEN
-            marked_log := log_id;
-        END IF;
-    END LOOP;
+    SELECT coalesce(sum(p.pending_rows), 0), min(l.log_id) FILTER (WHERE p.is_marked)
+    INTO pending_rows, marked_log
+    FROM fast_program_logs l CROSS JOIN LATERAL pending_in_log(l.log_id, p_snapshot) p
+    WHERE l.mv_id = p_mv_id;
 END $$;
 COMMENT ON FUNCTION pending_changes(integer, pg_snapshot) IS
     'How many log rows wait for a materialized view, and a log among them that says that more has happened than it holds';
 
+CREATE FUNCTION priced_rows(p_pending bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT
+-- what any fast refresh costs, expressed in rows, and the pending ones
+RETURN 50 + p_pending;
+COMMENT ON FUNCTION priced_rows(bigint) IS 'By how many rows the cost of a fast refresh is reckoned';
+
 CREATE FUNCTION cheaper_method(p_pending bigint, p_state materialized_view_state, p_base_rows double precision, OUT method text, OUT reason text)
 LANGUAGE plpgsql IMMUTABLE SET search_path FROM CURRENT AS $$
 DECLARE
-    -- what any fast refresh costs, expressed in rows
-    fixed_rows CONSTANT integer := 50;
-    fast_ms double precision := p_state.fast_ms_per_row * (p_pending + fixed_rows);
+    fast_ms double precision := p_state.fast_ms_per_row * priced_rows(p_pending);
     complete_ms double precision := p_state.complete_ms;
     -- What is known of the method that was not used may be wrong, or no longer right. It is tried again, so much the sooner
     -- the smaller the loss by that would be: it may be a twentieth of what the other has cost since.
@@ -173,7 +167,7 @@ BEGIN
         -- the first one reads what no other has read lately: taken for no more than twice a complete refresh
         p_state.fast_ms_per_row := learned_cost(p_state.fast_ms_per_row,
             CASE WHEN p_state.fast_ms_per_row IS NULL THEN least(p_duration_ms, 2 * p_state.complete_ms) ELSE p_duration_ms END
-            / (p_pending + 50));
+            / priced_rows(p_pending));
     ELSE
         p_state.complete_ms := learned_cost(p_state.complete_ms, p_duration_ms);
     END IF;

@@ -48,9 +48,7 @@ BEGIN
         failures = 0, last_error = NULL, last_error_code = NULL, retry_at = NULL, suspended_at = NULL
     WHERE mv_id = p_state.mv_id;
     IF p_result.method <> 'fast' THEN
-        -- what no longer fits is compiled again, by whoever looks after that
-        UPDATE fast_programs SET compiled_for = NULL
-        WHERE mv_id = p_state.mv_id AND compiled_for <> program_fingerprint(p_state.mv_id);
+        PERFORM forget_stale_program(p_state.mv_id);
     END IF;
 END $$;
 COMMENT ON FUNCTION record_refresh(materialized_view_state, bigint, refresh_result, bigint, refresh_outcome) IS
@@ -76,8 +74,8 @@ DECLARE
     begun timestamptz;
     executed_from timestamptz;
     execute_ms double precision;
-    -- nothing written by now means no rows of its own in the logs
-    has_written boolean := pg_current_xact_id_if_assigned() IS NOT NULL;
+    -- none by now: this transaction has no rows of its own in the logs
+    own_xid xid8 := pg_current_xact_id_if_assigned();
 BEGIN
     outcome.mv_id := p_mv_id;
     IF NOT try_refresh_lock(p_mv_id, p_wait) THEN
@@ -100,8 +98,9 @@ BEGIN
             outcome.status := 'unchanged';
             -- By schedule nothing is written, so that a quiet view costs nothing. Whoever asks is to see it done.
             IF p_trigger IN ('sql', 'all', 'request', 'create') OR state_row.failures > 0 THEN
-                state_row.last_refresh := note_unchanged(view_row, state_row, p_method,
-                    CASE WHEN has_written THEN own_log_rows(p_mv_id, pg_current_xact_id()) ELSE 0 END);
+                -- if changed just now, it is right still as of the last refresh
+                state_row.last_refresh := coalesce(
+                    note_unchanged(view_row, state_row, p_method, coalesce(own_log_rows(p_mv_id, own_xid), 0)), state_row.last_refresh);
             END IF;
         END IF;
     END IF;
@@ -127,8 +126,7 @@ BEGIN
     outcome.duration_ms := elapsed_ms(begun);
     outcome.rows_changed := result.rows_inserted + coalesce(result.rows_updated, 0) + coalesce(result.rows_deleted, 0);
     outcome.avg_cost_ms := coalesce((state_row.avg_cost_ms + outcome.duration_ms) / 2, outcome.duration_ms);
-    PERFORM record_refresh(state_row, choice.pending_rows, result,
-                           CASE WHEN has_written THEN own_log_rows(p_mv_id, pg_current_xact_id()) ELSE 0 END, outcome);
+    PERFORM record_refresh(state_row, choice.pending_rows, result, coalesce(own_log_rows(p_mv_id, own_xid), 0), outcome);
     INSERT INTO refresh_history (mv_id, mv_name, refresh_group, outcome, method, form, reason, trigger, due_at, started_at,
                                  prepare_ms, execute_ms, duration_ms, rows_inserted, rows_updated, rows_deleted, pending_rows)
     VALUES (p_mv_id, shown_name(view_row), view_row.refresh_group, 'succeeded', result.method, result.form, result.reason, p_trigger, p_due_at,

@@ -35,7 +35,7 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     WHERE NOT EXISTS (
         SELECT FROM fast_program_logs p JOIN log USING (log_id)
         WHERE p.mv_id = c.mv_id AND log.newest >= pg_snapshot_xmin(c.last_snapshot)
-          AND (SELECT pending_rows FROM pending_rows(p.log_id, c.last_snapshot)) > 0)
+          AND (SELECT l.pending_rows FROM pending_in_log(p.log_id, c.last_snapshot) l) > 0)
 $$;
 COMMENT ON FUNCTION quiet_views(integer[]) IS 'Those of these materialized views for which nothing is pending';
 
@@ -51,8 +51,7 @@ BEGIN
     -- one statement, one snapshot: what is found unchanged is unchanged as of the snapshot noted
     SELECT (choose_refresh(p_view, p_state, p_method)).method AS method, pg_current_snapshot() AS snapshot INTO checked;
     IF checked.method <> 'none' THEN
-        -- changed just now: as of the last refresh it is right still
-        RETURN p_state.last_refresh;
+        RETURN NULL;
     END IF;
     UPDATE materialized_view_state
     SET last_refresh = instant, last_snapshot = new_watermark(checked.snapshot, p_own_rows),
@@ -63,29 +62,27 @@ BEGIN
     RETURN instant;
 END $$;
 COMMENT ON FUNCTION note_unchanged(materialized_view_settings, materialized_view_state, text, bigint) IS
-    'Notes that a materialized view, though there was nothing to refresh, equals its query now; as of when';
+    'Notes that a materialized view, though there was nothing to refresh, equals its query now; as of when, or NULL if it does not';
 
 CREATE FUNCTION confirm_quiet_view(p_mv_id integer) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
-    checked record;
+    view_row materialized_view_settings;
+    state_row materialized_view_state;
+    noted timestamptz;
 BEGIN
     IF NOT try_refresh_lock(p_mv_id, false) THEN
         RETURN false;
     END IF;
-    -- one statement, one snapshot: what is found unchanged is unchanged as of the snapshot noted
-    SELECT (choose_refresh(s, t, NULL)).method AS method, pg_current_snapshot() AS snapshot, clock_timestamp() AS instant
-    INTO checked
-    FROM materialized_view_settings s JOIN materialized_view_state t USING (mv_id)
-    WHERE s.mv_id = p_mv_id AND s.enabled AND t.failures = 0;
-    IF checked.method IS DISTINCT FROM 'none' THEN
-        UPDATE fast_programs SET compiled_for = NULL WHERE mv_id = p_mv_id AND compiled_for <> program_fingerprint(p_mv_id);
-        RETURN false;
+    SELECT * INTO view_row FROM materialized_view_settings WHERE mv_id = p_mv_id;
+    SELECT * INTO state_row FROM materialized_view_state WHERE mv_id = p_mv_id;
+    IF view_row.enabled AND state_row.failures = 0 THEN
+        noted := note_unchanged(view_row, state_row, NULL, 0);
+        IF noted IS NULL THEN
+            PERFORM forget_stale_program(p_mv_id);
+        END IF;
     END IF;
-    UPDATE materialized_view_state
-    SET last_refresh = checked.instant, last_snapshot = new_watermark(checked.snapshot, 0), last_method = 'none', last_reason = 'nothing pending'
-    WHERE mv_id = p_mv_id;
-    RETURN true;
+    RETURN noted IS NOT NULL;
 END $$;
 COMMENT ON FUNCTION confirm_quiet_view(integer) IS 'Notes that a materialized view, though not refreshed, equals its query now; whether it does';
 

@@ -43,8 +43,7 @@ BEGIN
     outlook.reason := choice.reason;
     outlook.pending_rows := coalesce(choice.pending_rows, pending_changes_of(p_mv_id));
     outlook.needs_upkeep := coalesce(choice.needs_upkeep, false);
-    -- 50: see cheaper_method
-    outlook.fast_ms := state_row.fast_ms_per_row * (outlook.pending_rows + 50);
+    outlook.fast_ms := state_row.fast_ms_per_row * priced_rows(outlook.pending_rows);
     outlook.complete_ms := state_row.complete_ms;
     RETURN outlook;
 END $$;
@@ -73,7 +72,7 @@ BEGIN
             IF NOT log_reaches(log.log_id, log.last_snapshot) THEN
                 problem := 'it does not reach back to the last refresh';
             END IF;
-            pending_rows := pending_rows(log.log_id, log.last_snapshot);
+            pending_rows := (SELECT p.pending_rows FROM pending_in_log(log.log_id, log.last_snapshot) p);
         END IF;
         RETURN NEXT;
     END LOOP;

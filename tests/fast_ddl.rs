@@ -9,7 +9,7 @@
 mod common;
 
 use common::{Database, Session};
-use mvrefreshd::refresh::compile::Compiled;
+use mvrefreshd::refresh::compile::{COMPILER, Compiled};
 
 const SHOP: &str = "
     CREATE FUNCTION alice.doubled(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 2 * $1';
@@ -40,7 +40,9 @@ async fn shop() -> (Database, Session, Session) {
 async fn upkeep(module: &mut Session) {
     module.repair_logs().await;
     let views: Vec<String> = module
-        .values("SELECT mv_name FROM mvrefresh.programs_to_compile(1)")
+        .values(&format!(
+            "SELECT mv_name FROM mvrefresh.programs_to_compile({COMPILER})"
+        ))
         .await;
     for view in views {
         assert_eq!(module.compile(&view).await, Compiled::Fast, "{view}");

@@ -91,7 +91,7 @@ async fn logs_are_readable_and_writable_by_the_module_only() {
             "CREATE TRIGGER forger AFTER INSERT ON mallory.own REFERENCING NEW TABLE AS new_rows
              FOR EACH STATEMENT EXECUTE FUNCTION mvrefresh.capture${log}()"
         ),
-        format!("SELECT mvrefresh.pending_rows({log}, pg_current_snapshot())"),
+        format!("SELECT mvrefresh.pending_in_log({log}, pg_current_snapshot())"),
     ] {
         assert_eq!(
             mallory.failure(&forbidden).await.code,
@@ -182,7 +182,7 @@ async fn a_log_waits_for_those_who_have_written_and_fails_soon_where_they_stay()
     );
     assert_eq!(
         observer
-            .text(&format!("SELECT mvrefresh.log_covers({log}, '{before}')"))
+            .text(&format!("SELECT mvrefresh.log_reaches({log}, '{before}')"))
             .await,
         "false"
     );
@@ -190,7 +190,7 @@ async fn a_log_waits_for_those_who_have_written_and_fails_soon_where_they_stay()
     assert_eq!(
         observer
             .text(&format!(
-                "SELECT mvrefresh.log_covers({log}, snapshot) FROM kept.snapshots"
+                "SELECT mvrefresh.log_reaches({log}, snapshot) FROM kept.snapshots"
             ))
             .await,
         "true"

@@ -171,7 +171,7 @@ async fn what_is_pending_between_two_snapshots_is_their_difference_under_many_wr
         admin.remember(log).await;
         // until something has been committed in between
         let pending = format!(
-            "mvrefresh.pending_rows({log}, (SELECT snapshot FROM kept.snapshots)) > {}",
+            "(mvrefresh.pending_in_log({log}, (SELECT snapshot FROM kept.snapshots))).pending_rows > {}",
             round % 30
         );
         admin.wait_until(&pending).await;

@@ -193,33 +193,45 @@ pub async fn relations(
         .bind(i64::from(owner))
         .fetch_all(&mut *connection)
         .await?;
-    let oids: Vec<i64> = rows
+    let found = rows.iter().map(|row| {
+        let kind = match row.try_get::<String, _>("kind")?.as_str() {
+            "v" => RelationKind::View(row.try_get("definition")?),
+            "r" => RelationKind::Table,
+            "p" => RelationKind::Partitioned,
+            other => RelationKind::Other(kind_in_words(other).to_owned()),
+        };
+        Ok(Relation {
+            oid: as_oid(row.try_get("oid")?)?,
+            schema: row.try_get("schema")?,
+            name: row.try_get("name")?,
+            kind,
+            columns: Vec::new(),
+            unique_keys: Vec::new(),
+            has_children: row.try_get("has_children")?,
+            has_row_security: row.try_get("has_row_security")?,
+        })
+    });
+    let found = found.collect::<sqlx::Result<_>>()?;
+    with_columns_and_keys(connection, facts, found).await
+}
+
+/// Relations with their columns and unique keys, of which only the rest is known yet.
+pub async fn with_columns_and_keys(
+    connection: &mut PgConnection,
+    facts: &ServerFacts,
+    mut relations: Vec<Relation>,
+) -> sqlx::Result<Vec<Relation>> {
+    let oids: Vec<i64> = relations
         .iter()
-        .map(|row| row.try_get("oid"))
-        .collect::<Result<_, _>>()?;
+        .map(|relation| i64::from(relation.oid))
+        .collect();
     let mut columns = columns(connection, facts, &oids).await?;
     let mut keys = unique_keys(connection, &oids).await?;
-    rows.iter()
-        .zip(oids)
-        .map(|(row, oid)| {
-            let kind = match row.try_get::<String, _>("kind")?.as_str() {
-                "v" => RelationKind::View(row.try_get("definition")?),
-                "r" => RelationKind::Table,
-                "p" => RelationKind::Partitioned,
-                other => RelationKind::Other(kind_in_words(other).to_owned()),
-            };
-            Ok(Relation {
-                oid: as_oid(oid)?,
-                schema: row.try_get("schema")?,
-                name: row.try_get("name")?,
-                kind,
-                columns: columns.remove(&oid).unwrap_or_default(),
-                unique_keys: keys.remove(&oid).unwrap_or_default(),
-                has_children: row.try_get("has_children")?,
-                has_row_security: row.try_get("has_row_security")?,
-            })
-        })
-        .collect()
+    for (relation, oid) in relations.iter_mut().zip(oids) {
+        relation.columns = columns.remove(&oid).unwrap_or_default();
+        relation.unique_keys = keys.remove(&oid).unwrap_or_default();
+    }
+    Ok(relations)
 }
 
 fn as_oid(number: i64) -> sqlx::Result<u32> {
@@ -285,6 +297,12 @@ async fn unique_keys(
          FROM pg_catalog.pg_index i
          WHERE i.indrelid = ANY ($1::int8[]::oid[]) AND i.indisunique AND i.indimmediate AND i.indisvalid
            AND i.indpred IS NULL AND i.indexprs IS NULL
+           -- by another equality than the type's own, or another collation than the column's, a key may be none for joins
+           AND NOT EXISTS (
+               SELECT FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) AS n
+               JOIN pg_catalog.pg_opclass o ON o.oid = i.indclass[n]
+               JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[n]
+               WHERE NOT o.opcdefault OR a.attcollation <> i.indcollation[n])
          ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid",
     )
     .bind(relations)

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::groups::Grouped;
 use super::logs::{ChangedTable, Reading};
 use super::merge::{Weight, grouped_by, is_change, weighted};
-use super::names::free;
+use super::names::free_name;
 use super::partials::Partial;
 use super::print::sql;
 use super::terms::{Writer, aliases, column_printer, qualified, where_clause};
@@ -65,7 +65,7 @@ pub(super) fn input(grouped: &Grouped<'_>, writer: &Writer<'_>) -> Option<Vec<(S
         .collect();
     let summed: Vec<(String, String)> = sums
         .iter()
-        .map(|(name, sum)| (free(name, &is_column), sum.clone()))
+        .map(|(name, sum)| (free_name(name, "", |name| !is_column(name)), sum.clone()))
         .collect();
     let weight = &grouped.names.weight;
     let aliases = aliases(&block.scans);

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::blocks::Block;
 use super::identity::{identity, is_identical_if_equal};
-use super::names::is_part;
-use super::naming::free_name;
+use super::names::{free_name, is_part};
 use super::program::{LoggedTable, Target};
 use crate::definition::{Expression, Kind, Refusal, Relation};
 use crate::sql::identifier;

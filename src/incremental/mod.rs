@@ -22,7 +22,6 @@ mod keys;
 mod logs;
 mod merge;
 mod names;
-mod naming;
 mod partials;
 mod print;
 mod program;

@@ -35,13 +35,27 @@ pub(super) fn is_part(name: &str) -> bool {
     PARTS.contains(&name)
 }
 
-/// `wanted`, made longer until it is not `taken`.
-pub(super) fn free(wanted: &str, taken: &dyn Fn(&str) -> bool) -> String {
-    let mut name = wanted.to_owned();
-    while taken(&name) {
-        name.push('_');
+/// `PostgreSQL` cuts identifiers off after so many bytes, and then different ones may become the same.
+const LONGEST: usize = 63;
+
+/// A name with something after it, the name cut where the whole would be too long.
+pub(super) fn suffixed(name: &str, suffix: &str) -> String {
+    let mut end = name.len().min(LONGEST.saturating_sub(suffix.len()));
+    while !name.is_char_boundary(end) {
+        end -= 1;
     }
-    name
+    format!("{}{suffix}", &name[..end])
+}
+
+/// The first of `name_suffix`, `name_suffix_2`, `name_suffix_3`, … that is free.
+pub(super) fn free_name(name: &str, suffix: &str, is_free: impl Fn(&str) -> bool) -> String {
+    let mut candidate = suffixed(name, suffix);
+    let mut number = 1;
+    while !is_free(&candidate) {
+        number += 1;
+        candidate = suffixed(name, &format!("{suffix}_{number}"));
+    }
+    candidate
 }
 
 /// Names that no table or column of the query has.
@@ -63,7 +77,7 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn outside(taken: &BTreeSet<&str>) -> Self {
-        let free = |wanted| free(wanted, &|name| taken.contains(name));
+        let free = |wanted| free_name(wanted, "", |name| !taken.contains(name));
         Self {
             weight: free("weight"),
             number: free("change_number"),
@@ -75,5 +89,20 @@ impl Names {
             before: free("was_there"),
             touched: free("touched"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_are_cut_between_characters_and_stay_different() {
+        assert_eq!(suffixed("t", "_changes"), "t_changes");
+        let long = "ä".repeat(31);
+        assert_eq!(suffixed(&long, "_2").len(), 62);
+        assert_eq!(free_name("t", "_x", |name| name.ends_with("_3")), "t_x_3");
+        let taken = suffixed(&long, "");
+        assert_ne!(free_name(&long, "", |name| name != taken), taken);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::blocks::Block;
 use super::logs::{ChangedTable, Reading};
-use super::naming::free_name;
+use super::names::free_name;
 use super::print::sql;
 use crate::definition::{Expression, Relation};
 use crate::sql::identifier;

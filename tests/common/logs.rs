@@ -65,7 +65,7 @@ impl Session {
     /// Whether a log has a marker since the kept contents.
     pub(crate) async fn is_marked(&mut self, log: i32) -> bool {
         self.value(&format!(
-            "SELECT mvrefresh.has_pending_marker({log}, (SELECT snapshot FROM kept.snapshots WHERE log_id = {log}))"
+            "SELECT (mvrefresh.pending_in_log({log}, snapshot)).is_marked FROM kept.snapshots WHERE log_id = {log}"
         ))
         .await
     }

@@ -5,7 +5,8 @@ mod single;
 
 use std::collections::{BTreeMap, HashMap};
 
-use mvrefreshd::definition::{self, Catalog, Relation, TypeName};
+use mvrefreshd::definition::{self, Catalog, Relation};
+use mvrefreshd::dictionary::catalog::{ServerFacts, server_facts};
 use mvrefreshd::incremental::{self, FastRefresh, Target};
 use mvrefreshd::sql::{ModuleSchema, identifier};
 use pg_query::protobuf::Token;
@@ -27,8 +28,9 @@ pub(crate) struct Session {
     main: PgConnection,
     late: PgConnection,
     options: PgConnectOptions,
-    facts: Catalog,
-    types: HashMap<i64, TypeName>,
+    facts: ServerFacts,
+    /// The same with the relations of the case.
+    known: Catalog,
     /// Tables are made once and emptied for every case that has the same.
     shops: HashMap<String, Shop>,
     script: Script,
@@ -62,14 +64,14 @@ impl Session {
         raw(&mut main, SETTINGS).await.unwrap();
         raw(&mut late, SETTINGS).await.unwrap();
         raw(&mut main, KINDS).await.unwrap();
-        let (facts, types) = catalog::server_facts(&mut main).await;
+        let facts = server_facts(&mut main).await.unwrap();
         let options: PgConnectOptions = server.url().parse().unwrap();
         Self {
             main,
             late,
             options: options.disable_statement_logging(),
+            known: facts.with_relations(Vec::new()),
             facts,
-            types,
             shops: HashMap::new(),
             script: Script::new(),
             distortion: str::to_owned,
@@ -116,7 +118,7 @@ impl Session {
             .await
             .unwrap();
         let schema = format!("shop{number}");
-        let relations = catalog::relations(&mut self.main, &schema, &self.types).await;
+        let relations = catalog::relations(&mut self.main, &schema, &self.facts).await;
         raw(&mut self.main, &path).await.unwrap();
         let logs = case.tables.iter().zip(1..).map(|(table, log)| {
             let name = case.names.of(&table.table.name);
@@ -278,7 +280,7 @@ END $body$",
         .map_err(|error| unfit(described(&error)))?;
         let back = format!("SET search_path = {}, kinds", shop.schema);
         run_in(&mut self.main, &back).await.map_err(unfit)?;
-        self.facts.relations.clone_from(&shop.relations);
+        self.known.relations.clone_from(&shop.relations);
         let target = Target {
             module: ModuleSchema::new(&shop.module),
             mv_id: i32::try_from(view).unwrap(),
@@ -286,7 +288,7 @@ END $body$",
             name: format!("mv{view}"),
             logs: shop.logs.clone(),
         };
-        let compiled = definition::read(&text, &self.facts)
+        let compiled = definition::read(&text, &self.known)
             .and_then(|query| incremental::compile(&query, &target));
         Ok(compiled.map_err(|refusal| refusal.to_string()))
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use super::super::naming::free_name;
+use super::super::names::free_name;
 use crate::definition::{AggregateCall, Expression, MatchKind, Relation};
 
 /// An operator that others may share.

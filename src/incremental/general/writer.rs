@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::identity::{identity, is_identical_if_equal};
 use super::super::logs::ChangedTable;
-use super::super::names::is_part;
-use super::super::naming::free_name;
+use super::super::names::{free_name, is_part};
 use super::super::print::indented;
 use super::node::{Column, Node};
 use crate::definition::Refusal;

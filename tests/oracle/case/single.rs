@@ -27,7 +27,7 @@ impl Session {
             .fetch_all(&mut self.main)
             .await
             .unwrap();
-        self.facts.nondeterministic_collations.extend(names);
+        self.known.nondeterministic_collations.extend(names);
     }
 
     /// The fast refresh of a query over tables with the logs 1, 2, …
@@ -41,7 +41,7 @@ impl Session {
             &format!("CREATE OR REPLACE VIEW the_query AS {query}; SET search_path = pg_catalog"),
         )
         .await?;
-        self.facts.relations = catalog::relations(&mut self.main, "shop", &self.types).await;
+        self.known.relations = catalog::relations(&mut self.main, "shop", &self.facts).await;
         let definition =
             sqlx::query_scalar::<_, String>("SELECT pg_get_viewdef('shop.the_query'::regclass)")
                 .fetch_one(&mut self.main)
@@ -53,11 +53,11 @@ impl Session {
         .await?;
         let definition = definition.map_err(|error| error.to_string())?;
         let query =
-            definition::read(&definition, &self.facts).map_err(|refusal| refusal.to_string())?;
+            definition::read(&definition, &self.known).map_err(|refusal| refusal.to_string())?;
         let logs = tables
             .iter()
             .zip(1..)
-            .map(|(table, log)| (self.facts.relation("shop", table).unwrap().oid, log));
+            .map(|(table, log)| (self.known.relation("shop", table).unwrap().oid, log));
         let target = Target {
             module: ModuleSchema::new("mvrefresh"),
             mv_id: 1,

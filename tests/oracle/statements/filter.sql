@@ -86,25 +86,25 @@ BEGIN
         -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
         WITH orders_changes AS (
             -- changes of shop.orders since the watermark
-            SELECT c1 AS order_id, c4 AS amount, c7 AS is_paid, weight::int8 AS weight_
+            SELECT c1 AS order_id, c4 AS amount, c7 AS is_paid, weight::int8 AS weight_2
             FROM mvrefresh."log$2"
             WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND weight <> 0
         ), row_changes AS (
             -- difference of the query's rows
-            SELECT orders.order_id AS order_id, (orders.amount * (2)::numeric) AS twice, orders.weight_ AS weight_
+            SELECT orders.order_id AS order_id, (orders.amount * (2)::numeric) AS twice, orders.weight_2 AS weight_2
             FROM orders_changes AS orders
             WHERE ((orders.amount > (10)::numeric) OR (orders.is_paid IS NULL))
         ), net_rows AS (
             -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
-            SELECT order_id, twice, sum(weight_)::int8 AS weight_
+            SELECT order_id, twice, sum(weight_2)::int8 AS weight_2
             FROM row_changes
             GROUP BY order_id, twice
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), target_rows AS (
             -- by keys: the row that there is now, if any
-            SELECT DISTINCT ON (order_id) order_id, twice, weight_ > 0 AS is_there, bool_or(weight_ < 0) OVER (PARTITION BY order_id) AS was_there
+            SELECT DISTINCT ON (order_id) order_id, twice, weight_2 > 0 AS is_there, bool_or(weight_2 < 0) OVER (PARTITION BY order_id) AS was_there
             FROM net_rows
-            ORDER BY order_id, weight_ DESC
+            ORDER BY order_id, weight_2 DESC
         ), found_rows AS MATERIALIZED (
             -- those that are not stored like this
             SELECT target.order_id, target.twice, target.is_there, target.was_there, stored.ctid AS row_address

@@ -29,7 +29,7 @@ BEGIN
             ) AS is_so
         ), customers_changes AS MATERIALIZED (
             -- net change of shop.customers since the watermark
-            SELECT c1 AS customer_id, c3 AS region, sum(weight)::int8 AS weight_
+            SELECT c1 AS customer_id, c3 AS region, sum(weight)::int8 AS weight_2
             FROM (
                 SELECT c1, c3, weight FROM mvrefresh."log$1"
                 WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
@@ -39,16 +39,16 @@ BEGIN
             HAVING sum(weight) <> 0
         ), input_changes AS (
             -- difference of the rows that are grouped
-            SELECT customers.region AS key_1, orders.amount AS sum_1, customers.weight_ AS weight_
+            SELECT customers.region AS key_1, orders.amount AS sum_1, customers.weight_2 AS weight_2
             FROM shop.orders AS orders, customers_changes AS customers
             WHERE (orders.customer_id = customers.customer_id)
         ), group_changes AS (
             -- by how much counts and sums of each group change
-            SELECT key_1, coalesce(sum(weight_), 0)::int8 AS row_count,
-                   coalesce(sum(weight_ * sum_1::numeric), 0)::numeric AS sum_1
+            SELECT key_1, coalesce(sum(weight_2), 0)::int8 AS row_count,
+                   coalesce(sum(weight_2 * sum_1::numeric), 0)::numeric AS sum_1
             FROM input_changes
             GROUP BY key_1
-            HAVING sum(weight_) <> 0 OR coalesce(sum(weight_ * sum_1::numeric), 0)::numeric <> 0
+            HAVING sum(weight_2) <> 0 OR coalesce(sum(weight_2 * sum_1::numeric), 0)::numeric <> 0
         ), merged_groups AS MATERIALIZED (
             -- the groups with their new counts and sums; stale where what was taken away may have been the value itself
             SELECT change.key_1, stored.ctid AS row_address,
@@ -133,7 +133,7 @@ BEGIN
             -- changes of shop.orders, added up by what they are joined and grouped by
             SELECT c2 AS customer_id,
                    coalesce(sum(CASE WHEN weight > 0 THEN c4::numeric ELSE -(c4::numeric) END), 0)::numeric AS sum_1,
-                   coalesce(sum(weight), 0)::int8 AS weight_
+                   coalesce(sum(weight), 0)::int8 AS weight_2
             FROM (
                 SELECT c2, c4, weight FROM mvrefresh."log$2"
                 WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
@@ -143,16 +143,16 @@ BEGIN
             HAVING sum(weight) <> 0 OR coalesce(sum(CASE WHEN weight > 0 THEN c4::numeric ELSE -(c4::numeric) END), 0)::numeric <> 0
         ), input_changes AS (
             -- by group
-            SELECT customers.region AS key_1, orders.sum_1 AS sum_1, orders.weight_ AS weight_
+            SELECT customers.region AS key_1, orders.sum_1 AS sum_1, orders.weight_2 AS weight_2
             FROM orders_changes AS orders, shop.customers AS customers
             WHERE (orders.customer_id = customers.customer_id)
         ), group_changes AS (
             -- by how much counts and sums of each group change
-            SELECT key_1, coalesce(sum(weight_), 0)::int8 AS row_count,
+            SELECT key_1, coalesce(sum(weight_2), 0)::int8 AS row_count,
                    coalesce(sum(sum_1), 0)::numeric AS sum_1
             FROM input_changes
             GROUP BY key_1
-            HAVING sum(weight_) <> 0 OR coalesce(sum(sum_1), 0)::numeric <> 0
+            HAVING sum(weight_2) <> 0 OR coalesce(sum(sum_1), 0)::numeric <> 0
         ), merged_groups AS MATERIALIZED (
             -- the groups with their new counts and sums; stale where what was taken away may have been the value itself
             SELECT change.key_1, stored.ctid AS row_address,
@@ -230,38 +230,38 @@ BEGIN
         -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
         WITH customers_changes AS MATERIALIZED (
             -- net change of shop.customers since the watermark
-            SELECT c1 AS customer_id, c3 AS region, sum(weight)::int8 AS weight_
+            SELECT c1 AS customer_id, c3 AS region, sum(weight)::int8 AS weight_2
             FROM mvrefresh."log$1"
             WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)
             GROUP BY c1, c3
             HAVING sum(weight) <> 0
         ), orders_changes AS MATERIALIZED (
             -- net change of shop.orders since the watermark
-            SELECT c2 AS customer_id, c4 AS amount, sum(weight)::int8 AS weight_
+            SELECT c2 AS customer_id, c4 AS amount, sum(weight)::int8 AS weight_2
             FROM mvrefresh."log$2"
             WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)
             GROUP BY c2, c4
             HAVING sum(weight) <> 0
         ), input_changes AS (
             -- difference of the rows that are grouped
-            SELECT customers.region AS key_1, orders.amount AS sum_1, orders.weight_ AS weight_
+            SELECT customers.region AS key_1, orders.amount AS sum_1, orders.weight_2 AS weight_2
             FROM orders_changes AS orders, shop.customers AS customers
             WHERE EXISTS (SELECT FROM orders_changes) AND (orders.customer_id = customers.customer_id)
             UNION ALL
-            SELECT customers.region AS key_1, orders.amount AS sum_1, customers.weight_ AS weight_
+            SELECT customers.region AS key_1, orders.amount AS sum_1, customers.weight_2 AS weight_2
             FROM shop.orders AS orders, customers_changes AS customers
             WHERE EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id)
             UNION ALL
-            SELECT customers.region AS key_1, orders.amount AS sum_1, -(orders.weight_ * customers.weight_) AS weight_
+            SELECT customers.region AS key_1, orders.amount AS sum_1, -(orders.weight_2 * customers.weight_2) AS weight_2
             FROM orders_changes AS orders, customers_changes AS customers
             WHERE EXISTS (SELECT FROM orders_changes) AND EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id)
         ), group_changes AS (
             -- by how much counts and sums of each group change
-            SELECT key_1, coalesce(sum(weight_), 0)::int8 AS row_count,
-                   coalesce(sum(weight_ * sum_1::numeric), 0)::numeric AS sum_1
+            SELECT key_1, coalesce(sum(weight_2), 0)::int8 AS row_count,
+                   coalesce(sum(weight_2 * sum_1::numeric), 0)::numeric AS sum_1
             FROM input_changes
             GROUP BY key_1
-            HAVING sum(weight_) <> 0 OR coalesce(sum(weight_ * sum_1::numeric), 0)::numeric <> 0
+            HAVING sum(weight_2) <> 0 OR coalesce(sum(weight_2 * sum_1::numeric), 0)::numeric <> 0
         ), merged_groups AS MATERIALIZED (
             -- the groups with their new counts and sums; stale where what was taken away may have been the value itself
             SELECT change.key_1, stored.ctid AS row_address,

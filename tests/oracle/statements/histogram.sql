@@ -29,7 +29,7 @@ BEGIN
             ) AS is_so
         ), customers_changes AS MATERIALIZED (
             -- net change of shop.customers since the watermark
-            SELECT c1 AS customer_id, sum(weight)::int8 AS weight_
+            SELECT c1 AS customer_id, sum(weight)::int8 AS weight_2
             FROM (
                 SELECT c1, weight FROM mvrefresh."log$1"
                 WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
@@ -38,18 +38,18 @@ BEGIN
             GROUP BY c1
             HAVING sum(weight) <> 0
         ), outer_joined_changes AS MATERIALIZED (
-            SELECT kept.customer_id, other.order_id, other.customer_id AS customer_id_2, kept.weight_
+            SELECT kept.customer_id, other.order_id, other.customer_id AS customer_id_2, kept.weight_2
             FROM customers_changes AS kept
             LEFT JOIN shop.orders AS other ON (kept.customer_id = other.customer_id)
             WHERE EXISTS (SELECT FROM customers_changes)
         ), joined_changes AS MATERIALIZED (
-            SELECT outer_joined.customer_id, outer_joined.order_id, outer_joined.weight_
+            SELECT outer_joined.customer_id, outer_joined.order_id, outer_joined.weight_2
             FROM outer_joined_changes AS outer_joined
         ), net_joined_changes AS MATERIALIZED (
-            SELECT customer_id, order_id, sum(weight_)::int8 AS weight_
+            SELECT customer_id, order_id, sum(weight_2)::int8 AS weight_2
             FROM joined_changes
             GROUP BY customer_id, order_id
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), net_joined_changes_keys AS MATERIALIZED (
             SELECT DISTINCT customer_id AS key_1
             FROM net_joined_changes AS partial
@@ -65,39 +65,39 @@ BEGIN
             -- as they were, each as often as it was there
             SELECT customer_id, order_id
             FROM (
-                SELECT customer_id, order_id, sum(weight_)::int8 AS weight_
+                SELECT customer_id, order_id, sum(weight_2)::int8 AS weight_2
                 FROM (
-                    SELECT customer_id, order_id, 1 AS weight_
+                    SELECT customer_id, order_id, 1 AS weight_2
                     FROM grouped_rows_now
                     UNION ALL
-                    SELECT customer_id, order_id, -weight_
+                    SELECT customer_id, order_id, -weight_2
                     FROM net_joined_changes
                 ) AS less
                 GROUP BY customer_id, order_id
-                HAVING sum(weight_) <> 0
+                HAVING sum(weight_2) <> 0
             ) AS counted
-            CROSS JOIN generate_series(1, counted.weight_)
+            CROSS JOIN generate_series(1, counted.weight_2)
         ), group_changes_2 AS MATERIALIZED (
-            SELECT grouped.customer_id, count(grouped.order_id) AS count, 1 AS weight_
+            SELECT grouped.customer_id, count(grouped.order_id) AS count, 1 AS weight_2
             FROM grouped_rows_now AS grouped
             GROUP BY grouped.customer_id
             UNION ALL
-            SELECT grouped.customer_id, count(grouped.order_id) AS count, -1 AS weight_
+            SELECT grouped.customer_id, count(grouped.order_id) AS count, -1 AS weight_2
             FROM grouped_rows_before AS grouped
             GROUP BY grouped.customer_id
         ), joined_changes_2 AS MATERIALIZED (
-            SELECT "group".count AS count, "group".weight_ AS weight_
+            SELECT "group".count AS count, "group".weight_2 AS weight_2
             FROM group_changes_2 AS "group"
         ), net_joined_changes_2 AS MATERIALIZED (
-            SELECT count, sum(weight_)::int8 AS weight_
+            SELECT count, sum(weight_2)::int8 AS weight_2
             FROM joined_changes_2
             GROUP BY count
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), net_joined_changes_2_keys AS MATERIALIZED (
             SELECT DISTINCT count AS key_1
             FROM net_joined_changes_2 AS partial
         ), partial AS MATERIALIZED (
-            SELECT keys.key_1, 1 AS weight_
+            SELECT keys.key_1, 1 AS weight_2
             FROM net_joined_changes_2_keys AS keys
             WHERE EXISTS (SELECT FROM net_joined_changes_2_keys)
         ), partial_keys AS MATERIALIZED (
@@ -126,48 +126,48 @@ BEGIN
             -- as they were, each as often as it was there
             SELECT count
             FROM (
-                SELECT count, sum(weight_)::int8 AS weight_
+                SELECT count, sum(weight_2)::int8 AS weight_2
                 FROM (
-                    SELECT count, 1 AS weight_
+                    SELECT count, 1 AS weight_2
                     FROM grouped_rows_now_2
                     UNION ALL
-                    SELECT count, -weight_
+                    SELECT count, -weight_2
                     FROM net_joined_changes_2
                 ) AS less
                 GROUP BY count
-                HAVING sum(weight_) <> 0
+                HAVING sum(weight_2) <> 0
             ) AS counted
-            CROSS JOIN generate_series(1, counted.weight_)
+            CROSS JOIN generate_series(1, counted.weight_2)
         ), group_changes_3 AS MATERIALIZED (
-            SELECT grouped.count, count(*) AS count_2, 1 AS weight_
+            SELECT grouped.count, count(*) AS count_2, 1 AS weight_2
             FROM grouped_rows_now_2 AS grouped
             GROUP BY grouped.count
             UNION ALL
-            SELECT grouped.count, count(*) AS count_2, -1 AS weight_
+            SELECT grouped.count, count(*) AS count_2, -1 AS weight_2
             FROM grouped_rows_before_2 AS grouped
             GROUP BY grouped.count
         ), row_changes AS (
             -- difference of the query's rows
-            SELECT count AS n, count_2 AS customers, weight_
+            SELECT count AS n, count_2 AS customers, weight_2
             FROM group_changes_3
         ), net_rows AS (
             -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
-            SELECT n, customers, sum(weight_)::int8 AS weight_
+            SELECT n, customers, sum(weight_2)::int8 AS weight_2
             FROM row_changes
             GROUP BY n, customers
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), numbered_changes AS MATERIALIZED (
-            SELECT n, customers, weight_, row_number() OVER () AS change_number, hash_record_extended(ROW(n, customers), 0) AS row_hash
+            SELECT n, customers, weight_2, row_number() OVER () AS change_number, hash_record_extended(ROW(n, customers), 0) AS row_hash
             FROM net_rows
         ), doomed_rows AS MATERIALIZED (
             -- as many stored rows as each negative weight says, found by hash and equal byte for byte
             SELECT candidate.row_address
             FROM (
-                SELECT stored.ctid AS row_address, -change.weight_ AS surplus,
+                SELECT stored.ctid AS row_address, -change.weight_2 AS surplus,
                        row_number() OVER (PARTITION BY change.change_number) AS occurrence
                 FROM numbered_changes AS change
                 JOIN ONLY shop.mv AS stored ON hash_record_extended(ROW(stored.n, stored.customers), 0) = change.row_hash AND ROW(stored.n, stored.customers)::record *= ROW(change.n, change.customers)::record
-                WHERE change.weight_ < 0
+                WHERE change.weight_2 < 0
             ) AS candidate
             WHERE candidate.occurrence <= candidate.surplus
         ), deleted_rows AS (
@@ -179,7 +179,7 @@ BEGIN
             INSERT INTO shop.mv (n, customers)
             SELECT change.n, change.customers
             FROM numbered_changes AS change
-            CROSS JOIN generate_series(1, change.weight_)
+            CROSS JOIN generate_series(1, change.weight_2)
             CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions
             RETURNING 1
         )
@@ -188,7 +188,7 @@ BEGIN
                0::int8 AS rows_updated,
                (SELECT count(*) FROM deleted_rows) AS rows_deleted,
                -- rows that should have been there
-               ((SELECT coalesce(sum(-weight_), 0) FROM numbered_changes WHERE weight_ < 0) - (SELECT count(*) FROM deleted_rows))::int8 AS rows_missing,
+               ((SELECT coalesce(sum(-weight_2), 0) FROM numbered_changes WHERE weight_2 < 0) - (SELECT count(*) FROM deleted_rows))::int8 AS rows_missing,
                false AS must_complete,
                -- nothing was done, as this is not all there is to do
                NOT (SELECT is_so FROM foreseen) AS unforeseen
@@ -203,7 +203,7 @@ BEGIN
             ) AS is_so
         ), orders_changes AS MATERIALIZED (
             -- net change of shop.orders since the watermark
-            SELECT c1 AS order_id, c2 AS customer_id, sum(weight)::int8 AS weight_
+            SELECT c1 AS order_id, c2 AS customer_id, sum(weight)::int8 AS weight_2
             FROM (
                 SELECT c1, c2, weight FROM mvrefresh."log$2"
                 WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
@@ -212,15 +212,15 @@ BEGIN
             GROUP BY c1, c2
             HAVING sum(weight) <> 0
         ), orders_changes_keys AS MATERIALIZED (
-            SELECT customer_id AS key_1, sum(weight_)::int8 AS change_of_weight_
+            SELECT customer_id AS key_1, sum(weight_2)::int8 AS change_of_weight_2
             FROM orders_changes
             GROUP BY customer_id
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), orders_flips AS MATERIALIZED (
             -- values that got a first partner (1) or lost the last one (-1)
-            SELECT key_1, flip AS weight_
+            SELECT key_1, flip AS weight_2
             FROM (
-                SELECT changed.key_1, (coalesce(found.partners, 0) > 0)::int - (coalesce(found.partners, 0) - changed.change_of_weight_ > 0)::int AS flip
+                SELECT changed.key_1, (coalesce(found.partners, 0) > 0)::int - (coalesce(found.partners, 0) - changed.change_of_weight_2 > 0)::int AS flip
                 FROM orders_changes_keys AS changed
                 LEFT JOIN (
                     SELECT customer_id AS key_1, count(*) AS partners
@@ -235,24 +235,24 @@ BEGIN
             ) AS counted
             WHERE flip <> 0
         ), customers_flipped AS MATERIALIZED (
-            SELECT customers.customer_id, flips.weight_
+            SELECT customers.customer_id, flips.weight_2
             FROM orders_flips AS flips, shop.customers AS customers
             WHERE EXISTS (SELECT FROM orders_flips) AND (customers.customer_id = flips.key_1)
         ), outer_joined_changes AS MATERIALIZED (
-            SELECT customers.customer_id, orders.order_id, orders.customer_id AS customer_id_2, orders.weight_
+            SELECT customers.customer_id, orders.order_id, orders.customer_id AS customer_id_2, orders.weight_2
             FROM shop.customers AS customers, orders_changes AS orders
             WHERE EXISTS (SELECT FROM orders_changes) AND (customers.customer_id = orders.customer_id)
             UNION ALL
-            SELECT customer_id, NULL::int4 AS order_id, NULL::int4 AS customer_id_2, -weight_ AS weight_
+            SELECT customer_id, NULL::int4 AS order_id, NULL::int4 AS customer_id_2, -weight_2 AS weight_2
             FROM customers_flipped
         ), joined_changes AS MATERIALIZED (
-            SELECT outer_joined.customer_id, outer_joined.order_id, outer_joined.weight_
+            SELECT outer_joined.customer_id, outer_joined.order_id, outer_joined.weight_2
             FROM outer_joined_changes AS outer_joined
         ), net_joined_changes AS MATERIALIZED (
-            SELECT customer_id, order_id, sum(weight_)::int8 AS weight_
+            SELECT customer_id, order_id, sum(weight_2)::int8 AS weight_2
             FROM joined_changes
             GROUP BY customer_id, order_id
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), net_joined_changes_keys AS MATERIALIZED (
             SELECT DISTINCT customer_id AS key_1
             FROM net_joined_changes AS partial
@@ -268,39 +268,39 @@ BEGIN
             -- as they were, each as often as it was there
             SELECT customer_id, order_id
             FROM (
-                SELECT customer_id, order_id, sum(weight_)::int8 AS weight_
+                SELECT customer_id, order_id, sum(weight_2)::int8 AS weight_2
                 FROM (
-                    SELECT customer_id, order_id, 1 AS weight_
+                    SELECT customer_id, order_id, 1 AS weight_2
                     FROM grouped_rows_now
                     UNION ALL
-                    SELECT customer_id, order_id, -weight_
+                    SELECT customer_id, order_id, -weight_2
                     FROM net_joined_changes
                 ) AS less
                 GROUP BY customer_id, order_id
-                HAVING sum(weight_) <> 0
+                HAVING sum(weight_2) <> 0
             ) AS counted
-            CROSS JOIN generate_series(1, counted.weight_)
+            CROSS JOIN generate_series(1, counted.weight_2)
         ), group_changes_2 AS MATERIALIZED (
-            SELECT grouped.customer_id, count(grouped.order_id) AS count, 1 AS weight_
+            SELECT grouped.customer_id, count(grouped.order_id) AS count, 1 AS weight_2
             FROM grouped_rows_now AS grouped
             GROUP BY grouped.customer_id
             UNION ALL
-            SELECT grouped.customer_id, count(grouped.order_id) AS count, -1 AS weight_
+            SELECT grouped.customer_id, count(grouped.order_id) AS count, -1 AS weight_2
             FROM grouped_rows_before AS grouped
             GROUP BY grouped.customer_id
         ), joined_changes_2 AS MATERIALIZED (
-            SELECT "group".count AS count, "group".weight_ AS weight_
+            SELECT "group".count AS count, "group".weight_2 AS weight_2
             FROM group_changes_2 AS "group"
         ), net_joined_changes_2 AS MATERIALIZED (
-            SELECT count, sum(weight_)::int8 AS weight_
+            SELECT count, sum(weight_2)::int8 AS weight_2
             FROM joined_changes_2
             GROUP BY count
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), net_joined_changes_2_keys AS MATERIALIZED (
             SELECT DISTINCT count AS key_1
             FROM net_joined_changes_2 AS partial
         ), partial AS MATERIALIZED (
-            SELECT keys.key_1, 1 AS weight_
+            SELECT keys.key_1, 1 AS weight_2
             FROM net_joined_changes_2_keys AS keys
             WHERE EXISTS (SELECT FROM net_joined_changes_2_keys)
         ), partial_keys AS MATERIALIZED (
@@ -329,48 +329,48 @@ BEGIN
             -- as they were, each as often as it was there
             SELECT count
             FROM (
-                SELECT count, sum(weight_)::int8 AS weight_
+                SELECT count, sum(weight_2)::int8 AS weight_2
                 FROM (
-                    SELECT count, 1 AS weight_
+                    SELECT count, 1 AS weight_2
                     FROM grouped_rows_now_2
                     UNION ALL
-                    SELECT count, -weight_
+                    SELECT count, -weight_2
                     FROM net_joined_changes_2
                 ) AS less
                 GROUP BY count
-                HAVING sum(weight_) <> 0
+                HAVING sum(weight_2) <> 0
             ) AS counted
-            CROSS JOIN generate_series(1, counted.weight_)
+            CROSS JOIN generate_series(1, counted.weight_2)
         ), group_changes_3 AS MATERIALIZED (
-            SELECT grouped.count, count(*) AS count_2, 1 AS weight_
+            SELECT grouped.count, count(*) AS count_2, 1 AS weight_2
             FROM grouped_rows_now_2 AS grouped
             GROUP BY grouped.count
             UNION ALL
-            SELECT grouped.count, count(*) AS count_2, -1 AS weight_
+            SELECT grouped.count, count(*) AS count_2, -1 AS weight_2
             FROM grouped_rows_before_2 AS grouped
             GROUP BY grouped.count
         ), row_changes AS (
             -- difference of the query's rows
-            SELECT count AS n, count_2 AS customers, weight_
+            SELECT count AS n, count_2 AS customers, weight_2
             FROM group_changes_3
         ), net_rows AS (
             -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
-            SELECT n, customers, sum(weight_)::int8 AS weight_
+            SELECT n, customers, sum(weight_2)::int8 AS weight_2
             FROM row_changes
             GROUP BY n, customers
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), numbered_changes AS MATERIALIZED (
-            SELECT n, customers, weight_, row_number() OVER () AS change_number, hash_record_extended(ROW(n, customers), 0) AS row_hash
+            SELECT n, customers, weight_2, row_number() OVER () AS change_number, hash_record_extended(ROW(n, customers), 0) AS row_hash
             FROM net_rows
         ), doomed_rows AS MATERIALIZED (
             -- as many stored rows as each negative weight says, found by hash and equal byte for byte
             SELECT candidate.row_address
             FROM (
-                SELECT stored.ctid AS row_address, -change.weight_ AS surplus,
+                SELECT stored.ctid AS row_address, -change.weight_2 AS surplus,
                        row_number() OVER (PARTITION BY change.change_number) AS occurrence
                 FROM numbered_changes AS change
                 JOIN ONLY shop.mv AS stored ON hash_record_extended(ROW(stored.n, stored.customers), 0) = change.row_hash AND ROW(stored.n, stored.customers)::record *= ROW(change.n, change.customers)::record
-                WHERE change.weight_ < 0
+                WHERE change.weight_2 < 0
             ) AS candidate
             WHERE candidate.occurrence <= candidate.surplus
         ), deleted_rows AS (
@@ -382,7 +382,7 @@ BEGIN
             INSERT INTO shop.mv (n, customers)
             SELECT change.n, change.customers
             FROM numbered_changes AS change
-            CROSS JOIN generate_series(1, change.weight_)
+            CROSS JOIN generate_series(1, change.weight_2)
             CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions
             RETURNING 1
         )
@@ -391,7 +391,7 @@ BEGIN
                0::int8 AS rows_updated,
                (SELECT count(*) FROM deleted_rows) AS rows_deleted,
                -- rows that should have been there
-               ((SELECT coalesce(sum(-weight_), 0) FROM numbered_changes WHERE weight_ < 0) - (SELECT count(*) FROM deleted_rows))::int8 AS rows_missing,
+               ((SELECT coalesce(sum(-weight_2), 0) FROM numbered_changes WHERE weight_2 < 0) - (SELECT count(*) FROM deleted_rows))::int8 AS rows_missing,
                false AS must_complete,
                -- nothing was done, as this is not all there is to do
                NOT (SELECT is_so FROM foreseen) AS unforeseen
@@ -401,28 +401,28 @@ BEGIN
         -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
         WITH customers_changes AS MATERIALIZED (
             -- net change of shop.customers since the watermark
-            SELECT c1 AS customer_id, sum(weight)::int8 AS weight_
+            SELECT c1 AS customer_id, sum(weight)::int8 AS weight_2
             FROM mvrefresh."log$1"
             WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)
             GROUP BY c1
             HAVING sum(weight) <> 0
         ), orders_changes AS MATERIALIZED (
             -- net change of shop.orders since the watermark
-            SELECT c1 AS order_id, c2 AS customer_id, sum(weight)::int8 AS weight_
+            SELECT c1 AS order_id, c2 AS customer_id, sum(weight)::int8 AS weight_2
             FROM mvrefresh."log$2"
             WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)
             GROUP BY c1, c2
             HAVING sum(weight) <> 0
         ), orders_changes_keys AS MATERIALIZED (
-            SELECT customer_id AS key_1, sum(weight_)::int8 AS change_of_weight_
+            SELECT customer_id AS key_1, sum(weight_2)::int8 AS change_of_weight_2
             FROM orders_changes
             GROUP BY customer_id
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), orders_flips AS MATERIALIZED (
             -- values that got a first partner (1) or lost the last one (-1)
-            SELECT key_1, flip AS weight_
+            SELECT key_1, flip AS weight_2
             FROM (
-                SELECT changed.key_1, (coalesce(found.partners, 0) > 0)::int - (coalesce(found.partners, 0) - changed.change_of_weight_ > 0)::int AS flip
+                SELECT changed.key_1, (coalesce(found.partners, 0) > 0)::int - (coalesce(found.partners, 0) - changed.change_of_weight_2 > 0)::int AS flip
                 FROM orders_changes_keys AS changed
                 LEFT JOIN (
                     SELECT customer_id AS key_1, count(*) AS partners
@@ -437,37 +437,37 @@ BEGIN
             ) AS counted
             WHERE flip <> 0
         ), customers_flipped AS MATERIALIZED (
-            SELECT customers.customer_id, flips.weight_
+            SELECT customers.customer_id, flips.weight_2
             FROM orders_flips AS flips, shop.customers AS customers
             WHERE EXISTS (SELECT FROM orders_flips) AND (customers.customer_id = flips.key_1)
             UNION ALL
-            SELECT customers.customer_id, -(flips.weight_ * customers.weight_) AS weight_
+            SELECT customers.customer_id, -(flips.weight_2 * customers.weight_2) AS weight_2
             FROM orders_flips AS flips, customers_changes AS customers
             WHERE EXISTS (SELECT FROM customers_changes) AND EXISTS (SELECT FROM orders_flips) AND (customers.customer_id = flips.key_1)
         ), outer_joined_changes AS MATERIALIZED (
-            SELECT kept.customer_id, other.order_id, other.customer_id AS customer_id_2, kept.weight_
+            SELECT kept.customer_id, other.order_id, other.customer_id AS customer_id_2, kept.weight_2
             FROM customers_changes AS kept
             LEFT JOIN shop.orders AS other ON (kept.customer_id = other.customer_id)
             WHERE EXISTS (SELECT FROM customers_changes)
             UNION ALL
-            SELECT customers.customer_id, orders.order_id, orders.customer_id AS customer_id_2, orders.weight_
+            SELECT customers.customer_id, orders.order_id, orders.customer_id AS customer_id_2, orders.weight_2
             FROM shop.customers AS customers, orders_changes AS orders
             WHERE EXISTS (SELECT FROM orders_changes) AND (customers.customer_id = orders.customer_id)
             UNION ALL
-            SELECT customers.customer_id, orders.order_id, orders.customer_id AS customer_id_2, -(customers.weight_ * orders.weight_) AS weight_
+            SELECT customers.customer_id, orders.order_id, orders.customer_id AS customer_id_2, -(customers.weight_2 * orders.weight_2) AS weight_2
             FROM customers_changes AS customers, orders_changes AS orders
             WHERE EXISTS (SELECT FROM customers_changes) AND EXISTS (SELECT FROM orders_changes) AND (customers.customer_id = orders.customer_id)
             UNION ALL
-            SELECT customer_id, NULL::int4 AS order_id, NULL::int4 AS customer_id_2, -weight_ AS weight_
+            SELECT customer_id, NULL::int4 AS order_id, NULL::int4 AS customer_id_2, -weight_2 AS weight_2
             FROM customers_flipped
         ), joined_changes AS MATERIALIZED (
-            SELECT outer_joined.customer_id, outer_joined.order_id, outer_joined.weight_
+            SELECT outer_joined.customer_id, outer_joined.order_id, outer_joined.weight_2
             FROM outer_joined_changes AS outer_joined
         ), net_joined_changes AS MATERIALIZED (
-            SELECT customer_id, order_id, sum(weight_)::int8 AS weight_
+            SELECT customer_id, order_id, sum(weight_2)::int8 AS weight_2
             FROM joined_changes
             GROUP BY customer_id, order_id
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), net_joined_changes_keys AS MATERIALIZED (
             SELECT DISTINCT customer_id AS key_1
             FROM net_joined_changes AS partial
@@ -483,39 +483,39 @@ BEGIN
             -- as they were, each as often as it was there
             SELECT customer_id, order_id
             FROM (
-                SELECT customer_id, order_id, sum(weight_)::int8 AS weight_
+                SELECT customer_id, order_id, sum(weight_2)::int8 AS weight_2
                 FROM (
-                    SELECT customer_id, order_id, 1 AS weight_
+                    SELECT customer_id, order_id, 1 AS weight_2
                     FROM grouped_rows_now
                     UNION ALL
-                    SELECT customer_id, order_id, -weight_
+                    SELECT customer_id, order_id, -weight_2
                     FROM net_joined_changes
                 ) AS less
                 GROUP BY customer_id, order_id
-                HAVING sum(weight_) <> 0
+                HAVING sum(weight_2) <> 0
             ) AS counted
-            CROSS JOIN generate_series(1, counted.weight_)
+            CROSS JOIN generate_series(1, counted.weight_2)
         ), group_changes_2 AS MATERIALIZED (
-            SELECT grouped.customer_id, count(grouped.order_id) AS count, 1 AS weight_
+            SELECT grouped.customer_id, count(grouped.order_id) AS count, 1 AS weight_2
             FROM grouped_rows_now AS grouped
             GROUP BY grouped.customer_id
             UNION ALL
-            SELECT grouped.customer_id, count(grouped.order_id) AS count, -1 AS weight_
+            SELECT grouped.customer_id, count(grouped.order_id) AS count, -1 AS weight_2
             FROM grouped_rows_before AS grouped
             GROUP BY grouped.customer_id
         ), joined_changes_2 AS MATERIALIZED (
-            SELECT "group".count AS count, "group".weight_ AS weight_
+            SELECT "group".count AS count, "group".weight_2 AS weight_2
             FROM group_changes_2 AS "group"
         ), net_joined_changes_2 AS MATERIALIZED (
-            SELECT count, sum(weight_)::int8 AS weight_
+            SELECT count, sum(weight_2)::int8 AS weight_2
             FROM joined_changes_2
             GROUP BY count
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), net_joined_changes_2_keys AS MATERIALIZED (
             SELECT DISTINCT count AS key_1
             FROM net_joined_changes_2 AS partial
         ), partial AS MATERIALIZED (
-            SELECT keys.key_1, 1 AS weight_
+            SELECT keys.key_1, 1 AS weight_2
             FROM net_joined_changes_2_keys AS keys
             WHERE EXISTS (SELECT FROM net_joined_changes_2_keys)
         ), partial_keys AS MATERIALIZED (
@@ -544,48 +544,48 @@ BEGIN
             -- as they were, each as often as it was there
             SELECT count
             FROM (
-                SELECT count, sum(weight_)::int8 AS weight_
+                SELECT count, sum(weight_2)::int8 AS weight_2
                 FROM (
-                    SELECT count, 1 AS weight_
+                    SELECT count, 1 AS weight_2
                     FROM grouped_rows_now_2
                     UNION ALL
-                    SELECT count, -weight_
+                    SELECT count, -weight_2
                     FROM net_joined_changes_2
                 ) AS less
                 GROUP BY count
-                HAVING sum(weight_) <> 0
+                HAVING sum(weight_2) <> 0
             ) AS counted
-            CROSS JOIN generate_series(1, counted.weight_)
+            CROSS JOIN generate_series(1, counted.weight_2)
         ), group_changes_3 AS MATERIALIZED (
-            SELECT grouped.count, count(*) AS count_2, 1 AS weight_
+            SELECT grouped.count, count(*) AS count_2, 1 AS weight_2
             FROM grouped_rows_now_2 AS grouped
             GROUP BY grouped.count
             UNION ALL
-            SELECT grouped.count, count(*) AS count_2, -1 AS weight_
+            SELECT grouped.count, count(*) AS count_2, -1 AS weight_2
             FROM grouped_rows_before_2 AS grouped
             GROUP BY grouped.count
         ), row_changes AS (
             -- difference of the query's rows
-            SELECT count AS n, count_2 AS customers, weight_
+            SELECT count AS n, count_2 AS customers, weight_2
             FROM group_changes_3
         ), net_rows AS (
             -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
-            SELECT n, customers, sum(weight_)::int8 AS weight_
+            SELECT n, customers, sum(weight_2)::int8 AS weight_2
             FROM row_changes
             GROUP BY n, customers
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), numbered_changes AS MATERIALIZED (
-            SELECT n, customers, weight_, row_number() OVER () AS change_number, hash_record_extended(ROW(n, customers), 0) AS row_hash
+            SELECT n, customers, weight_2, row_number() OVER () AS change_number, hash_record_extended(ROW(n, customers), 0) AS row_hash
             FROM net_rows
         ), doomed_rows AS MATERIALIZED (
             -- as many stored rows as each negative weight says, found by hash and equal byte for byte
             SELECT candidate.row_address
             FROM (
-                SELECT stored.ctid AS row_address, -change.weight_ AS surplus,
+                SELECT stored.ctid AS row_address, -change.weight_2 AS surplus,
                        row_number() OVER (PARTITION BY change.change_number) AS occurrence
                 FROM numbered_changes AS change
                 JOIN ONLY shop.mv AS stored ON hash_record_extended(ROW(stored.n, stored.customers), 0) = change.row_hash AND ROW(stored.n, stored.customers)::record *= ROW(change.n, change.customers)::record
-                WHERE change.weight_ < 0
+                WHERE change.weight_2 < 0
             ) AS candidate
             WHERE candidate.occurrence <= candidate.surplus
         ), deleted_rows AS (
@@ -597,7 +597,7 @@ BEGIN
             INSERT INTO shop.mv (n, customers)
             SELECT change.n, change.customers
             FROM numbered_changes AS change
-            CROSS JOIN generate_series(1, change.weight_)
+            CROSS JOIN generate_series(1, change.weight_2)
             CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions
             RETURNING 1
         )
@@ -606,7 +606,7 @@ BEGIN
                0::int8 AS rows_updated,
                (SELECT count(*) FROM deleted_rows) AS rows_deleted,
                -- rows that should have been there
-               ((SELECT coalesce(sum(-weight_), 0) FROM numbered_changes WHERE weight_ < 0) - (SELECT count(*) FROM deleted_rows))::int8 AS rows_missing,
+               ((SELECT coalesce(sum(-weight_2), 0) FROM numbered_changes WHERE weight_2 < 0) - (SELECT count(*) FROM deleted_rows))::int8 AS rows_missing,
                -- a log that says: something happened that is not in it
                EXISTS (SELECT FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND weight = 0)
                OR EXISTS (SELECT FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND weight = 0) AS must_complete

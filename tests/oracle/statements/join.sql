@@ -172,42 +172,42 @@ BEGIN
         -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
         WITH customers_changes AS MATERIALIZED (
             -- net change of shop.customers since the watermark
-            SELECT c1 AS customer_id, c2 AS name, sum(weight)::int8 AS weight_
+            SELECT c1 AS customer_id, c2 AS name, sum(weight)::int8 AS weight_2
             FROM mvrefresh."log$1"
             WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)
             GROUP BY c1, c2
             HAVING sum(weight) <> 0
         ), orders_changes AS MATERIALIZED (
             -- net change of shop.orders since the watermark
-            SELECT c1 AS order_id, c2 AS customer_id, c4 AS amount, sum(weight)::int8 AS weight_
+            SELECT c1 AS order_id, c2 AS customer_id, c4 AS amount, sum(weight)::int8 AS weight_2
             FROM mvrefresh."log$2"
             WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)
             GROUP BY c1, c2, c4
             HAVING sum(weight) <> 0
         ), row_changes AS (
             -- difference of the query's rows
-            SELECT orders.order_id AS order_id, customers.name AS name, orders.amount AS amount, orders.weight_ AS weight_
+            SELECT orders.order_id AS order_id, customers.name AS name, orders.amount AS amount, orders.weight_2 AS weight_2
             FROM orders_changes AS orders, shop.customers AS customers
             WHERE EXISTS (SELECT FROM orders_changes) AND (orders.customer_id = customers.customer_id)
             UNION ALL
-            SELECT orders.order_id AS order_id, customers.name AS name, orders.amount AS amount, customers.weight_ AS weight_
+            SELECT orders.order_id AS order_id, customers.name AS name, orders.amount AS amount, customers.weight_2 AS weight_2
             FROM shop.orders AS orders, customers_changes AS customers
             WHERE EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id)
             UNION ALL
-            SELECT orders.order_id AS order_id, customers.name AS name, orders.amount AS amount, -(orders.weight_ * customers.weight_) AS weight_
+            SELECT orders.order_id AS order_id, customers.name AS name, orders.amount AS amount, -(orders.weight_2 * customers.weight_2) AS weight_2
             FROM orders_changes AS orders, customers_changes AS customers
             WHERE EXISTS (SELECT FROM orders_changes) AND EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id)
         ), net_rows AS (
             -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
-            SELECT order_id, name, amount, sum(weight_)::int8 AS weight_
+            SELECT order_id, name, amount, sum(weight_2)::int8 AS weight_2
             FROM row_changes
             GROUP BY order_id, name, amount
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), target_rows AS (
             -- by keys: the row that there is now, if any
-            SELECT DISTINCT ON (order_id) order_id, name, amount, weight_ > 0 AS is_there, bool_or(weight_ < 0) OVER (PARTITION BY order_id) AS was_there
+            SELECT DISTINCT ON (order_id) order_id, name, amount, weight_2 > 0 AS is_there, bool_or(weight_2 < 0) OVER (PARTITION BY order_id) AS was_there
             FROM net_rows
-            ORDER BY order_id, weight_ DESC
+            ORDER BY order_id, weight_2 DESC
         ), found_rows AS MATERIALIZED (
             -- those that are not stored like this
             SELECT target.order_id, target.name, target.amount, target.is_there, target.was_there, stored.ctid AS row_address

@@ -29,7 +29,7 @@ BEGIN
             ) AS is_so
         ), customers_changes AS MATERIALIZED (
             -- net change of shop.customers since the watermark
-            SELECT c1 AS customer_id, c2 AS name, sum(weight)::int8 AS weight_
+            SELECT c1 AS customer_id, c2 AS name, sum(weight)::int8 AS weight_2
             FROM (
                 SELECT c1, c2, weight FROM mvrefresh."log$1"
                 WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
@@ -38,35 +38,35 @@ BEGIN
             GROUP BY c1, c2
             HAVING sum(weight) <> 0
         ), outer_joined_changes AS MATERIALIZED (
-            SELECT kept.customer_id, kept.name, other.order_id, other.customer_id AS customer_id_2, other.amount, kept.weight_
+            SELECT kept.customer_id, kept.name, other.order_id, other.customer_id AS customer_id_2, other.amount, kept.weight_2
             FROM customers_changes AS kept
             LEFT JOIN shop.orders AS other ON (kept.customer_id = other.customer_id)
             WHERE EXISTS (SELECT FROM customers_changes)
         ), joined_changes AS MATERIALIZED (
-            SELECT outer_joined.name, outer_joined.order_id, outer_joined.amount, outer_joined.weight_
+            SELECT outer_joined.name, outer_joined.order_id, outer_joined.amount, outer_joined.weight_2
             FROM outer_joined_changes AS outer_joined
         ), row_changes AS (
             -- difference of the query's rows
-            SELECT name AS name, order_id AS order_id, amount AS amount, weight_
+            SELECT name AS name, order_id AS order_id, amount AS amount, weight_2
             FROM joined_changes
         ), net_rows AS (
             -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
-            SELECT name, order_id, amount, sum(weight_)::int8 AS weight_
+            SELECT name, order_id, amount, sum(weight_2)::int8 AS weight_2
             FROM row_changes
             GROUP BY name, order_id, amount
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), numbered_changes AS MATERIALIZED (
-            SELECT name, order_id, amount, weight_, row_number() OVER () AS change_number, hash_record_extended(ROW(name, order_id, amount), 0) AS row_hash
+            SELECT name, order_id, amount, weight_2, row_number() OVER () AS change_number, hash_record_extended(ROW(name, order_id, amount), 0) AS row_hash
             FROM net_rows
         ), doomed_rows AS MATERIALIZED (
             -- as many stored rows as each negative weight says, found by hash and equal byte for byte
             SELECT candidate.row_address
             FROM (
-                SELECT stored.ctid AS row_address, -change.weight_ AS surplus,
+                SELECT stored.ctid AS row_address, -change.weight_2 AS surplus,
                        row_number() OVER (PARTITION BY change.change_number) AS occurrence
                 FROM numbered_changes AS change
                 JOIN ONLY shop.mv AS stored ON hash_record_extended(ROW(stored.name, stored.order_id, stored.amount), 0) = change.row_hash AND ROW(stored.name, stored.order_id, stored.amount)::record *= ROW(change.name, change.order_id, change.amount)::record
-                WHERE change.weight_ < 0
+                WHERE change.weight_2 < 0
             ) AS candidate
             WHERE candidate.occurrence <= candidate.surplus
         ), deleted_rows AS (
@@ -78,7 +78,7 @@ BEGIN
             INSERT INTO shop.mv (name, order_id, amount)
             SELECT change.name, change.order_id, change.amount
             FROM numbered_changes AS change
-            CROSS JOIN generate_series(1, change.weight_)
+            CROSS JOIN generate_series(1, change.weight_2)
             CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions
             RETURNING 1
         )
@@ -87,7 +87,7 @@ BEGIN
                0::int8 AS rows_updated,
                (SELECT count(*) FROM deleted_rows) AS rows_deleted,
                -- rows that should have been there
-               ((SELECT coalesce(sum(-weight_), 0) FROM numbered_changes WHERE weight_ < 0) - (SELECT count(*) FROM deleted_rows))::int8 AS rows_missing,
+               ((SELECT coalesce(sum(-weight_2), 0) FROM numbered_changes WHERE weight_2 < 0) - (SELECT count(*) FROM deleted_rows))::int8 AS rows_missing,
                false AS must_complete,
                -- nothing was done, as this is not all there is to do
                NOT (SELECT is_so FROM foreseen) AS unforeseen
@@ -102,7 +102,7 @@ BEGIN
             ) AS is_so
         ), orders_changes AS MATERIALIZED (
             -- net change of shop.orders since the watermark
-            SELECT c1 AS order_id, c2 AS customer_id, c4 AS amount, sum(weight)::int8 AS weight_
+            SELECT c1 AS order_id, c2 AS customer_id, c4 AS amount, sum(weight)::int8 AS weight_2
             FROM (
                 SELECT c1, c2, c4, weight FROM mvrefresh."log$2"
                 WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
@@ -111,15 +111,15 @@ BEGIN
             GROUP BY c1, c2, c4
             HAVING sum(weight) <> 0
         ), orders_changes_keys AS MATERIALIZED (
-            SELECT customer_id AS key_1, sum(weight_)::int8 AS change_of_weight_
+            SELECT customer_id AS key_1, sum(weight_2)::int8 AS change_of_weight_2
             FROM orders_changes
             GROUP BY customer_id
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), orders_flips AS MATERIALIZED (
             -- values that got a first partner (1) or lost the last one (-1)
-            SELECT key_1, flip AS weight_
+            SELECT key_1, flip AS weight_2
             FROM (
-                SELECT changed.key_1, (coalesce(found.partners, 0) > 0)::int - (coalesce(found.partners, 0) - changed.change_of_weight_ > 0)::int AS flip
+                SELECT changed.key_1, (coalesce(found.partners, 0) > 0)::int - (coalesce(found.partners, 0) - changed.change_of_weight_2 > 0)::int AS flip
                 FROM orders_changes_keys AS changed
                 LEFT JOIN (
                     SELECT customer_id AS key_1, count(*) AS partners
@@ -134,41 +134,41 @@ BEGIN
             ) AS counted
             WHERE flip <> 0
         ), customers_flipped AS MATERIALIZED (
-            SELECT customers.customer_id, customers.name, flips.weight_
+            SELECT customers.customer_id, customers.name, flips.weight_2
             FROM orders_flips AS flips, shop.customers AS customers
             WHERE EXISTS (SELECT FROM orders_flips) AND (customers.customer_id = flips.key_1)
         ), outer_joined_changes AS MATERIALIZED (
-            SELECT customers.customer_id, customers.name, orders.order_id, orders.customer_id AS customer_id_2, orders.amount, orders.weight_
+            SELECT customers.customer_id, customers.name, orders.order_id, orders.customer_id AS customer_id_2, orders.amount, orders.weight_2
             FROM shop.customers AS customers, orders_changes AS orders
             WHERE EXISTS (SELECT FROM orders_changes) AND (customers.customer_id = orders.customer_id)
             UNION ALL
-            SELECT customer_id, name, NULL::int4 AS order_id, NULL::int4 AS customer_id_2, NULL::numeric AS amount, -weight_ AS weight_
+            SELECT customer_id, name, NULL::int4 AS order_id, NULL::int4 AS customer_id_2, NULL::numeric AS amount, -weight_2 AS weight_2
             FROM customers_flipped
         ), joined_changes AS MATERIALIZED (
-            SELECT outer_joined.name, outer_joined.order_id, outer_joined.amount, outer_joined.weight_
+            SELECT outer_joined.name, outer_joined.order_id, outer_joined.amount, outer_joined.weight_2
             FROM outer_joined_changes AS outer_joined
         ), row_changes AS (
             -- difference of the query's rows
-            SELECT name AS name, order_id AS order_id, amount AS amount, weight_
+            SELECT name AS name, order_id AS order_id, amount AS amount, weight_2
             FROM joined_changes
         ), net_rows AS (
             -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
-            SELECT name, order_id, amount, sum(weight_)::int8 AS weight_
+            SELECT name, order_id, amount, sum(weight_2)::int8 AS weight_2
             FROM row_changes
             GROUP BY name, order_id, amount
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), numbered_changes AS MATERIALIZED (
-            SELECT name, order_id, amount, weight_, row_number() OVER () AS change_number, hash_record_extended(ROW(name, order_id, amount), 0) AS row_hash
+            SELECT name, order_id, amount, weight_2, row_number() OVER () AS change_number, hash_record_extended(ROW(name, order_id, amount), 0) AS row_hash
             FROM net_rows
         ), doomed_rows AS MATERIALIZED (
             -- as many stored rows as each negative weight says, found by hash and equal byte for byte
             SELECT candidate.row_address
             FROM (
-                SELECT stored.ctid AS row_address, -change.weight_ AS surplus,
+                SELECT stored.ctid AS row_address, -change.weight_2 AS surplus,
                        row_number() OVER (PARTITION BY change.change_number) AS occurrence
                 FROM numbered_changes AS change
                 JOIN ONLY shop.mv AS stored ON hash_record_extended(ROW(stored.name, stored.order_id, stored.amount), 0) = change.row_hash AND ROW(stored.name, stored.order_id, stored.amount)::record *= ROW(change.name, change.order_id, change.amount)::record
-                WHERE change.weight_ < 0
+                WHERE change.weight_2 < 0
             ) AS candidate
             WHERE candidate.occurrence <= candidate.surplus
         ), deleted_rows AS (
@@ -180,7 +180,7 @@ BEGIN
             INSERT INTO shop.mv (name, order_id, amount)
             SELECT change.name, change.order_id, change.amount
             FROM numbered_changes AS change
-            CROSS JOIN generate_series(1, change.weight_)
+            CROSS JOIN generate_series(1, change.weight_2)
             CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions
             RETURNING 1
         )
@@ -189,7 +189,7 @@ BEGIN
                0::int8 AS rows_updated,
                (SELECT count(*) FROM deleted_rows) AS rows_deleted,
                -- rows that should have been there
-               ((SELECT coalesce(sum(-weight_), 0) FROM numbered_changes WHERE weight_ < 0) - (SELECT count(*) FROM deleted_rows))::int8 AS rows_missing,
+               ((SELECT coalesce(sum(-weight_2), 0) FROM numbered_changes WHERE weight_2 < 0) - (SELECT count(*) FROM deleted_rows))::int8 AS rows_missing,
                false AS must_complete,
                -- nothing was done, as this is not all there is to do
                NOT (SELECT is_so FROM foreseen) AS unforeseen
@@ -199,28 +199,28 @@ BEGIN
         -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
         WITH customers_changes AS MATERIALIZED (
             -- net change of shop.customers since the watermark
-            SELECT c1 AS customer_id, c2 AS name, sum(weight)::int8 AS weight_
+            SELECT c1 AS customer_id, c2 AS name, sum(weight)::int8 AS weight_2
             FROM mvrefresh."log$1"
             WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)
             GROUP BY c1, c2
             HAVING sum(weight) <> 0
         ), orders_changes AS MATERIALIZED (
             -- net change of shop.orders since the watermark
-            SELECT c1 AS order_id, c2 AS customer_id, c4 AS amount, sum(weight)::int8 AS weight_
+            SELECT c1 AS order_id, c2 AS customer_id, c4 AS amount, sum(weight)::int8 AS weight_2
             FROM mvrefresh."log$2"
             WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)
             GROUP BY c1, c2, c4
             HAVING sum(weight) <> 0
         ), orders_changes_keys AS MATERIALIZED (
-            SELECT customer_id AS key_1, sum(weight_)::int8 AS change_of_weight_
+            SELECT customer_id AS key_1, sum(weight_2)::int8 AS change_of_weight_2
             FROM orders_changes
             GROUP BY customer_id
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), orders_flips AS MATERIALIZED (
             -- values that got a first partner (1) or lost the last one (-1)
-            SELECT key_1, flip AS weight_
+            SELECT key_1, flip AS weight_2
             FROM (
-                SELECT changed.key_1, (coalesce(found.partners, 0) > 0)::int - (coalesce(found.partners, 0) - changed.change_of_weight_ > 0)::int AS flip
+                SELECT changed.key_1, (coalesce(found.partners, 0) > 0)::int - (coalesce(found.partners, 0) - changed.change_of_weight_2 > 0)::int AS flip
                 FROM orders_changes_keys AS changed
                 LEFT JOIN (
                     SELECT customer_id AS key_1, count(*) AS partners
@@ -235,54 +235,54 @@ BEGIN
             ) AS counted
             WHERE flip <> 0
         ), customers_flipped AS MATERIALIZED (
-            SELECT customers.customer_id, customers.name, flips.weight_
+            SELECT customers.customer_id, customers.name, flips.weight_2
             FROM orders_flips AS flips, shop.customers AS customers
             WHERE EXISTS (SELECT FROM orders_flips) AND (customers.customer_id = flips.key_1)
             UNION ALL
-            SELECT customers.customer_id, customers.name, -(flips.weight_ * customers.weight_) AS weight_
+            SELECT customers.customer_id, customers.name, -(flips.weight_2 * customers.weight_2) AS weight_2
             FROM orders_flips AS flips, customers_changes AS customers
             WHERE EXISTS (SELECT FROM customers_changes) AND EXISTS (SELECT FROM orders_flips) AND (customers.customer_id = flips.key_1)
         ), outer_joined_changes AS MATERIALIZED (
-            SELECT kept.customer_id, kept.name, other.order_id, other.customer_id AS customer_id_2, other.amount, kept.weight_
+            SELECT kept.customer_id, kept.name, other.order_id, other.customer_id AS customer_id_2, other.amount, kept.weight_2
             FROM customers_changes AS kept
             LEFT JOIN shop.orders AS other ON (kept.customer_id = other.customer_id)
             WHERE EXISTS (SELECT FROM customers_changes)
             UNION ALL
-            SELECT customers.customer_id, customers.name, orders.order_id, orders.customer_id AS customer_id_2, orders.amount, orders.weight_
+            SELECT customers.customer_id, customers.name, orders.order_id, orders.customer_id AS customer_id_2, orders.amount, orders.weight_2
             FROM shop.customers AS customers, orders_changes AS orders
             WHERE EXISTS (SELECT FROM orders_changes) AND (customers.customer_id = orders.customer_id)
             UNION ALL
-            SELECT customers.customer_id, customers.name, orders.order_id, orders.customer_id AS customer_id_2, orders.amount, -(customers.weight_ * orders.weight_) AS weight_
+            SELECT customers.customer_id, customers.name, orders.order_id, orders.customer_id AS customer_id_2, orders.amount, -(customers.weight_2 * orders.weight_2) AS weight_2
             FROM customers_changes AS customers, orders_changes AS orders
             WHERE EXISTS (SELECT FROM customers_changes) AND EXISTS (SELECT FROM orders_changes) AND (customers.customer_id = orders.customer_id)
             UNION ALL
-            SELECT customer_id, name, NULL::int4 AS order_id, NULL::int4 AS customer_id_2, NULL::numeric AS amount, -weight_ AS weight_
+            SELECT customer_id, name, NULL::int4 AS order_id, NULL::int4 AS customer_id_2, NULL::numeric AS amount, -weight_2 AS weight_2
             FROM customers_flipped
         ), joined_changes AS MATERIALIZED (
-            SELECT outer_joined.name, outer_joined.order_id, outer_joined.amount, outer_joined.weight_
+            SELECT outer_joined.name, outer_joined.order_id, outer_joined.amount, outer_joined.weight_2
             FROM outer_joined_changes AS outer_joined
         ), row_changes AS (
             -- difference of the query's rows
-            SELECT name AS name, order_id AS order_id, amount AS amount, weight_
+            SELECT name AS name, order_id AS order_id, amount AS amount, weight_2
             FROM joined_changes
         ), net_rows AS (
             -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
-            SELECT name, order_id, amount, sum(weight_)::int8 AS weight_
+            SELECT name, order_id, amount, sum(weight_2)::int8 AS weight_2
             FROM row_changes
             GROUP BY name, order_id, amount
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), numbered_changes AS MATERIALIZED (
-            SELECT name, order_id, amount, weight_, row_number() OVER () AS change_number, hash_record_extended(ROW(name, order_id, amount), 0) AS row_hash
+            SELECT name, order_id, amount, weight_2, row_number() OVER () AS change_number, hash_record_extended(ROW(name, order_id, amount), 0) AS row_hash
             FROM net_rows
         ), doomed_rows AS MATERIALIZED (
             -- as many stored rows as each negative weight says, found by hash and equal byte for byte
             SELECT candidate.row_address
             FROM (
-                SELECT stored.ctid AS row_address, -change.weight_ AS surplus,
+                SELECT stored.ctid AS row_address, -change.weight_2 AS surplus,
                        row_number() OVER (PARTITION BY change.change_number) AS occurrence
                 FROM numbered_changes AS change
                 JOIN ONLY shop.mv AS stored ON hash_record_extended(ROW(stored.name, stored.order_id, stored.amount), 0) = change.row_hash AND ROW(stored.name, stored.order_id, stored.amount)::record *= ROW(change.name, change.order_id, change.amount)::record
-                WHERE change.weight_ < 0
+                WHERE change.weight_2 < 0
             ) AS candidate
             WHERE candidate.occurrence <= candidate.surplus
         ), deleted_rows AS (
@@ -294,7 +294,7 @@ BEGIN
             INSERT INTO shop.mv (name, order_id, amount)
             SELECT change.name, change.order_id, change.amount
             FROM numbered_changes AS change
-            CROSS JOIN generate_series(1, change.weight_)
+            CROSS JOIN generate_series(1, change.weight_2)
             CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions
             RETURNING 1
         )
@@ -303,7 +303,7 @@ BEGIN
                0::int8 AS rows_updated,
                (SELECT count(*) FROM deleted_rows) AS rows_deleted,
                -- rows that should have been there
-               ((SELECT coalesce(sum(-weight_), 0) FROM numbered_changes WHERE weight_ < 0) - (SELECT count(*) FROM deleted_rows))::int8 AS rows_missing,
+               ((SELECT coalesce(sum(-weight_2), 0) FROM numbered_changes WHERE weight_2 < 0) - (SELECT count(*) FROM deleted_rows))::int8 AS rows_missing,
                -- a log that says: something happened that is not in it
                EXISTS (SELECT FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND weight = 0)
                OR EXISTS (SELECT FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND weight = 0) AS must_complete

@@ -25,7 +25,7 @@ BEGIN
             ) AS is_so
         ), orders_changes AS MATERIALIZED (
             -- net change of shop.orders since the watermark
-            SELECT c2 AS customer_id, c3 AS ordered_on, c7 AS is_paid, sum(weight)::int8 AS weight_
+            SELECT c2 AS customer_id, c3 AS ordered_on, c7 AS is_paid, sum(weight)::int8 AS weight_2
             FROM (
                 SELECT c2, c3, c7, weight FROM mvrefresh."log$2"
                 WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
@@ -35,20 +35,20 @@ BEGIN
             HAVING sum(weight) <> 0
         ), input_changes AS (
             -- difference of the rows that are grouped
-            SELECT orders.customer_id AS key_1, orders.ordered_on AS min_1, CASE WHEN orders.is_paid THEN orders.ordered_on END AS max_2, orders.weight_ AS weight_
+            SELECT orders.customer_id AS key_1, orders.ordered_on AS min_1, CASE WHEN orders.is_paid THEN orders.ordered_on END AS max_2, orders.weight_2 AS weight_2
             FROM orders_changes AS orders
         ), net_input_changes AS (
-            SELECT key_1, min_1, max_2, sum(weight_)::int8 AS weight_
+            SELECT key_1, min_1, max_2, sum(weight_2)::int8 AS weight_2
             FROM input_changes
             GROUP BY key_1, min_1, max_2
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), group_changes AS (
             -- by how much counts and sums of each group change
-            SELECT key_1, coalesce(sum(weight_), 0)::int8 AS row_count,
-                   min(min_1) FILTER (WHERE weight_ > 0) AS min_1,
-                   min(min_1) FILTER (WHERE weight_ < 0) AS min_1_gone,
-                   max(max_2) FILTER (WHERE weight_ > 0) AS max_2,
-                   max(max_2) FILTER (WHERE weight_ < 0) AS max_2_gone
+            SELECT key_1, coalesce(sum(weight_2), 0)::int8 AS row_count,
+                   min(min_1) FILTER (WHERE weight_2 > 0) AS min_1,
+                   min(min_1) FILTER (WHERE weight_2 < 0) AS min_1_gone,
+                   max(max_2) FILTER (WHERE weight_2 > 0) AS max_2,
+                   max(max_2) FILTER (WHERE weight_2 < 0) AS max_2_gone
             FROM net_input_changes
             GROUP BY key_1
         ), merged_groups AS MATERIALIZED (
@@ -142,27 +142,27 @@ BEGIN
         -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
         WITH orders_changes AS MATERIALIZED (
             -- net change of shop.orders since the watermark
-            SELECT c2 AS customer_id, c3 AS ordered_on, c7 AS is_paid, sum(weight)::int8 AS weight_
+            SELECT c2 AS customer_id, c3 AS ordered_on, c7 AS is_paid, sum(weight)::int8 AS weight_2
             FROM mvrefresh."log$2"
             WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)
             GROUP BY c2, c3, c7
             HAVING sum(weight) <> 0
         ), input_changes AS (
             -- difference of the rows that are grouped
-            SELECT orders.customer_id AS key_1, orders.ordered_on AS min_1, CASE WHEN orders.is_paid THEN orders.ordered_on END AS max_2, orders.weight_ AS weight_
+            SELECT orders.customer_id AS key_1, orders.ordered_on AS min_1, CASE WHEN orders.is_paid THEN orders.ordered_on END AS max_2, orders.weight_2 AS weight_2
             FROM orders_changes AS orders
         ), net_input_changes AS (
-            SELECT key_1, min_1, max_2, sum(weight_)::int8 AS weight_
+            SELECT key_1, min_1, max_2, sum(weight_2)::int8 AS weight_2
             FROM input_changes
             GROUP BY key_1, min_1, max_2
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), group_changes AS (
             -- by how much counts and sums of each group change
-            SELECT key_1, coalesce(sum(weight_), 0)::int8 AS row_count,
-                   min(min_1) FILTER (WHERE weight_ > 0) AS min_1,
-                   min(min_1) FILTER (WHERE weight_ < 0) AS min_1_gone,
-                   max(max_2) FILTER (WHERE weight_ > 0) AS max_2,
-                   max(max_2) FILTER (WHERE weight_ < 0) AS max_2_gone
+            SELECT key_1, coalesce(sum(weight_2), 0)::int8 AS row_count,
+                   min(min_1) FILTER (WHERE weight_2 > 0) AS min_1,
+                   min(min_1) FILTER (WHERE weight_2 < 0) AS min_1_gone,
+                   max(max_2) FILTER (WHERE weight_2 > 0) AS max_2,
+                   max(max_2) FILTER (WHERE weight_2 < 0) AS max_2_gone
             FROM net_input_changes
             GROUP BY key_1
         ), merged_groups AS MATERIALIZED (

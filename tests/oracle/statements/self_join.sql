@@ -25,7 +25,7 @@ BEGIN
             ) AS is_so
         ), orders_changes AS MATERIALIZED (
             -- net change of shop.orders since the watermark
-            SELECT c1 AS order_id, c2 AS customer_id, c3 AS ordered_on, c7 AS is_paid, sum(weight)::int8 AS weight_
+            SELECT c1 AS order_id, c2 AS customer_id, c3 AS ordered_on, c7 AS is_paid, sum(weight)::int8 AS weight_2
             FROM (
                 SELECT c1, c2, c3, c7, weight FROM mvrefresh."log$2"
                 WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
@@ -35,28 +35,28 @@ BEGIN
             HAVING sum(weight) <> 0
         ), row_changes AS (
             -- difference of the query's rows
-            SELECT orders.order_id AS order_id, orders_2.order_id AS later, orders.weight_ AS weight_
+            SELECT orders.order_id AS order_id, orders_2.order_id AS later, orders.weight_2 AS weight_2
             FROM orders_changes AS orders, shop.orders AS orders_2
             WHERE orders.is_paid AND orders_2.is_paid AND (orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on)
             UNION ALL
-            SELECT orders.order_id AS order_id, orders_2.order_id AS later, orders_2.weight_ AS weight_
+            SELECT orders.order_id AS order_id, orders_2.order_id AS later, orders_2.weight_2 AS weight_2
             FROM shop.orders AS orders, orders_changes AS orders_2
             WHERE orders.is_paid AND orders_2.is_paid AND (orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on)
             UNION ALL
-            SELECT orders.order_id AS order_id, orders_2.order_id AS later, -(orders.weight_ * orders_2.weight_) AS weight_
+            SELECT orders.order_id AS order_id, orders_2.order_id AS later, -(orders.weight_2 * orders_2.weight_2) AS weight_2
             FROM orders_changes AS orders, orders_changes AS orders_2
             WHERE orders.is_paid AND orders_2.is_paid AND (orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on)
         ), net_rows AS (
             -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
-            SELECT order_id, later, sum(weight_)::int8 AS weight_
+            SELECT order_id, later, sum(weight_2)::int8 AS weight_2
             FROM row_changes
             GROUP BY order_id, later
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), target_rows AS (
             -- by keys: the row that there is now, if any
-            SELECT DISTINCT ON (order_id, later) order_id, later, weight_ > 0 AS is_there, bool_or(weight_ < 0) OVER (PARTITION BY order_id, later) AS was_there
+            SELECT DISTINCT ON (order_id, later) order_id, later, weight_2 > 0 AS is_there, bool_or(weight_2 < 0) OVER (PARTITION BY order_id, later) AS was_there
             FROM net_rows
-            ORDER BY order_id, later, weight_ DESC
+            ORDER BY order_id, later, weight_2 DESC
         ), found_rows AS MATERIALIZED (
             -- those that are not stored like this
             SELECT target.order_id, target.later, target.is_there, target.was_there, stored.ctid AS row_address
@@ -92,35 +92,35 @@ BEGIN
         -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
         WITH orders_changes AS MATERIALIZED (
             -- net change of shop.orders since the watermark
-            SELECT c1 AS order_id, c2 AS customer_id, c3 AS ordered_on, c7 AS is_paid, sum(weight)::int8 AS weight_
+            SELECT c1 AS order_id, c2 AS customer_id, c3 AS ordered_on, c7 AS is_paid, sum(weight)::int8 AS weight_2
             FROM mvrefresh."log$2"
             WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)
             GROUP BY c1, c2, c3, c7
             HAVING sum(weight) <> 0
         ), row_changes AS (
             -- difference of the query's rows
-            SELECT orders.order_id AS order_id, orders_2.order_id AS later, orders.weight_ AS weight_
+            SELECT orders.order_id AS order_id, orders_2.order_id AS later, orders.weight_2 AS weight_2
             FROM orders_changes AS orders, shop.orders AS orders_2
             WHERE EXISTS (SELECT FROM orders_changes) AND orders.is_paid AND orders_2.is_paid AND (orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on)
             UNION ALL
-            SELECT orders.order_id AS order_id, orders_2.order_id AS later, orders_2.weight_ AS weight_
+            SELECT orders.order_id AS order_id, orders_2.order_id AS later, orders_2.weight_2 AS weight_2
             FROM shop.orders AS orders, orders_changes AS orders_2
             WHERE EXISTS (SELECT FROM orders_changes) AND orders.is_paid AND orders_2.is_paid AND (orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on)
             UNION ALL
-            SELECT orders.order_id AS order_id, orders_2.order_id AS later, -(orders.weight_ * orders_2.weight_) AS weight_
+            SELECT orders.order_id AS order_id, orders_2.order_id AS later, -(orders.weight_2 * orders_2.weight_2) AS weight_2
             FROM orders_changes AS orders, orders_changes AS orders_2
             WHERE EXISTS (SELECT FROM orders_changes) AND EXISTS (SELECT FROM orders_changes) AND orders.is_paid AND orders_2.is_paid AND (orders.customer_id = orders_2.customer_id) AND (orders.ordered_on < orders_2.ordered_on)
         ), net_rows AS (
             -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
-            SELECT order_id, later, sum(weight_)::int8 AS weight_
+            SELECT order_id, later, sum(weight_2)::int8 AS weight_2
             FROM row_changes
             GROUP BY order_id, later
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), target_rows AS (
             -- by keys: the row that there is now, if any
-            SELECT DISTINCT ON (order_id, later) order_id, later, weight_ > 0 AS is_there, bool_or(weight_ < 0) OVER (PARTITION BY order_id, later) AS was_there
+            SELECT DISTINCT ON (order_id, later) order_id, later, weight_2 > 0 AS is_there, bool_or(weight_2 < 0) OVER (PARTITION BY order_id, later) AS was_there
             FROM net_rows
-            ORDER BY order_id, later, weight_ DESC
+            ORDER BY order_id, later, weight_2 DESC
         ), found_rows AS MATERIALIZED (
             -- those that are not stored like this
             SELECT target.order_id, target.later, target.is_there, target.was_there, stored.ctid AS row_address

@@ -25,7 +25,7 @@ BEGIN
             ) AS is_so
         ), orders_changes AS MATERIALIZED (
             -- changes of shop.orders since the watermark
-            SELECT c5 AS weight, c7 AS is_paid, weight::int8 AS weight_
+            SELECT c5 AS weight, c7 AS is_paid, weight::int8 AS weight_2
             FROM (
                 SELECT c5, c7, weight FROM mvrefresh."log$2"
                 WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
@@ -33,21 +33,21 @@ BEGIN
             ) AS pending
         ), input_changes AS (
             -- difference of the rows that are grouped
-            SELECT (orders.weight IS NOT NULL) AS count_1, orders.weight AS sum_2, (orders.is_paid IS TRUE) AS count_3, (orders.is_paid IS FALSE) AS count_4, orders.weight_ AS weight_
+            SELECT (orders.weight IS NOT NULL) AS count_1, orders.weight AS sum_2, (orders.is_paid IS TRUE) AS count_3, (orders.is_paid IS FALSE) AS count_4, orders.weight_2 AS weight_2
             FROM orders_changes AS orders
         ), net_input_changes AS (
-            SELECT count_1, sum_2, count_3, count_4, sum(weight_)::int8 AS weight_
+            SELECT count_1, sum_2, count_3, count_4, sum(weight_2)::int8 AS weight_2
             FROM input_changes
             GROUP BY count_1, sum_2, scale(sum_2), count_3, count_4
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), group_changes AS (
             -- by how much counts and sums of each group change
-            SELECT coalesce(sum(weight_), 0)::int8 AS row_count,
-                   coalesce(sum(weight_) FILTER (WHERE count_1), 0)::int8 AS count_1,
-                   coalesce(sum(weight_ * sum_2::numeric), 0)::numeric AS sum_2,
-                   max(scale(sum_2)) FILTER (WHERE weight_ < 0) AS sum_2_digits_gone,
-                   coalesce(sum(weight_) FILTER (WHERE count_3), 0)::int8 AS count_3,
-                   coalesce(sum(weight_) FILTER (WHERE count_4), 0)::int8 AS count_4
+            SELECT coalesce(sum(weight_2), 0)::int8 AS row_count,
+                   coalesce(sum(weight_2) FILTER (WHERE count_1), 0)::int8 AS count_1,
+                   coalesce(sum(weight_2 * sum_2::numeric), 0)::numeric AS sum_2,
+                   max(scale(sum_2)) FILTER (WHERE weight_2 < 0) AS sum_2_digits_gone,
+                   coalesce(sum(weight_2) FILTER (WHERE count_3), 0)::int8 AS count_3,
+                   coalesce(sum(weight_2) FILTER (WHERE count_4), 0)::int8 AS count_4
             FROM net_input_changes
             HAVING count(*) > 0
         ), merged_groups AS MATERIALIZED (
@@ -143,26 +143,26 @@ BEGIN
         -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
         WITH orders_changes AS MATERIALIZED (
             -- changes of shop.orders since the watermark
-            SELECT c5 AS weight, c7 AS is_paid, weight::int8 AS weight_
+            SELECT c5 AS weight, c7 AS is_paid, weight::int8 AS weight_2
             FROM mvrefresh."log$2"
             WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND weight <> 0
         ), input_changes AS (
             -- difference of the rows that are grouped
-            SELECT (orders.weight IS NOT NULL) AS count_1, orders.weight AS sum_2, (orders.is_paid IS TRUE) AS count_3, (orders.is_paid IS FALSE) AS count_4, orders.weight_ AS weight_
+            SELECT (orders.weight IS NOT NULL) AS count_1, orders.weight AS sum_2, (orders.is_paid IS TRUE) AS count_3, (orders.is_paid IS FALSE) AS count_4, orders.weight_2 AS weight_2
             FROM orders_changes AS orders
         ), net_input_changes AS (
-            SELECT count_1, sum_2, count_3, count_4, sum(weight_)::int8 AS weight_
+            SELECT count_1, sum_2, count_3, count_4, sum(weight_2)::int8 AS weight_2
             FROM input_changes
             GROUP BY count_1, sum_2, scale(sum_2), count_3, count_4
-            HAVING sum(weight_) <> 0
+            HAVING sum(weight_2) <> 0
         ), group_changes AS (
             -- by how much counts and sums of each group change
-            SELECT coalesce(sum(weight_), 0)::int8 AS row_count,
-                   coalesce(sum(weight_) FILTER (WHERE count_1), 0)::int8 AS count_1,
-                   coalesce(sum(weight_ * sum_2::numeric), 0)::numeric AS sum_2,
-                   max(scale(sum_2)) FILTER (WHERE weight_ < 0) AS sum_2_digits_gone,
-                   coalesce(sum(weight_) FILTER (WHERE count_3), 0)::int8 AS count_3,
-                   coalesce(sum(weight_) FILTER (WHERE count_4), 0)::int8 AS count_4
+            SELECT coalesce(sum(weight_2), 0)::int8 AS row_count,
+                   coalesce(sum(weight_2) FILTER (WHERE count_1), 0)::int8 AS count_1,
+                   coalesce(sum(weight_2 * sum_2::numeric), 0)::numeric AS sum_2,
+                   max(scale(sum_2)) FILTER (WHERE weight_2 < 0) AS sum_2_digits_gone,
+                   coalesce(sum(weight_2) FILTER (WHERE count_3), 0)::int8 AS count_3,
+                   coalesce(sum(weight_2) FILTER (WHERE count_4), 0)::int8 AS count_4
             FROM net_input_changes
             HAVING count(*) > 0
         ), merged_groups AS MATERIALIZED (
