@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use pg_query::NodeEnum;
-use pg_query::protobuf::{FuncCall, Node, SortBy, SortByDir, SortByNulls};
+use pg_query::protobuf::{FuncCall, Node};
 
-use super::nodes::{content, qualified, required};
+use super::nodes::qualified;
+use super::ordering::sorted;
 use super::read_select::Reader;
 use super::scope::Scope;
 use super::{
@@ -79,31 +79,11 @@ impl Reader<'_> {
     }
 
     fn sort_key(&self, key: &Node, scope: &Scope) -> Result<(Expression, String), Refusal> {
-        let NodeEnum::SortBy(key) = content(key)? else {
-            return Err(Refusal::unknown("this in ORDER BY"));
-        };
-        let SortBy {
-            node,
-            sortby_dir,
-            sortby_nulls,
-            use_op,
-            location: _,
-        } = &**key;
-        let direction = match SortByDir::try_from(*sortby_dir) {
-            Ok(SortByDir::SortbyDefault | SortByDir::SortbyAsc) if use_op.is_empty() => "",
-            Ok(SortByDir::SortbyDesc) if use_op.is_empty() => " DESC",
-            _ => return Err(Refusal::unknown("ORDER BY … USING")),
-        };
-        let nulls = match SortByNulls::try_from(*sortby_nulls) {
-            Ok(SortByNulls::SortbyNullsFirst) => " NULLS FIRST",
-            Ok(SortByNulls::SortbyNullsLast) => " NULLS LAST",
-            _ => "",
-        };
-        let value = self.expression(required(node.as_deref())?, scope)?;
-        Ok((value, format!("{direction}{nulls}")))
+        let (value, direction) = sorted(key)?;
+        Ok((self.expression(value, scope)?, direction))
     }
 
-    fn other_result(&self, call: &OtherAggregate) -> Result<TypeName, Refusal> {
+    pub(super) fn other_result(&self, call: &OtherAggregate) -> Result<TypeName, Refusal> {
         let name = call.name.as_str();
         let refuse = |reason: &str| Err(Refusal::new(format!("{name}(…)"), reason));
         let of = |at: usize| {

@@ -102,7 +102,7 @@ impl Reader<'_> {
         Ok((function, argument, result))
     }
 
-    fn aggregate_result(
+    pub(super) fn aggregate_result(
         &self,
         function: AggregateFunction,
         name: &str,

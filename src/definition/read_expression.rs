@@ -12,6 +12,7 @@ use super::nodes::{content, kind_of, names, required};
 use super::read_select::Reader;
 use super::scope::Scope;
 use super::subqueries::{Pending, in_subquery};
+use super::windows::Windows;
 use super::{AggregateCall, Expression, Kind, Refusal, TypeName};
 
 /// Where an expression stands: what it may name, and where it notes aggregates if it may have any.
@@ -20,22 +21,32 @@ pub(super) struct Place<'a> {
     pub(super) aggregates: Option<&'a mut Vec<AggregateCall>>,
     /// Where it notes subqueries, if it may have any.
     pub(super) subqueries: Option<&'a mut Vec<Pending>>,
+    /// Where it notes window functions, if it may have any.
+    pub(super) windows: Option<&'a mut Windows>,
+    /// Where it notes what GROUPING asks of, if it may have any.
+    pub(super) groupings: Option<&'a mut Vec<Vec<Expression>>>,
     /// Whether it only matters if it is true.
     pub(super) is_condition: bool,
+}
+
+impl<'a> Place<'a> {
+    /// Where there may be nothing but columns and what is computed of them.
+    pub(super) fn plain(scope: &'a Scope) -> Self {
+        Self {
+            scope,
+            aggregates: None,
+            subqueries: None,
+            windows: None,
+            groupings: None,
+            is_condition: false,
+        }
+    }
 }
 
 impl Reader<'_> {
     /// An expression without aggregates and subqueries.
     pub(super) fn expression(&self, node: &Node, scope: &Scope) -> Result<Expression, Refusal> {
-        self.read(
-            node,
-            &mut Place {
-                scope,
-                aggregates: None,
-                subqueries: None,
-                is_condition: false,
-            },
-        )
+        self.read(node, &mut Place::plain(scope))
     }
 
     /// A condition without aggregates.
@@ -51,6 +62,8 @@ impl Reader<'_> {
                 scope,
                 aggregates: None,
                 subqueries: Some(subqueries),
+                windows: None,
+                groupings: None,
                 is_condition: true,
             },
         )
@@ -94,7 +107,14 @@ impl Reader<'_> {
                     _ => Err(Refusal::unknown("this form of GREATEST or LEAST")),
                 }
             }
+            NodeEnum::GroupingFunc(call) => match place.groupings.as_deref_mut() {
+                Some(groupings) => self.grouping_call(call, place.scope, groupings),
+                None => Err(Refusal::unknown("GROUPING() in this place")),
+            },
             NodeEnum::FuncCall(call) => {
+                if let Some(over) = &call.over {
+                    return self.window_call(call, over, place);
+                }
                 if self.is_aggregate(call)? {
                     let Some(aggregates) = place.aggregates.as_deref_mut() else {
                         return Err(Refusal::unknown(
@@ -111,7 +131,11 @@ impl Reader<'_> {
         }
     }
 
-    fn column_named(&self, column: &ColumnRef, scope: &Scope) -> Result<Expression, Refusal> {
+    pub(super) fn column_named(
+        &self,
+        column: &ColumnRef,
+        scope: &Scope,
+    ) -> Result<Expression, Refusal> {
         let ColumnRef {
             fields,
             location: _,

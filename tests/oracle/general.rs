@@ -42,6 +42,9 @@ impl General<'_> {
     }
 
     fn query_body(&mut self) -> String {
+        if self.is_wider() {
+            return self.wider(2);
+        }
         if self.rng.u8(..3) == 0 {
             return self.grouped();
         }
@@ -190,7 +193,7 @@ impl General<'_> {
     }
 
     /// WHERE, perhaps with subqueries, or nothing.
-    fn filter(&mut self, aliases: &[String], depth: usize) -> String {
+    pub(crate) fn filter(&mut self, aliases: &[String], depth: usize) -> String {
         match self.rng.u8(..6) {
             0 => String::new(),
             1 => format!(" WHERE {}", self.simple().condition(aliases)),
@@ -299,20 +302,20 @@ impl General<'_> {
         }
     }
 
-    fn simple(&mut self) -> Queries<'_> {
+    pub(crate) fn simple(&mut self) -> Queries<'_> {
         Queries {
             rng: self.rng,
             tables: self.tables,
         }
     }
 
-    fn alias(&mut self) -> String {
+    pub(crate) fn alias(&mut self) -> String {
         self.aliases += 1;
         format!("g{}", self.aliases)
     }
 
     /// Sources joined in any way.
-    fn tree(&mut self, size: usize, depth: usize) -> Tree {
+    pub(crate) fn tree(&mut self, size: usize, depth: usize) -> Tree {
         if size == 1 {
             let alias = self.alias();
             return (format!("{} AS {alias}", self.source(depth)), vec![alias]);
@@ -340,6 +343,9 @@ impl General<'_> {
             .clone();
         if !self.named.is_empty() && self.rng.u8(..3) == 0 {
             return self.named[self.rng.usize(..self.named.len())].clone();
+        }
+        if depth > 0 && self.is_wider() {
+            return format!("({})", self.wider(depth - 1));
         }
         match self.rng.u8(..12) {
             0 => format!("view_{table}"),
