@@ -6,15 +6,15 @@ use pg_query::protobuf::{
 };
 
 use super::nodes::content;
+use super::read_expression::Place;
 use super::read_select::{Outputs, Reader};
-use super::scope::Scope;
 use super::{AggregateCall, Expression, Kind, Operator, Refusal, TypeName};
 
 /// Each grouping set is a grouping of its own in the statement.
 const MOST_SETS: usize = 32;
 
 /// What is grouped by: all keys, and for every grouping set which of them it has.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Keys {
     pub(super) all: Vec<Expression>,
     sets: Vec<Vec<usize>>,
@@ -26,8 +26,8 @@ impl Reader<'_> {
         &self,
         groups: &[Node],
         is_distinct: bool,
-        scope: &Scope,
         outputs: &Outputs,
+        place: &mut Place<'_>,
     ) -> Result<Keys, Refusal> {
         let mut keys = Keys {
             all: Vec::new(),
@@ -36,7 +36,7 @@ impl Reader<'_> {
         for set in product(groups)? {
             let mut places = Vec::new();
             for group in set {
-                let key = self.group_key(group, scope, outputs)?;
+                let key = place.inside(|place| self.group_key(group, outputs, place))?;
                 let known = keys.all.iter().position(|other| *other == key);
                 let place = known.unwrap_or_else(|| {
                     keys.all.push(key);
@@ -51,7 +51,9 @@ impl Reader<'_> {
                 keys.sets.push(places);
             }
         }
-        let is_constant = |key: &Expression| key.columns().is_empty();
+        let is_constant = |key: &Expression| {
+            key.columns().is_empty() && !key.any(&mut |part| matches!(part.kind, Kind::Subquery(_)))
+        };
         if keys.sets.len() > 1 && keys.all.iter().any(is_constant) {
             return Err(Refusal::unknown("a constant in GROUPING SETS"));
         }
@@ -61,8 +63,8 @@ impl Reader<'_> {
     fn group_key(
         &self,
         group: &Node,
-        scope: &Scope,
         outputs: &Outputs,
+        place: &mut Place<'_>,
     ) -> Result<Expression, Refusal> {
         match content(group)? {
             // a bare number is a position in the select list
@@ -74,7 +76,7 @@ impl Reader<'_> {
                 .and_then(|position| outputs.get(position))
                 .map(|(_, output)| output.clone())
                 .ok_or_else(|| Refusal::unknown("this position in GROUP BY")),
-            _ => self.expression(group, scope),
+            _ => self.read(group, place),
         }
     }
 
@@ -82,8 +84,7 @@ impl Reader<'_> {
     pub(super) fn grouping_call(
         &self,
         call: &GroupingFunc,
-        scope: &Scope,
-        groupings: &mut Vec<Vec<Expression>>,
+        place: &mut Place<'_>,
     ) -> Result<Expression, Refusal> {
         let GroupingFunc {
             xpr: _,
@@ -92,10 +93,13 @@ impl Reader<'_> {
             agglevelsup: _,
             location: _,
         } = call;
-        let asked = args
-            .iter()
-            .map(|argument| self.expression(argument, scope))
-            .collect::<Result<Vec<_>, _>>()?;
+        let asked = place.inside(|place| {
+            let asked = args.iter().map(|argument| self.read(argument, place));
+            asked.collect::<Result<Vec<_>, _>>()
+        })?;
+        let Some(groupings) = place.groupings.as_deref_mut() else {
+            return Err(Refusal::unknown("GROUPING() in this place"));
+        };
         let known = groupings.iter().position(|other| *other == asked);
         let position = known.unwrap_or_else(|| {
             groupings.push(asked);
@@ -131,13 +135,21 @@ impl Keys {
         }
     }
 
+    /// Lets keys read answers of subqueries where they are.
+    pub(super) fn reading(&mut self, answer: &dyn Fn(&Expression) -> Expression) {
+        for key in &mut self.all {
+            *key = answer(key);
+        }
+    }
+
     // γ GROUPING SETS (s₁, s₂, …) X = Σ π(γ sᵢ X), where π shows keys that are not in sᵢ as NULL
-    /// All groups: their keys, the aggregates, and what each GROUPING says.
+    /// All groups: their keys, the aggregates, and what each GROUPING says of keys as they are named there.
     pub(super) fn grouped(
         &self,
         input: Operator,
         mut aggregates: Vec<AggregateCall>,
         groupings: &[Vec<Expression>],
+        named: &Self,
     ) -> Result<Operator, Refusal> {
         if self.all.is_empty() && aggregates.is_empty() {
             // one row must come of something
@@ -155,7 +167,7 @@ impl Keys {
         let arms = self
             .sets
             .iter()
-            .map(|set| self.of_set(set, &input, &aggregates, groupings))
+            .map(|set| self.of_set(set, &input, &aggregates, groupings, named))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(match <[Operator; 1]>::try_from(arms) {
             Ok([arm]) => arm,
@@ -169,6 +181,7 @@ impl Keys {
         input: &Operator,
         aggregates: &[AggregateCall],
         groupings: &[Vec<Expression>],
+        named: &Self,
     ) -> Result<Operator, Refusal> {
         let mut aggregates = aggregates.to_vec();
         let shown = aggregates.len();
@@ -190,7 +203,7 @@ impl Keys {
         let values = aggregates[..shown].iter().enumerate();
         outputs.extend(values.map(|(at, call)| call.value().as_column(keys.len() + at)));
         for asked in groupings {
-            outputs.push(self.missing_of(asked, set)?);
+            outputs.push(named.missing_of(asked, set)?);
         }
         Ok(Operator::Project {
             input: Box::new(Operator::Aggregate {

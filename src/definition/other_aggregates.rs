@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use pg_query::protobuf::{FuncCall, Node};
+use pg_query::protobuf::FuncCall;
 
 use super::nodes::qualified;
 use super::ordering::sorted;
+use super::read_expression::Place;
 use super::read_select::Reader;
-use super::scope::Scope;
 use super::{
     AggregateCall, AggregateFunction, Expression, Kind, OtherAggregate, Refusal, TypeName,
 };
@@ -36,7 +36,7 @@ impl Reader<'_> {
     pub(super) fn other_aggregate(
         &self,
         call: &FuncCall,
-        scope: &Scope,
+        place: &mut Place<'_>,
     ) -> Result<AggregateCall, Refusal> {
         let (schema, name) = qualified(&call.funcname)?;
         let refuse = |reason: &str| Err(Refusal::new(format!("{name}(…)"), reason));
@@ -49,18 +49,17 @@ impl Reader<'_> {
         let arguments = call
             .args
             .iter()
-            .map(|argument| self.expression(argument, scope))
+            .map(|argument| self.read(argument, place))
             .collect::<Result<Vec<_>, _>>()?;
         let order = call
             .agg_order
             .iter()
-            .map(|key| self.sort_key(key, scope))
-            .collect::<Result<Vec<_>, _>>()?;
-        let filter = call
-            .agg_filter
-            .as_ref()
-            .map(|filter| self.expression(filter, scope))
-            .transpose()?;
+            .map(|key| {
+                let (value, direction) = sorted(key)?;
+                Ok((self.read(value, place)?, direction))
+            })
+            .collect::<Result<Vec<_>, Refusal>>()?;
+        let filter = self.filter_of(call.agg_filter.as_deref(), place)?;
         let other = OtherAggregate {
             name: name.clone(),
             arguments,
@@ -76,11 +75,6 @@ impl Reader<'_> {
             result,
             other: Some(other),
         })
-    }
-
-    fn sort_key(&self, key: &Node, scope: &Scope) -> Result<(Expression, String), Refusal> {
-        let (value, direction) = sorted(key)?;
-        Ok((self.expression(value, scope)?, direction))
     }
 
     pub(super) fn other_result(&self, call: &OtherAggregate) -> Result<TypeName, Refusal> {

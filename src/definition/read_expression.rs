@@ -30,6 +30,19 @@ pub(super) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
+    /// What is to be read where there may be neither aggregates nor window functions, such as arguments of them.
+    pub(super) fn inside<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        let outside = (
+            self.aggregates.take(),
+            self.windows.take(),
+            self.groupings.take(),
+        );
+        let read = read(self);
+        (self.aggregates, self.windows, self.groupings) = outside;
+        self.is_condition = false;
+        read
+    }
+
     /// Where there may be nothing but columns and what is computed of them.
     pub(super) fn plain(scope: &'a Scope) -> Self {
         Self {
@@ -108,7 +121,7 @@ impl Reader<'_> {
                 }
             }
             NodeEnum::GroupingFunc(call) => match place.groupings.as_deref_mut() {
-                Some(groupings) => self.grouping_call(call, place.scope, groupings),
+                Some(_) => self.grouping_call(call, place),
                 None => Err(Refusal::unknown("GROUPING() in this place")),
             },
             NodeEnum::FuncCall(call) => {
@@ -116,12 +129,7 @@ impl Reader<'_> {
                     return self.window_call(call, over, place);
                 }
                 if self.is_aggregate(call)? {
-                    let Some(aggregates) = place.aggregates.as_deref_mut() else {
-                        return Err(Refusal::unknown(
-                            "an aggregate outside the select list and HAVING",
-                        ));
-                    };
-                    return self.aggregate(call, place.scope, aggregates);
+                    return self.aggregate(call, place);
                 }
                 self.call(call, place)
             }
@@ -157,14 +165,16 @@ impl Reader<'_> {
         if let Some(column) = find(scope)? {
             return Ok(column);
         }
-        let outside = self.outside.borrow();
-        match outside.last().map(find) {
-            Some(Ok(Some(column))) => Ok(Expression {
-                kind: Kind::Outer(Box::new(column.clone())),
-                ..column
-            }),
-            _ => Err(super::scope::no_column(&parts.join("."))),
+        // the row outside is one of the row further out, and so on
+        for (distance, scope) in self.outside.borrow().iter().rev().enumerate() {
+            if let Some(mut column) = find(scope)? {
+                for _ in 0..=distance {
+                    column.kind = Kind::Outer(Box::new(column.clone()));
+                }
+                return Ok(column);
+            }
         }
+        Err(super::scope::no_column(&parts.join(".")))
     }
 
     fn all(&self, nodes: &[Node], place: &mut Place<'_>) -> Result<Vec<Expression>, Refusal> {

@@ -7,7 +7,7 @@ use super::nodes::{content, required};
 use super::ordering::{shown, sorted};
 use super::read_expression::Place;
 use super::scope::Scope;
-use super::subqueries::{answered, reading};
+use super::subqueries::{answered, everything, reading};
 use super::targets::{Clauses, Computed};
 use super::{Catalog, Expression, Kind, Limit, Operator, Query, Refusal};
 use std::cell::RefCell;
@@ -56,6 +56,12 @@ impl<'a> Reader<'a> {
         self.outside.replace(outside);
         self.named.replace(named);
         let (root, outputs) = read?;
+        if root.names_outside() {
+            return Err(Refusal::new(
+                "a subquery that depends on the row outside",
+                "it does so elsewhere than in its own WHERE",
+            ));
+        }
         Ok(Query {
             root,
             columns: outputs.into_iter().map(|(name, _)| name).collect(),
@@ -265,7 +271,8 @@ impl<'a> Reader<'a> {
             Some(condition) => {
                 let mut pending = Vec::new();
                 let condition = self.condition(condition, scope, &mut pending)?;
-                let (input, answers) = answered(input, pending, &|value| Ok(value.clone()))?;
+                let (input, answers) =
+                    answered(input, &pending, &everything, &|value| Ok(value.clone()))?;
                 Operator::Filter {
                     input: Box::new(input),
                     condition: reading(&condition, &answers),

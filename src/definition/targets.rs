@@ -8,9 +8,9 @@ use super::ordering::sorted;
 use super::read_expression::Place;
 use super::read_select::{Outputs, Reader};
 use super::scope::Scope;
-use super::subqueries::{answered, reading};
+use super::subqueries::{answered, asked, everything, reading};
 use super::windows::{Noted, Windows};
-use super::{Expression, Kind, Operator, Refusal};
+use super::{AggregateCall, Expression, Kind, Operator, Refusal};
 
 /// What a SELECT computes of its rows, clause by clause.
 pub(super) struct Clauses<'a> {
@@ -86,6 +86,8 @@ impl Reader<'_> {
         place.is_condition = true;
         let having = clauses.having.map(|having| self.read(having, &mut place));
         let mut having = having.transpose()?;
+        let is_distinct = clauses.is_group_distinct;
+        let mut keys = self.group_keys(clauses.groups, is_distinct, &outputs, &mut place)?;
         let mut calls = windows.calls;
         let mut computed: Vec<Expression> =
             outputs.iter().map(|(_, output)| output.clone()).collect();
@@ -93,17 +95,14 @@ impl Reader<'_> {
         let mut root = input;
         let answers;
         if clauses.groups.is_empty() && aggregates.is_empty() && having.is_none() {
-            (root, answers) = answered(root, pending, &|value| Ok(value.clone()))?;
+            (root, answers) = answered(root, &pending, &everything, &|value| Ok(value.clone()))?;
         } else {
-            let mut keys =
-                self.group_keys(clauses.groups, clauses.is_group_distinct, scope, &outputs)?;
             let of_calls = calls.iter().flat_map(Noted::expressions);
             keys.add_dependent_columns(computed.iter().chain(&having).chain(of_calls));
             for key in &keys.all {
                 self.require_identity(key, "GROUP BY")?;
             }
             let count = aggregates.len();
-            root = keys.grouped(root, aggregates, &groupings)?;
             let over_groups = |value: &Expression| keys.over_groups(value, count);
             computed = computed.iter().map(over_groups).collect();
             having = having.as_ref().map(over_groups);
@@ -111,7 +110,20 @@ impl Reader<'_> {
                 .iter()
                 .map(|noted| noted.moved(&mut |value| over_groups(value)))
                 .collect();
-            (root, answers) = answered(root, pending, &|value| {
+            // subqueries that keys and aggregates read are asked of the rows, the others of the groups
+            let of_rows = aggregates.iter().flat_map(AggregateCall::expressions);
+            let of_rows = asked(of_rows.chain(&keys.all));
+            let of_calls = calls.iter().flat_map(Noted::expressions);
+            let of_groups = asked(computed.iter().chain(&having).chain(of_calls));
+            let by_rows = &|value: &Expression| Ok(value.clone());
+            let (rows, row_answers) = answered(root, &pending, &of_rows, by_rows)?;
+            let answer = |value: &Expression| reading(value, &row_answers);
+            let aggregates = aggregates.iter();
+            let aggregates = aggregates.map(|call| call.moved(&mut |value| answer(value)));
+            let mut read = keys.clone();
+            read.reading(&answer);
+            let groups = read.grouped(rows, aggregates.collect(), &groupings, &keys)?;
+            (root, answers) = answered(groups, &pending, &of_groups, &|value| {
                 if keys.cover(value) {
                     return Ok(over_groups(value));
                 }

@@ -204,10 +204,7 @@ impl Reader<'_> {
         }
         let frame = window.frame.words(self, &order)?;
         let by_rows = window.frame.is_by_rows();
-        let filter = match &call.agg_filter {
-            Some(filter) => Some(self.read(filter, place)?),
-            None => None,
-        };
+        let filter = self.filter_of(call.agg_filter.as_deref(), place)?;
         let is_odd = call.agg_distinct
             || call.agg_within_group
             || call.func_variadic

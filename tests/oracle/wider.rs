@@ -187,6 +187,14 @@ impl General<'_> {
                     let (keys, order) = &windows[self.rng.usize(..windows.len())].clone();
                     self.value_over(column, keys, order, &own, is_keyed)
                 }
+                ("n", 1 | 2) => {
+                    let (keys, order) = &windows[self.rng.usize(..windows.len())].clone();
+                    let call = pick(self.rng, &["sum", "avg", "stddev"]);
+                    let of = pick(self.rng, &["n", "c"]);
+                    let frames = ["", " GROUPS BETWEEN 1 PRECEDING AND 1 FOLLOWING"];
+                    let frame = pick(self.rng, &frames);
+                    format!("{call}({own}.{of}) OVER (PARTITION BY {keys} ORDER BY {order}{frame})")
+                }
                 ("x", 0) => {
                     let (keys, order) = &windows[0];
                     let call = pick(self.rng, &["percent_rank()", "cume_dist()"]);
