@@ -200,9 +200,9 @@ BEGIN
             FROM group_changes_2
         ), net_rows AS (
             -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
-            SELECT region, names, (array_agg(listed))[1] AS listed, sum(weight)::int8 AS weight
+            SELECT region, names, listed, sum(weight)::int8 AS weight
             FROM row_changes
-            GROUP BY region, names, listed COLLATE "C"
+            GROUP BY region, names, listed
             HAVING sum(weight) <> 0
         ), numbered_changes AS MATERIALIZED (
             SELECT region, names, listed, weight, row_number() OVER () AS change_number, hash_record_extended(ROW(region, names, listed), 0) AS row_hash
@@ -305,9 +305,9 @@ BEGIN
             FROM group_changes_2
         ), net_rows AS (
             -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
-            SELECT region, names, (array_agg(listed))[1] AS listed, sum(weight)::int8 AS weight
+            SELECT region, names, listed, sum(weight)::int8 AS weight
             FROM row_changes
-            GROUP BY region, names, listed COLLATE "C"
+            GROUP BY region, names, listed
             HAVING sum(weight) <> 0
         ), numbered_changes AS MATERIALIZED (
             SELECT region, names, listed, weight, row_number() OVER () AS change_number, hash_record_extended(ROW(region, names, listed), 0) AS row_hash
