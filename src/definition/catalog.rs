@@ -129,11 +129,15 @@ pub struct Column {
 }
 
 impl Column {
-    /// The number of digits after the point that every value has, of a `numeric(p, s)`.
+    /// The number of digits after the point that every value has, of a `numeric(p, s)`; the length of a `char(n)`.
     #[must_use]
     pub fn scale(&self) -> Option<i32> {
-        (self.data_type.is("numeric") && self.type_modifier >= 4)
-            .then(|| numeric_scale(self.type_modifier))
+        let modifier = Some(self.type_modifier).filter(|modifier| *modifier >= 4)?;
+        match self.data_type.built_in_name() {
+            Some("numeric") => Some(numeric_scale(modifier)),
+            Some("bpchar") => Some(modifier - 4),
+            _ => None,
+        }
     }
 }
 

@@ -11,7 +11,8 @@ pub struct Expression {
     pub data_type: TypeName,
     /// The collation its values are compared by (quoted, with its schema), if there is one and it is known.
     pub collation: Option<String>,
-    /// The number of digits after the point that every value has, where that is certain.
+    /// The number of digits after the point that every value has, where that is certain; of a `char` the length to which every
+    /// value is padded.
     pub scale: Option<i32>,
     /// Whether it may be NULL.
     pub is_nullable: bool,
