@@ -85,10 +85,14 @@ $$;
 COMMENT ON FUNCTION qualified_name(oid) IS 'schema.name of a relation, quoted where needed, whatever the search_path';
 
 CREATE FUNCTION shown_name(p_view materialized_view_settings) RETURNS text
-LANGUAGE sql STABLE SET search_path FROM CURRENT
-RETURN coalesce(
-    (SELECT qualified_name(c.oid) FROM pg_class c WHERE c.oid = p_view.mv_relation AND c.relkind IN ('r', 'm', 'p')),
-    format('%I.%I', p_view.mv_schema, p_view.mv_name));
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+    -- PL/pgSQL keeps the plan; an SQL function would be planned with every refresh
+    RETURN coalesce(
+        (SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.oid = p_view.mv_relation AND c.relkind IN ('r', 'm', 'p')),
+        format('%I.%I', p_view.mv_schema, p_view.mv_name));
+END $$;
 COMMENT ON FUNCTION shown_name(materialized_view_settings) IS 'schema.name of a materialized view: the present one, or the last if it is gone';
 
 CREATE FUNCTION find_materialized_view(p_path text, p_name text) RETURNS integer

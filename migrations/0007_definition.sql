@@ -129,7 +129,7 @@ BEGIN
             (SELECT md5(string_agg(concat_ws(':', oid, xmin), ',' ORDER BY oid))
              FROM pg_proc
              WHERE proname IN ('complete_in_place$' || p_mv_id, 'complete_rebuild$' || p_mv_id, 'create_indexes$' || p_mv_id, 'verify$' || p_mv_id)
-               AND pronamespace = quote_ident(module_schema())::regnamespace))
+               AND pronamespace = quote_ident(current_schema())::regnamespace))
     );
 END $$;
 COMMENT ON FUNCTION definition_fingerprint(integer, oid, oid, oid[]) IS 'Changes whenever the refresh functions of a materialized view have to be generated again';

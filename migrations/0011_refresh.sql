@@ -22,7 +22,8 @@ CREATE TYPE refresh_outcome AS (
 );
 
 CREATE FUNCTION elapsed_ms(p_since timestamptz) RETURNS double precision
-LANGUAGE sql VOLATILE SET search_path FROM CURRENT
+-- planned as part of whatever calls it, as it has no setting of its own: names in such a body were bound when it was created
+LANGUAGE sql VOLATILE
 RETURN extract(epoch FROM clock_timestamp() - p_since) * 1000;
 COMMENT ON FUNCTION elapsed_ms(timestamptz) IS 'Milliseconds since an instant, by the clock and not by the transaction''s time';
 
@@ -69,7 +70,7 @@ CREATE FUNCTION run_refresh_function(p_name text, p_mv_id integer, p_arguments t
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     own_path text := current_setting('search_path');
-    module name := module_schema();
+    module name := current_schema();
     events_before bigint := deferrable_events();
     command text := format('SELECT * FROM %I.%I(%s)', module, p_name || '$' || p_mv_id, p_arguments);
     check_command text := format('SELECT %I.refuse_leftovers($1, pg_catalog.current_setting(''search_path''))', module);
@@ -110,7 +111,7 @@ END $$;
 COMMENT ON FUNCTION native_refresh(regclass, jsonb) IS 'REFRESH MATERIALIZED VIEW, CONCURRENTLY where it can be';
 
 CREATE FUNCTION choose_form(p_view materialized_view_settings, p_method text, p_is_empty boolean) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT
+LANGUAGE sql IMMUTABLE
 RETURN CASE
     WHEN p_method IN ('in_place', 'rebuild') THEN p_method
     -- nobody reads a materialized view that was never filled

@@ -10,8 +10,10 @@
 --     logged is wrong, which log_problem notices: the catalog row of the column is another one than it was.
 
 CREATE FUNCTION log_table(p_log_id integer) RETURNS text
-LANGUAGE sql STABLE SET search_path FROM CURRENT
-RETURN format('%I.%I', module_schema(), 'log$' || p_log_id);
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+    RETURN format('%I.%I', current_schema(), 'log$' || p_log_id);
+END $$;
 COMMENT ON FUNCTION log_table(integer) IS 'The table of a log';
 
 CREATE FUNCTION images_text(p_log materialized_view_logs, p_rows text, p_weight text, p_expression text DEFAULT 'images.*') RETURNS text

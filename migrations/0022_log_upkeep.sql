@@ -3,45 +3,42 @@
 CREATE FUNCTION log_fingerprint(p_log_id integer) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 DECLARE
-    result text;
+    log_row materialized_view_logs;
+    -- looked up first: by constants and arrays the indexes of the catalog are used, whatever is estimated
+    members oid[];
+    log_oid oid := to_regclass(log_table(p_log_id));
+    function_oid oid := to_regprocedure(format('%I.%I()', current_schema(), 'capture$' || p_log_id));
 BEGIN
+    SELECT * INTO log_row FROM materialized_view_logs WHERE log_id = p_log_id;
+    members := array(SELECT m.member FROM log_members(log_row.base_table) m);
     -- Everything on which a log's completeness depends, by catalog row. A row's xmin gives away that it was changed, even if
     -- it was changed back: a trigger disabled and enabled again, a partition detached and attached, a column renamed twice.
     -- Runs with every refresh: PL/pgSQL, which keeps the plan, and only what goes by index and takes no locks.
-    WITH log AS (
-        SELECT base_table, logged_attnums, log_table(log_id) AS table_name, to_regclass(log_table(log_id))::oid AS table_oid,
-               to_regprocedure(format('%I.%I()', module_schema(), 'capture$' || log_id))::oid AS function_oid
-        FROM materialized_view_logs WHERE log_id = p_log_id
-    ), members AS (
-        SELECT m.member FROM log, log_members(log.base_table) m
-    )
-    SELECT md5(concat_ws(' ',
+    RETURN md5(concat_ws(' ',
         (SELECT system_identifier FROM pg_control_system()),
         (SELECT string_agg(concat_ws(':', c.oid, c.relkind, c.relpersistence, c.relispartition), ',' ORDER BY c.oid)
-         FROM members JOIN pg_class c ON c.oid = member),
-        (SELECT string_agg(s.srrelid::text, ',' ORDER BY s.srrelid) FROM members JOIN pg_subscription_rel s ON s.srrelid = member),
+         FROM pg_class c WHERE c.oid = ANY (members)),
+        (SELECT string_agg(s.srrelid::text, ',' ORDER BY s.srrelid) FROM pg_subscription_rel s WHERE s.srrelid = ANY (members)),
         (SELECT string_agg(concat_ws(':', i.inhrelid, i.inhparent, i.xmin), ',' ORDER BY i.inhrelid, i.inhparent)
-         FROM members JOIN pg_inherits i ON i.inhrelid = member),
+         FROM pg_inherits i WHERE i.inhrelid = ANY (members)),
         (SELECT string_agg(concat_ws(':', a.attnum, a.attname, a.atttypid, a.attisdropped, a.xmin), ',' ORDER BY a.attnum)
-         FROM pg_attribute a WHERE a.attrelid = log.base_table AND a.attnum = ANY (log.logged_attnums)),
+         FROM pg_attribute a WHERE a.attrelid = log_row.base_table AND a.attnum = ANY (log_row.logged_attnums)),
         -- the expression of a generated column can be replaced, which rewrites its values past all triggers
         (SELECT string_agg(concat_ws(':', d.oid, d.xmin), ',' ORDER BY d.oid)
          FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-         WHERE a.attrelid = log.base_table AND a.attnum = ANY (log.logged_attnums) AND a.attgenerated <> ''),
+         WHERE a.attrelid = log_row.base_table AND a.attnum = ANY (log_row.logged_attnums) AND a.attgenerated <> ''),
         (SELECT string_agg(concat_ws(':', t.oid, t.tgrelid, t.tgname, t.tgtype, t.tgenabled, t.xmin), ',' ORDER BY t.oid)
-         FROM pg_depend d JOIN pg_trigger t ON t.oid = d.objid
-         WHERE d.classid = 'pg_trigger'::regclass AND d.refclassid = 'pg_proc'::regclass AND d.refobjid = log.function_oid),
-        (SELECT concat_ws(':', p.oid, p.proowner, p.xmin) FROM pg_proc p WHERE p.oid = log.function_oid),
+         FROM pg_trigger t
+         WHERE t.oid = ANY (ARRAY(SELECT d.objid FROM pg_depend d
+                                  WHERE d.classid = 'pg_trigger'::regclass AND d.refclassid = 'pg_proc'::regclass AND d.refobjid = function_oid))),
+        (SELECT concat_ws(':', p.oid, p.proowner, p.xmin) FROM pg_proc p WHERE p.oid = function_oid),
         -- emptied by hand, it is another file
-        (SELECT concat_ws(':', c.oid, c.relpersistence, pg_relation_filenode(c.oid)) FROM pg_class c WHERE c.oid = log.table_oid),
+        (SELECT concat_ws(':', c.oid, c.relpersistence, pg_relation_filenode(c.oid)) FROM pg_class c WHERE c.oid = log_oid),
         -- without xmin: readers are granted columns; another type would be another file
         (SELECT string_agg(concat_ws(':', a.attnum, a.attname, a.atttypid, a.attisdropped), ',' ORDER BY a.attnum)
-         FROM pg_attribute a WHERE a.attrelid = log.table_oid AND a.attnum > 0),
+         FROM pg_attribute a WHERE a.attrelid = log_oid AND a.attnum > 0),
         (SELECT string_agg(concat_ws(':', i.indexrelid, i.indisvalid), ',' ORDER BY i.indexrelid)
-         FROM pg_index i WHERE i.indrelid = log.table_oid)))
-    INTO result
-    FROM log;
-    RETURN result;
+         FROM pg_index i WHERE i.indrelid = log_oid)));
 END $$;
 COMMENT ON FUNCTION log_fingerprint(integer) IS 'Changes whenever anything happened by which a log may have missed changes';
 

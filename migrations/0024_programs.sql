@@ -120,10 +120,10 @@ DECLARE
 BEGIN
     SELECT md5(concat_ws(' ', inputs_fingerprint(p_mv_id),
         (SELECT string_agg(concat_ws(':', p.oid, p.xmin), ',' ORDER BY p.oid)
-         FROM pg_proc p WHERE p.proname = 'fast$' || p_mv_id AND p.pronamespace = quote_ident(module_schema())::regnamespace),
+         FROM pg_proc p WHERE p.proname = 'fast$' || p_mv_id AND p.pronamespace = quote_ident(current_schema())::regnamespace),
         -- emptied by hand, it is another file
         (SELECT concat_ws(':', t.oid, t.relowner, t.relpersistence, pg_relation_filenode(t.oid), t.relrowsecurity AND t.relforcerowsecurity)
-         FROM pg_class t WHERE t.relname = 'state$' || p_mv_id AND t.relnamespace = quote_ident(module_schema())::regnamespace),
+         FROM pg_class t WHERE t.relname = 'state$' || p_mv_id AND t.relnamespace = quote_ident(current_schema())::regnamespace),
         (SELECT i.indisvalid
          FROM fast_programs f JOIN pg_class x ON x.relname = f.row_index AND x.relnamespace = c.relnamespace
          JOIN pg_index i ON i.indexrelid = x.oid AND i.indrelid = c.oid WHERE f.mv_id = p_mv_id)))

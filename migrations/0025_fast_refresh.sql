@@ -116,7 +116,7 @@ COMMENT ON FUNCTION pending_changes(integer, pg_snapshot) IS
     'How many log rows wait for a materialized view, and a log among them that says that more has happened than it holds';
 
 CREATE FUNCTION priced_rows(p_pending bigint) RETURNS bigint
-LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT
+LANGUAGE sql IMMUTABLE
 -- what any fast refresh costs, expressed in rows, and the pending ones
 RETURN 50 + p_pending;
 COMMENT ON FUNCTION priced_rows(bigint) IS 'By how many rows the cost of a fast refresh is reckoned';
@@ -150,7 +150,7 @@ COMMENT ON FUNCTION cheaper_method(bigint, materialized_view_state, double preci
     'The refresh method that will cost less, by what refreshes have cost, and why';
 
 CREATE FUNCTION learned_cost(p_known double precision, p_measured double precision) RETURNS double precision
-LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT
+LANGUAGE sql IMMUTABLE
 -- Outliers, as on a busy server, are high ones: a lower measurement is believed sooner, a single higher one moves the cost
 -- by no more than half.
 RETURN CASE
@@ -199,8 +199,10 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
 $$;
 COMMENT ON FUNCTION base_rows(integer) IS 'About how many rows the base tables of a materialized view have';
 
+-- What this asks of the catalog is the same each time: planning it anew, as PostgreSQL does where it expects a little of that,
+-- costs more than running it.
 CREATE FUNCTION choose_refresh(p_view materialized_view_settings, p_state materialized_view_state, p_method text) RETURNS refresh_choice
-LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     wanted text := coalesce(p_method, p_view.refresh_method);
     choice refresh_choice;
@@ -305,6 +307,7 @@ BEGIN
     IF p_view.kind = 'native' THEN
         SELECT n.snapshot, n.form INTO result.snapshot, result.form FROM native_refresh(p_view.mv_relation, p_view.session_settings) n;
     ELSE
+        PERFORM ensure_compiled(p_view.mv_id);
         SELECT snapshot, rows_inserted, rows_updated, rows_deleted
         INTO STRICT result.snapshot, result.rows_inserted, result.rows_updated, result.rows_deleted
         FROM run_refresh_function('complete_' || p_form, p_view.mv_id)

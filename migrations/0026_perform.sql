@@ -3,7 +3,7 @@
 CREATE FUNCTION refresh_status(
     p_view materialized_view_settings, p_state materialized_view_state, p_if_seen boolean, p_seen_last_refresh timestamptz
 ) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT
+LANGUAGE sql IMMUTABLE
 RETURN CASE
     WHEN p_view.mv_id IS NULL THEN 'gone'
     -- later, not different: with nothing pending a daemon knows more rows right than the dictionary says
@@ -15,7 +15,7 @@ COMMENT ON FUNCTION refresh_status(materialized_view_settings, materialized_view
     'Whether a materialized view is still to be refreshed: refreshed, or why not';
 
 CREATE FUNCTION new_watermark(p_snapshot pg_snapshot, p_own_rows bigint) RETURNS pg_snapshot
-LANGUAGE sql VOLATILE SET search_path FROM CURRENT
+LANGUAGE sql VOLATILE
 -- What this transaction wrote to base tables before has been seen. What it goes on to write must stay pending, which is
 -- simple only if it has written nothing so far; else see last_own_rows.
 RETURN snapshot_with(p_snapshot, pg_current_xact_id(), p_own_rows > 0);
@@ -89,7 +89,6 @@ BEGIN
     SELECT * INTO state_row FROM materialized_view_state WHERE mv_id = p_mv_id;
     outcome.status := refresh_status(view_row, state_row, p_if_seen, p_seen_last_refresh);
     IF outcome.status = 'refreshed' THEN
-        PERFORM ensure_compiled(p_mv_id);
         choice := choose_refresh(view_row, state_row, p_method);
         outcome.reason := choice.reason;
         outcome.pending_rows := choice.pending_rows;
