@@ -37,6 +37,13 @@ pub(crate) fn cpu_time(pid: u32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// Processor time a process has used so far, to the nanosecond; without what it has begun in others.
+pub(crate) fn running_time(pid: u32) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+    let first = text.split_whitespace().next().unwrap();
+    Duration::from_nanos(first.parse().unwrap())
+}
+
 /// Resident memory of a process in MB.
 pub(crate) fn resident_mb(pid: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();

@@ -119,10 +119,11 @@ pub(crate) async fn delete_orders(connection: &mut PgConnection, rng: &mut Rng, 
 
 /// Keys of orders that there are.
 async fn pick(connection: &mut PgConnection, rng: &mut Rng, count: u32) -> String {
-    let mut keys: Vec<i64> = sqlx::query_scalar("SELECT o_orderkey FROM orders WHERE o_orderkey % 32 < 8 ORDER BY 1")
-        .fetch_all(connection)
-        .await
-        .unwrap();
+    let mut keys: Vec<i64> =
+        sqlx::query_scalar("SELECT o_orderkey FROM orders WHERE o_orderkey % 32 < 8 ORDER BY 1")
+            .fetch_all(connection)
+            .await
+            .unwrap();
     rng.shuffle(&mut keys);
     keys.truncate(count as usize);
     let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
@@ -130,7 +131,8 @@ async fn pick(connection: &mut PgConnection, rng: &mut Rng, count: u32) -> Strin
 }
 
 async fn copy(connection: &mut PgConnection, table: &str, rows: impl Iterator<Item = String>) {
-    let statement = format!("COPY {table} FROM STDIN WITH (FORMAT csv, DELIMITER '|', QUOTE E'\\b')");
+    let statement =
+        format!("COPY {table} FROM STDIN WITH (FORMAT csv, DELIMITER '|', QUOTE E'\\b')");
     let mut copy = connection.copy_in_raw(&statement).await.unwrap();
     let mut text = String::new();
     for row in rows {
@@ -138,7 +140,9 @@ async fn copy(connection: &mut PgConnection, table: &str, rows: impl Iterator<It
         text.push_str(row.trim_end_matches('|'));
         text.push('\n');
         if text.len() > 1 << 20 {
-            copy.send(std::mem::take(&mut text).into_bytes()).await.unwrap();
+            copy.send(std::mem::take(&mut text).into_bytes())
+                .await
+                .unwrap();
         }
     }
     copy.send(text.into_bytes()).await.unwrap();

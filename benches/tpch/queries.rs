@@ -3,7 +3,9 @@
 /// The text of every query, the first one first; the fraction of Q11 is that for this scale.
 pub(crate) fn queries(scale: f64) -> Vec<String> {
     let fraction = format!("{:.10}", 0.0001 / scale);
-    let texts = TEXTS.iter().map(|text| text.replace("* 0.0001", &format!("* {fraction}")));
+    let texts = TEXTS
+        .iter()
+        .map(|text| text.replace("* 0.0001", &format!("* {fraction}")));
     texts.map(|text| without_limit(&text)).collect()
 }
 

@@ -1,5 +1,7 @@
 //! Scalar expressions: only what is deterministic gets this far.
 
+use std::collections::BTreeSet;
+
 use super::TypeName;
 
 /// An expression and what is known of its values.
@@ -127,6 +129,32 @@ impl Expression {
         }
         known.is_nullable |= other.is_nullable;
         known
+    }
+
+    /// The numbers of digits after the point that its values may have, where it is certain which they are.
+    #[must_use]
+    pub fn scales(&self) -> Option<BTreeSet<i32>> {
+        if let Some(scale) = self.scale {
+            return Some(BTreeSet::from([scale]));
+        }
+        let choices: Vec<&Self> = match &self.kind {
+            Kind::Case {
+                branches,
+                otherwise,
+                ..
+            } => {
+                let results = branches.iter().map(|(_, then)| then);
+                results.chain(otherwise.iter().map(|e| &**e)).collect()
+            }
+            Kind::Call { name, arguments }
+                if matches!(name.as_str(), "COALESCE" | "GREATEST" | "LEAST") =>
+            {
+                arguments.iter().collect()
+            }
+            _ => return None,
+        };
+        let scales: Option<Vec<_>> = choices.into_iter().map(Self::scales).collect();
+        Some(scales?.into_iter().flatten().collect())
     }
 
     /// The same over columns that stand elsewhere.

@@ -1,5 +1,6 @@
 //! The refresh as a function's statements: what is pending decides which statement runs.
 
+use super::logs::limit;
 use super::program::FastRefresh;
 
 /// What a statement gives, as variables.
@@ -21,12 +22,11 @@ impl FastRefresh {
         if self.variants.is_empty() {
             return everything;
         }
-        let numbered = || self.variants.iter().zip(1..);
+        let numbered = || self.pending.iter().zip(1..);
         let counts: Vec<String> = numbered()
-            .map(|(variant, number)| {
+            .map(|(pending, number)| {
                 format!(
-                    "(SELECT count(*) AS pending_{number}, count(*) FILTER (WHERE weight = 0) AS markers_{number}\n          FROM {}) AS count_{number}",
-                    variant.pending
+                    "(SELECT count(*) AS pending_{number}, count(*) FILTER (WHERE weight = 0) AS markers_{number}\n          FROM {pending}) AS count_{number}"
                 )
             })
             .collect();
@@ -34,10 +34,17 @@ impl FastRefresh {
             let names = numbered().map(|(_, number)| format!("{name}_{number}"));
             names.collect::<Vec<_>>().join(separator)
         };
-        let choices: String = numbered()
-            .map(|(variant, number)| {
+        let limits: String = numbered()
+            .map(|(_, number)| format!("    {} := pending_{number} + {MORE};\n", limit(number)))
+            .collect();
+        let choices: String = self
+            .variants
+            .iter()
+            .map(|variant| {
+                let counted = variant.tables.iter().map(|place| format!("pending_{}", place + 1));
                 format!(
-                    "    ELSIF pending_{number} = pending AND markers = 0 THEN\n        {}\n        INTO {RESULTS}, unforeseen;\n",
+                    "    ELSIF {} = pending AND markers = 0 THEN\n        {}\n        INTO {RESULTS}, unforeseen;\n",
+                    counted.collect::<Vec<_>>().join(" + "),
                     super::print::indented(&variant.statement, 2).trim_start()
                 )
             })
@@ -45,9 +52,9 @@ impl FastRefresh {
         format!(
             "DECLARE
     {declared} int8;
+    {limited} int8;
     pending int8;
     markers int8;
-    at_most int8;
     unforeseen boolean := true;
 BEGIN
     SELECT {numbers}, {markers},
@@ -55,16 +62,16 @@ BEGIN
     INTO {numbers}, markers, {RESULTS}
     FROM {counts};
     pending := {sum};
-    at_most := pending + {MORE};
-    IF pending = 0 THEN
+{limits}    IF pending = 0 THEN
         unforeseen := false;
 {choices}    END IF;
     IF unforeseen THEN
-        -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
+        -- other tables have changed as well, or more has come meanwhile, or something happened that is not in the logs
         {everything}
     END IF;
 END;",
             declared = list("pending", " int8;\n    "),
+            limited = list("at_most", " int8;\n    "),
             markers = list("markers", " + "),
             numbers = list("pending", ", "),
             counts = counts.join(",\n         "),
