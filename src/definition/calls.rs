@@ -6,7 +6,9 @@ use super::constants::digits_after_point;
 use super::nodes::{data_type, qualified, required};
 use super::read_expression::{DEFAULT_COLLATION, Place, merged_collation, operand_type};
 use super::read_select::Reader;
-use super::{Expression, FunctionKind, Kind, OperatorFact, Refusal, TypeName};
+use super::{
+    Expression, FunctionFact, FunctionKind, Kind, OperatorFact, Refusal, TypeName, settings,
+};
 use crate::sql::identifier;
 
 impl Reader<'_> {
@@ -97,7 +99,7 @@ impl Reader<'_> {
         symbol: &str,
         left: Option<&Expression>,
         right: &Expression,
-    ) -> Result<&OperatorFact, Refusal> {
+    ) -> Result<OperatorFact, Refusal> {
         let left_type = left.map(operand_type);
         let right_type = operand_type(right);
         let shown = || match &left_type {
@@ -109,6 +111,12 @@ impl Reader<'_> {
             .operator(schema, symbol, left_type.as_ref(), &right_type)
         {
             Some(fact) if fact.is_immutable => Ok(fact),
+            Some(fact)
+                if schema == "pg_catalog"
+                    && settings::is_kept_operator(symbol, left_type.as_ref(), &right_type) =>
+            {
+                Ok(fact)
+            }
             Some(_) => Err(Refusal::new(
                 shown(),
                 "the operator is not immutable: its result may change without any row changing",
@@ -160,7 +168,7 @@ impl Reader<'_> {
         if CoercionForm::try_from(*funcformat) == Ok(CoercionForm::CoerceSqlSyntax) {
             arguments = arguments.into_iter().map(as_text).collect();
         }
-        let types = arguments
+        let types: Vec<TypeName> = arguments
             .iter()
             // the field of EXTRACT is the one argument that is printed without its type
             .map(|argument| {
@@ -171,15 +179,25 @@ impl Reader<'_> {
                 }
             })
             .collect();
-        let fact = self
-            .catalog
-            .functions
-            .get(&(schema.clone(), name.clone(), types));
+        let is_built_in = schema == "pg_catalog";
+        let writing = settings::written_by(&name, &types).filter(|_| is_built_in);
+        let fact = match writing {
+            Some(result) => Some(FunctionFact {
+                result,
+                is_immutable: true,
+                kind: FunctionKind::Plain,
+            }),
+            None => self.catalog.function(&schema, &name, &types),
+        };
+        let is_kept = is_built_in && settings::is_kept_function(&name, &types);
         let reason = match fact {
             None => "this version does not know it",
             Some(fact) if fact.kind == FunctionKind::SetReturning => "it gives a set of rows",
             Some(fact) if fact.kind != FunctionKind::Plain => "it is no plain function",
-            Some(fact) if !fact.is_immutable => {
+            Some(_) if is_built_in && settings::depends_on_time(&name) => {
+                "it depends on the time of the refresh"
+            }
+            Some(fact) if !fact.is_immutable && !is_kept => {
                 "it is not immutable: its result may change without any row changing"
             }
             Some(fact) => {
@@ -291,6 +309,7 @@ impl Reader<'_> {
         }
         let allowed = |from: &TypeName, to: &TypeName| {
             from == to
+                || settings::is_kept_cast(from, to)
                 || self
                     .catalog
                     .immutable_casts
