@@ -135,6 +135,10 @@ impl Reader<'_> {
             }
             NodeEnum::AArrayExpr(array) => self.array(array, place),
             NodeEnum::CollateClause(clause) => self.collate(clause, place),
+            other @ NodeEnum::SqlvalueFunction(_) => Err(Refusal::new(
+                kind_of(other),
+                "it depends on the time of the refresh, or on who runs it",
+            )),
             other => Err(Refusal::unknown(kind_of(other))),
         }
     }

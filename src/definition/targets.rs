@@ -215,7 +215,15 @@ impl Reader<'_> {
                 ),
             };
         }
-        if !self.catalog.equality_is_identity(&expression.data_type) {
+        if expression.data_type.is("bpchar") && expression.scale.is_none() {
+            return refuse(
+                "equal values of char may differ in the blanks at their ends; cast to char(n)"
+                    .to_owned(),
+            );
+        }
+        if !expression.data_type.is("bpchar")
+            && !self.catalog.equality_is_identity(&expression.data_type)
+        {
             return refuse(format!(
                 "values of type {} may be equal and not the same",
                 expression.data_type

@@ -216,9 +216,14 @@ impl Session {
         }
         if form == Form::Unforeseen {
             // as if other transactions had committed since the count
-            body = body
-                .replace("at_most := pending + 100", "at_most := 1")
-                .replace("pg_current_snapshot()::text = snapshot::text", "false");
+            for number in 1..=refresh.pending.len() {
+                let limit = format!("at_most_{number} := ");
+                body = body.replace(
+                    &format!("{limit}pending_{number} + 100"),
+                    &format!("{limit}1"),
+                );
+            }
+            body = body.replace("pg_current_snapshot()::text = snapshot::text", "false");
         }
         let settings: Vec<String> = FastRefresh::settings()
             .iter()

@@ -113,7 +113,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "SELECT order_id, now() FROM orders",
-        "now(…): it is not immutable: its result may change without any row changing",
+        "now(…): it depends on the time of the refresh",
     ),
     (
         "SELECT sum(discount) FROM orders",

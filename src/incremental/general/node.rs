@@ -109,11 +109,11 @@ impl Node {
         }
     }
 
-    /// Whether it reads this base table, or any, at any depth.
-    pub(super) fn reads(&self, oid: Option<u32>) -> bool {
+    /// Whether it reads one of certain base tables, at any depth.
+    pub(super) fn reads(&self, is_one: &dyn Fn(u32) -> bool) -> bool {
         match &self.kind {
-            NodeKind::Scan { relation, .. } => oid.is_none_or(|oid| relation.oid == oid),
-            _ => self.inputs().iter().any(|input| input.reads(oid)),
+            NodeKind::Scan { relation, .. } => is_one(relation.oid),
+            _ => self.inputs().iter().any(|input| input.reads(is_one)),
         }
     }
 
