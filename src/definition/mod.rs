@@ -9,6 +9,7 @@ mod calls;
 mod catalog;
 mod constants;
 mod expression;
+mod lateral;
 mod nodes;
 mod operators;
 mod other_aggregates;
@@ -18,8 +19,10 @@ mod read_expression;
 mod read_from;
 mod read_select;
 mod refusal;
+mod rows_and_arrays;
 mod scalar_subqueries;
 mod scope;
+mod set_functions;
 mod settings;
 mod subqueries;
 mod targets;
@@ -31,7 +34,7 @@ pub use catalog::{
     Catalog, Column, FunctionFact, FunctionKind, OperatorFact, Relation, RelationKind, UniqueKey,
 };
 pub use expression::{Expression, Kind};
-pub use operators::{MatchKind, Operator};
+pub use operators::{MatchKind, Operator, SetFunction};
 pub use refusal::Refusal;
 pub use type_name::TypeName;
 

@@ -35,7 +35,15 @@ const FUNCTIONS: &[Signature] = &[
     ("to_char", &["float4", "text"]),
     ("to_char", &["float8", "text"]),
     ("to_number", &["text", "text"]),
-    ("generate_series", &["timestamptz", "timestamptz", "interval"]),
+    (
+        "generate_series",
+        &["timestamptz", "timestamptz", "interval"],
+    ),
+    // of what is read from JSON, the types are looked at where they are named
+    ("json_to_recordset", &["json"]),
+    ("jsonb_to_recordset", &["jsonb"]),
+    ("json_to_record", &["json"]),
+    ("jsonb_to_record", &["jsonb"]),
 ];
 
 /// By symbol, left and right type; comparisons of dates and times with and without time zone apart.
@@ -128,8 +136,8 @@ pub(super) fn is_kept_operator(symbol: &str, left: Option<&TypeName>, right: &Ty
     let is_local = |name: &TypeName| name.is("date") || name.is("timestamp");
     // not =, which joins are made of: where clocks are put forward, two local times are the same instant
     let is_comparison = matches!(symbol, "<>" | "<" | "<=" | ">" | ">=");
-    let is_mixed = (is_local(left) && right.is("timestamptz"))
-        || (left.is("timestamptz") && is_local(right));
+    let is_mixed =
+        (is_local(left) && right.is("timestamptz")) || (left.is("timestamptz") && is_local(right));
     let is_text = left.is("text") || right.is("text");
     OPERATORS
         .iter()
@@ -141,7 +149,7 @@ pub(super) fn is_kept_operator(symbol: &str, left: Option<&TypeName>, right: &Ty
 /// Whether a cast does.
 pub(super) fn is_kept_cast(from: &TypeName, to: &TypeName) -> bool {
     let is_text = to.is("text") || to.is("varchar") || to.is("bpchar");
-    let has_stable_text = ["date", "timestamp", "timestamptz"]
+    let has_stable_text = ["date", "timestamp", "timestamptz", "interval"]
         .iter()
         .any(|name| from.is(name));
     (is_text && has_stable_text)

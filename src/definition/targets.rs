@@ -51,6 +51,9 @@ impl Reader<'_> {
         let computed = outputs.iter().map(|(_, output)| output).chain(&having);
         add_dependent_columns(computed, &mut keys);
         for key in &keys {
+            if key.any(&mut |part| matches!(part.kind, Kind::Subquery(_))) {
+                return Err(Refusal::unknown("a subquery or a set in GROUP BY"));
+            }
             self.require_identity(key, "GROUP BY")?;
         }
         let over_groups = |expression: &Expression| over_groups(expression, &keys);

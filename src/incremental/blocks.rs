@@ -85,6 +85,7 @@ pub(super) fn flatten(operator: &Operator) -> Result<Vec<Block>, Refusal> {
         Operator::Aggregate { .. }
         | Operator::Outer { .. }
         | Operator::Match { .. }
+        | Operator::Unfold { .. }
         | Operator::Values { .. } => {
             return Err(not_simple());
         }

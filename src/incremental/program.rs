@@ -238,6 +238,7 @@ impl Shape {
             | Operator::Join(_)
             | Operator::UnionAll(_)
             | Operator::Outer { .. }
+            | Operator::Unfold { .. }
             | Operator::Match { .. } => Err(not_simple()),
         }
     }

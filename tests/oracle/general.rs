@@ -5,6 +5,9 @@ use fastrand::Rng;
 
 use crate::generate::{COLUMNS, Queries, Table, named, pick};
 
+/// One in so many queries has LATERAL or a function in FROM.
+const LATERAL: u8 = 6;
+
 /// Writes queries that are more than a grouping over a sum of joins.
 pub(crate) struct General<'a> {
     pub(crate) rng: &'a mut Rng,
@@ -44,6 +47,9 @@ impl General<'_> {
     fn query_body(&mut self) -> String {
         if self.rng.u8(..3) == 0 {
             return self.grouped();
+        }
+        if self.rng.u8(..LATERAL) == 0 {
+            return self.lateral();
         }
         let size = self.rng.usize(1..4);
         let (from, aliases) = self.tree(size, 2);
@@ -190,7 +196,7 @@ impl General<'_> {
     }
 
     /// WHERE, perhaps with subqueries, or nothing.
-    fn filter(&mut self, aliases: &[String], depth: usize) -> String {
+    pub(crate) fn filter(&mut self, aliases: &[String], depth: usize) -> String {
         match self.rng.u8(..6) {
             0 => String::new(),
             1 => format!(" WHERE {}", self.simple().condition(aliases)),
@@ -299,20 +305,20 @@ impl General<'_> {
         }
     }
 
-    fn simple(&mut self) -> Queries<'_> {
+    pub(crate) fn simple(&mut self) -> Queries<'_> {
         Queries {
             rng: self.rng,
             tables: self.tables,
         }
     }
 
-    fn alias(&mut self) -> String {
+    pub(crate) fn alias(&mut self) -> String {
         self.aliases += 1;
         format!("g{}", self.aliases)
     }
 
     /// Sources joined in any way.
-    fn tree(&mut self, size: usize, depth: usize) -> Tree {
+    pub(crate) fn tree(&mut self, size: usize, depth: usize) -> Tree {
         if size == 1 {
             let alias = self.alias();
             return (format!("{} AS {alias}", self.source(depth)), vec![alias]);

@@ -81,7 +81,7 @@ impl Lookups {
             NodeKind::Scan { relation, .. } => {
                 self.relations.insert(relation.oid, relation.clone());
             }
-            NodeKind::Union(_) | NodeKind::Values(_) => {}
+            NodeKind::Union(_) | NodeKind::Values(_) | NodeKind::Unfold { .. } => {}
             NodeKind::Block {
                 items, conditions, ..
             } => {
@@ -150,6 +150,10 @@ impl Lookups {
                 for input in inputs {
                     self.look_up(input, columns);
                 }
+            }
+            NodeKind::Unfold { input, .. } => {
+                let columns = columns.range(..input.columns.len()).copied();
+                self.look_up(input, &columns.collect());
             }
             NodeKind::Aggregate { input, keys, .. } => {
                 let columns = columns.iter().copied().filter(|at| at < keys);

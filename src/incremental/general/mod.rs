@@ -14,6 +14,7 @@ mod program;
 mod pushdown;
 mod sides;
 mod types;
+mod unfold;
 mod writer;
 
 pub(super) use program::{compile, lookups};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::super::names::free_name;
-use crate::definition::{AggregateCall, Expression, MatchKind, Relation};
+use crate::definition::{AggregateCall, Expression, MatchKind, Relation, SetFunction};
 
 /// An operator that others may share.
 pub(super) type NodeRef = Rc<Node>;
@@ -47,6 +47,14 @@ pub(super) enum NodeKind {
     Outer { sides: Sides, is_full: bool },
     /// Rows of the left side by whether they have a partner.
     Match { sides: Sides, kind: MatchKind },
+    /// The columns of the input, and what functions of them give.
+    Unfold {
+        input: NodeRef,
+        functions: Vec<SetFunction>,
+        has_ordinality: bool,
+        is_outer: bool,
+        conditions: Vec<Expression>,
+    },
     /// Groups by the first columns of the input.
     Aggregate {
         input: NodeRef,
@@ -86,7 +94,7 @@ impl Node {
             NodeKind::Outer { sides, .. } | NodeKind::Match { sides, .. } => {
                 vec![&sides.left, &sides.right]
             }
-            NodeKind::Aggregate { input, .. } => vec![input],
+            NodeKind::Aggregate { input, .. } | NodeKind::Unfold { input, .. } => vec![input],
         }
     }
 
@@ -102,9 +110,10 @@ impl Node {
     pub(super) fn is_transparent(&self) -> bool {
         match &self.kind {
             NodeKind::Scan { .. } | NodeKind::Values(_) => true,
-            NodeKind::Block { .. } | NodeKind::Outer { .. } | NodeKind::Match { .. } => {
-                self.inputs().iter().all(|input| input.is_transparent())
-            }
+            NodeKind::Block { .. }
+            | NodeKind::Outer { .. }
+            | NodeKind::Match { .. }
+            | NodeKind::Unfold { .. } => self.inputs().iter().all(|input| input.is_transparent()),
             NodeKind::Union(_) | NodeKind::Aggregate { .. } => false,
         }
     }
@@ -118,6 +127,7 @@ impl Node {
             NodeKind::Union(_) => "united".to_owned(),
             NodeKind::Outer { .. } => "outer_joined".to_owned(),
             NodeKind::Match { .. } => "matched".to_owned(),
+            NodeKind::Unfold { .. } => "unfolded".to_owned(),
             NodeKind::Aggregate { .. } => "group".to_owned(),
         }
     }
