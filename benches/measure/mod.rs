@@ -37,11 +37,11 @@ pub(crate) fn cpu_time(pid: u32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// Processor time a process has used so far, to the nanosecond; without what it has begun in others.
-pub(crate) fn running_time(pid: u32) -> Duration {
-    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
-    let first = text.split_whitespace().next().unwrap();
-    Duration::from_nanos(first.parse().unwrap())
+/// Processor time a process of one thread, such as a backend of the server, has used so far; finer than [`cpu_time`].
+pub(crate) fn backend_time(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+    let nanoseconds = stat.split_whitespace().next().unwrap();
+    Duration::from_nanos(nanoseconds.parse().unwrap())
 }
 
 /// Resident memory of a process in MB.

@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use crate::common::{TestServer, options};
 use crate::data;
 use crate::figures::{Figures, Time};
-use crate::measure::running_time;
+use crate::measure::backend_time;
 use crate::queries::{queries, view};
 
 /// A session whose processor time can be read.
@@ -50,11 +50,11 @@ impl Backend {
     }
 
     async fn timed(&mut self, sql: &str) -> Time {
-        let (before, begun) = (running_time(self.pid), Instant::now());
+        let (before, begun) = (backend_time(self.pid), Instant::now());
         self.run(sql).await;
         Time {
             wall: begun.elapsed().as_secs_f64() * 1000.0,
-            cpu: (running_time(self.pid) - before).as_secs_f64() * 1000.0,
+            cpu: (backend_time(self.pid) - before).as_secs_f64() * 1000.0,
         }
     }
 }

@@ -157,6 +157,20 @@ impl Reader<'_> {
                 keys,
                 aggregates,
             } => self.grouped_beside(left, *input, &keys, &aggregates)?,
+            Operator::First { .. } => {
+                let columns = right.width();
+                let found = self.first_by_links(right, width)?;
+                let joined = filtered(
+                    Operator::Join(vec![left.clone(), found.right]),
+                    found.conditions,
+                );
+                let mut outputs = joined.columns();
+                outputs.truncate(width + columns);
+                Operator::Project {
+                    input: Box::new(joined),
+                    outputs,
+                }
+            }
             _ => return Err(too_deep()),
         })
     }
@@ -202,6 +216,61 @@ impl Reader<'_> {
         Ok(Operator::Project {
             input: Box::new(joined),
             outputs,
+        })
+    }
+
+    /// The first rows among those that depend on the row outside by equal values: the first for each of these, which are
+    /// further columns.
+    fn first_by_links(&self, operator: Operator, width: usize) -> Result<Linked, Refusal> {
+        let Operator::First {
+            input,
+            keys,
+            order,
+            limit,
+        } = operator
+        else {
+            return Err(too_deep());
+        };
+        let (below, mut outputs) = match *input {
+            Operator::Project { input, outputs } => (*input, outputs),
+            other => {
+                let outputs = other.columns();
+                (other, outputs)
+            }
+        };
+        let inner = Inner::freed(below)?;
+        let ordered = order.iter().map(|(value, _)| value);
+        let mut all = outputs.iter().chain(&keys).chain(ordered);
+        if !keys.is_empty() || all.any(Expression::names_outside) {
+            return Err(too_deep());
+        }
+        let (own, outside) = links(&inner.conditions)?;
+        let first_key = outputs.len();
+        let mut conditions = Vec::new();
+        let mut keys = Vec::new();
+        for (number, (key, value)) in own.iter().zip(outside).enumerate() {
+            self.require_identity(key, "LATERAL")?;
+            let (key, value) = (key.as_column(first_key + number), of_both(&value, 0)?);
+            conditions.push(self.compared(
+                "=",
+                value,
+                key.as_column(width + first_key + number),
+            )?);
+            keys.push(key);
+        }
+        outputs.extend(own);
+        Ok(Linked {
+            conditions,
+            links: 0,
+            right: Operator::First {
+                input: Box::new(Operator::Project {
+                    input: Box::new(inner.operator),
+                    outputs,
+                }),
+                keys,
+                order,
+                limit,
+            },
         })
     }
 
@@ -290,6 +359,10 @@ impl Reader<'_> {
             } if input.names_outside() => {
                 let found = self.grouped_by_links(*input, &keys, &aggregates, width)?;
                 (found.right, found.conditions, found.links)
+            }
+            Operator::First { .. } if base.names_outside() => {
+                let found = self.first_by_links(base, width)?;
+                (found.right, found.conditions, 0)
             }
             other => {
                 let inner = Inner::freed(other)?;

@@ -9,9 +9,12 @@ mod calls;
 mod catalog;
 mod constants;
 mod expression;
+mod frames;
+mod grouping;
 mod lateral;
 mod nodes;
 mod operators;
+mod ordering;
 mod other_aggregates;
 mod polymorphic;
 mod read_aggregates;
@@ -23,11 +26,15 @@ mod rows_and_arrays;
 mod scalar_subqueries;
 mod scope;
 mod set_functions;
+mod set_operations;
 mod settings;
 mod subqueries;
 mod targets;
 mod type_name;
+mod uniqueness;
 mod values;
+mod window_calls;
+mod windows;
 
 pub use aggregates::{AggregateCall, AggregateFunction, OtherAggregate};
 pub use catalog::{
@@ -37,6 +44,7 @@ pub use expression::{Expression, Kind};
 pub use operators::{MatchKind, Operator, SetFunction};
 pub use refusal::Refusal;
 pub use type_name::TypeName;
+pub use window_calls::{FrameWord, Limit, WindowCall};
 
 use read_select::Reader;
 

@@ -113,6 +113,8 @@ impl Reader<'_> {
             scope,
             aggregates: None,
             subqueries: None,
+            windows: None,
+            groupings: None,
             is_condition: false,
         };
         let (_, name) = qualified(&call.funcname)?;

@@ -86,6 +86,9 @@ pub(super) fn flatten(operator: &Operator) -> Result<Vec<Block>, Refusal> {
         | Operator::Outer { .. }
         | Operator::Match { .. }
         | Operator::Unfold { .. }
+        | Operator::Repeat { .. }
+        | Operator::Window { .. }
+        | Operator::First { .. }
         | Operator::Values { .. } => {
             return Err(not_simple());
         }

@@ -1,14 +1,17 @@
 //! The refresh as a function's statements: what is pending decides which statement runs.
 
 use super::logs::limit;
-use super::program::FastRefresh;
+use super::program::{FastRefresh, Variant};
 
 /// What a statement gives, as variables.
 const RESULTS: &str =
     "snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete";
 
 /// More pending rows than were counted may have come before the statement begins, by this.
-const MORE: &str = "100";
+const MORE: i32 = 100;
+
+/// For up to so many pending rows the session keeps one plan: making one for just these would cost more than they do.
+const FEW: i32 = 200;
 
 impl FastRefresh {
     /// The statements of a PL/pgSQL function with the parameter `watermark pg_snapshot` (the first) and the results
@@ -37,16 +40,35 @@ impl FastRefresh {
         let limits: String = numbered()
             .map(|(_, number)| format!("    {} := pending_{number} + {MORE};\n", limit(number)))
             .collect();
+        let few = |variant: &Variant| {
+            let mut statement = variant.statement.clone();
+            // the last first: one name may begin another
+            for place in variant.tables.iter().rev() {
+                let limit = format!("LIMIT {}", limit(place + 1));
+                statement = statement.replace(&limit, &format!("LIMIT {}", FEW + MORE));
+            }
+            statement
+        };
+        let choice = |variant: &Variant, more: &str, first: &str, statement: &str| {
+            let counted = variant.tables.iter();
+            let counted = counted.map(|place| format!("pending_{}", place + 1));
+            format!(
+                "    ELSIF {} = pending AND markers = 0{more} THEN\n{first}        {}\n        INTO {RESULTS}, unforeseen;\n",
+                counted.collect::<Vec<_>>().join(" + "),
+                super::print::indented(statement, 2).trim_start()
+            )
+        };
         let choices: String = self
             .variants
             .iter()
             .map(|variant| {
-                let counted = variant.tables.iter().map(|place| format!("pending_{}", place + 1));
-                format!(
-                    "    ELSIF {} = pending AND markers = 0 THEN\n        {}\n        INTO {RESULTS}, unforeseen;\n",
-                    counted.collect::<Vec<_>>().join(" + "),
-                    super::print::indented(&variant.statement, 2).trim_start()
-                )
+                let for_few = choice(
+                    variant,
+                    &format!(" AND pending <= {FEW}"),
+                    "        -- few rows: the session keeps the plan\n        planned := set_config('plan_cache_mode', 'force_generic_plan', true);\n",
+                    &few(variant),
+                );
+                for_few + &choice(variant, "", "", &variant.statement)
             })
             .collect();
         format!(
@@ -55,6 +77,7 @@ impl FastRefresh {
     {limited} int8;
     pending int8;
     markers int8;
+    planned text;
     unforeseen boolean := true;
 BEGIN
     SELECT {numbers}, {markers},
@@ -67,6 +90,7 @@ BEGIN
 {choices}    END IF;
     IF unforeseen THEN
         -- other tables have changed as well, or more has come meanwhile, or something happened that is not in the logs
+        planned := set_config('plan_cache_mode', 'force_custom_plan', true);
         {everything}
     END IF;
 END;",

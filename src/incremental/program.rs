@@ -239,6 +239,9 @@ impl Shape {
             | Operator::UnionAll(_)
             | Operator::Outer { .. }
             | Operator::Unfold { .. }
+            | Operator::Repeat { .. }
+            | Operator::Window { .. }
+            | Operator::First { .. }
             | Operator::Match { .. } => Err(not_simple()),
         }
     }

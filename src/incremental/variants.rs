@@ -71,7 +71,10 @@ fn linked(operator: &Operator, pairs: &mut BTreeSet<(u32, u32)>) -> Vec<Option<u
             note(conditions, &columns, pairs);
             columns
         }
-        Operator::Unfold { .. } => {
+        Operator::Unfold { .. }
+        | Operator::Window { .. }
+        | Operator::First { .. }
+        | Operator::Repeat { .. } => {
             let mut columns = inputs.swap_remove(0);
             columns.resize(operator.width(), None);
             columns

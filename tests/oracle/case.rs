@@ -210,6 +210,10 @@ impl Session {
             return Ok((self.distortion)(&refresh.statement));
         }
         let mut body = (self.distortion)(&refresh.body());
+        if view.is_multiple_of(2) {
+            // few changes, but planned like many
+            body = body.replace("AND pending <= 200", "AND pending <= 2");
+        }
         if form == Form::Unforeseen {
             // as if other transactions had committed since the count
             for number in 1..=refresh.pending.len() {
@@ -428,7 +432,7 @@ impl Subject for Session {
 
     async fn tidy(&mut self) {
         self.end_transactions().await.unwrap();
-        for sql in ["SET statement_timeout = 0", "VACUUM"] {
+        for sql in ["SET statement_timeout = 0; SET lock_timeout = 0", "VACUUM"] {
             raw(&mut self.main, sql).await.unwrap();
         }
         // a session keeps what it knows of every table there ever was

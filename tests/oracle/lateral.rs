@@ -43,6 +43,10 @@ impl General<'_> {
                 "SELECT {key} AS o0, count(*) AS o1, {total} AS o2 FROM {from}{filter} GROUP BY {key}"
             );
         }
+        if self.rng.u8(..8) == 0 {
+            let (key, total) = (self.set(&aliases), self.aggregated(&aliases));
+            return format!("SELECT {key} AS o0, {total} AS o1 FROM {from}{filter} GROUP BY {key}");
+        }
         for _ in 0..self.rng.usize(1..3) {
             let output = match self.rng.u8(..3) {
                 0 => self.set(&aliases),
@@ -173,7 +177,22 @@ impl General<'_> {
         )
         .replace("INNER", &inner)
         .replace("OF", of);
-        match self.rng.u8(..8) {
+        match self.rng.u8(..10) {
+            7 => (
+                format!(
+                    "(SELECT {inner}.a AS val, {inner}.f AS num FROM {table} AS {inner} WHERE {link} ORDER BY {inner}.a DESC, {inner}.f LIMIT {}) AS {alias}",
+                    self.rng.u8(1..3)
+                ),
+                vec![value, format!("{alias}.num")],
+                true,
+            ),
+            8 => (
+                format!(
+                    "(SELECT {inner}.f + 1 AS val FROM {table} AS {inner} WHERE {link} ORDER BY {inner}.f DESC LIMIT 1) AS {alias}"
+                ),
+                vec![value],
+                true,
+            ),
             0 => (
                 format!(
                     "(SELECT {inner}.a AS val, {inner}.c AS num FROM {table} AS {inner} WHERE {link} {more}) AS {alias}"

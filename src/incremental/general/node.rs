@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::super::names::free_name;
-use crate::definition::{AggregateCall, Expression, MatchKind, Relation, SetFunction};
+use super::first::Order;
+use crate::definition::{
+    AggregateCall, Expression, Limit, MatchKind, Relation, SetFunction, WindowCall,
+};
 
 /// An operator that others may share.
 pub(super) type NodeRef = Rc<Node>;
@@ -43,6 +46,21 @@ pub(super) enum NodeKind {
     },
     /// All rows of all.
     Union(Vec<NodeRef>),
+    /// The input's columns, then values of functions over the rows that are equal in these columns.
+    Window {
+        input: NodeRef,
+        keys: Vec<usize>,
+        calls: Vec<WindowCall>,
+    },
+    /// The first rows in an order, of those that are equal in these columns or, without any, of all.
+    First {
+        input: NodeRef,
+        keys: Vec<usize>,
+        order: Order,
+        limit: Limit,
+    },
+    /// Each row as often as a column says.
+    Repeat { input: NodeRef, times: usize },
     /// LEFT or FULL JOIN.
     Outer { sides: Sides, is_full: bool },
     /// Rows of the left side by whether they have a partner.
@@ -94,7 +112,11 @@ impl Node {
             NodeKind::Outer { sides, .. } | NodeKind::Match { sides, .. } => {
                 vec![&sides.left, &sides.right]
             }
-            NodeKind::Aggregate { input, .. } | NodeKind::Unfold { input, .. } => vec![input],
+            NodeKind::Aggregate { input, .. }
+            | NodeKind::Unfold { input, .. }
+            | NodeKind::Repeat { input, .. }
+            | NodeKind::Window { input, .. }
+            | NodeKind::First { input, .. } => vec![input],
         }
     }
 
@@ -114,7 +136,11 @@ impl Node {
             | NodeKind::Outer { .. }
             | NodeKind::Match { .. }
             | NodeKind::Unfold { .. } => self.inputs().iter().all(|input| input.is_transparent()),
-            NodeKind::Union(_) | NodeKind::Aggregate { .. } => false,
+            NodeKind::Union(_)
+            | NodeKind::Aggregate { .. }
+            | NodeKind::Repeat { .. }
+            | NodeKind::Window { .. }
+            | NodeKind::First { .. } => false,
         }
     }
 
@@ -125,6 +151,9 @@ impl Node {
             NodeKind::Values(_) => "constants".to_owned(),
             NodeKind::Block { .. } => "joined".to_owned(),
             NodeKind::Union(_) => "united".to_owned(),
+            NodeKind::Repeat { .. } => "repeated".to_owned(),
+            NodeKind::Window { .. } => "windowed".to_owned(),
+            NodeKind::First { .. } => "first".to_owned(),
             NodeKind::Outer { .. } => "outer_joined".to_owned(),
             NodeKind::Match { .. } => "matched".to_owned(),
             NodeKind::Unfold { .. } => "unfolded".to_owned(),
