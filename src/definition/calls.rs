@@ -6,6 +6,7 @@ use super::constants::digits_after_point;
 use super::nodes::{data_type, qualified, required};
 use super::read_expression::{DEFAULT_COLLATION, Place, merged_collation, operand_type};
 use super::read_select::Reader;
+use super::subqueries::Pending;
 use super::{
     Expression, FunctionFact, FunctionKind, Kind, OperatorFact, Refusal, TypeName, settings,
 };
@@ -125,12 +126,31 @@ impl Reader<'_> {
         }
     }
 
-    /// A function of one row.
+    /// A function of one row, or in the select list one that gives a set.
     pub(super) fn call(
         &self,
         call: &FuncCall,
         place: &mut Place<'_>,
     ) -> Result<Expression, Refusal> {
+        let (value, kind) = self.any_call(call, place)?;
+        if kind != FunctionKind::SetReturning {
+            return Ok(value);
+        }
+        let function = self.set_in_targets(value)?;
+        let facts = function.columns[0].clone();
+        let noted = super::subqueries::noted(place, Pending::Set(function))?;
+        Ok(Expression {
+            kind: noted.kind,
+            ..facts
+        })
+    }
+
+    /// A function that is no aggregate and no window function, and whether it gives a set.
+    pub(super) fn any_call(
+        &self,
+        call: &FuncCall,
+        place: &mut Place<'_>,
+    ) -> Result<(Expression, FunctionKind), Refusal> {
         let FuncCall {
             funcname,
             args,
@@ -192,8 +212,11 @@ impl Reader<'_> {
         let is_kept = is_built_in && settings::is_kept_function(&name, &types);
         let reason = match fact {
             None => "this version does not know it",
-            Some(fact) if fact.kind == FunctionKind::SetReturning => "it gives a set of rows",
-            Some(fact) if fact.kind != FunctionKind::Plain => "it is no plain function",
+            Some(fact)
+                if !matches!(fact.kind, FunctionKind::Plain | FunctionKind::SetReturning) =>
+            {
+                "it is no plain function"
+            }
             Some(_) if is_built_in && settings::depends_on_time(&name) => {
                 "it depends on the time of the refresh"
             }
@@ -203,15 +226,17 @@ impl Reader<'_> {
             Some(fact) => {
                 let parts: Vec<&Expression> = arguments.iter().collect();
                 let mut value = Expression::new(Kind::Literal(String::new()), fact.result.clone());
-                if value.data_type.is_collatable() {
+                if has_collation(&value.data_type) {
                     // of a function without strings among its arguments it is the default one
                     let collatable: Vec<&Expression> = parts
                         .iter()
                         .copied()
-                        .filter(|part| part.data_type.is_collatable())
+                        .filter(|part| has_collation(&part.data_type))
                         .collect();
                     value.collation = if collatable.is_empty() {
                         Some(DEFAULT_COLLATION.to_owned())
+                    } else if collatable.iter().any(|part| part.collation.is_none()) {
+                        None
                     } else {
                         merged_collation(&collatable)
                     };
@@ -225,7 +250,7 @@ impl Reader<'_> {
                     format!("{}.{}", identifier(&schema), identifier(&name))
                 };
                 value.kind = Kind::Call { name, arguments };
-                return Ok(value);
+                return Ok((value, fact.kind));
             }
         };
         Err(Refusal::new(format!("{name}(…)"), reason))
@@ -327,6 +352,12 @@ impl Reader<'_> {
             "it depends on settings, or this version does not know it",
         ))
     }
+}
+
+/// Whether values of a type, or the elements of an array, are compared under a collation.
+fn has_collation(data_type: &TypeName) -> bool {
+    let element = data_type.element();
+    element.as_ref().unwrap_or(data_type).is_collatable()
 }
 
 /// A string as `PostgreSQL` casts it for functions of text.

@@ -100,6 +100,13 @@ pub enum Kind {
     Array(Vec<Expression>),
     /// COLLATE.
     Collate(Box<Expression>, String),
+    /// Text around parts, of which there is one less: a subscript, a slice.
+    Written {
+        /// What stands before, between and after the parts.
+        texts: Vec<String>,
+        /// The parts.
+        parts: Vec<Expression>,
+    },
 }
 
 impl Expression {
@@ -213,6 +220,7 @@ impl Expression {
             }
             Kind::Call { arguments: all, .. }
             | Kind::Logical { operands: all, .. }
+            | Kind::Written { parts: all, .. }
             | Kind::Array(all) => all.iter().collect(),
             Kind::Cast { operand, .. }
             | Kind::Not(operand)
@@ -278,6 +286,7 @@ impl Expression {
             }
             Kind::Call { arguments: all, .. }
             | Kind::Logical { operands: all, .. }
+            | Kind::Written { parts: all, .. }
             | Kind::Array(all) => {
                 all.iter_mut().for_each(renew);
             }

@@ -11,6 +11,7 @@ mod constants;
 mod expression;
 mod frames;
 mod grouping;
+mod lateral;
 mod nodes;
 mod operators;
 mod ordering;
@@ -21,8 +22,10 @@ mod read_expression;
 mod read_from;
 mod read_select;
 mod refusal;
+mod rows_and_arrays;
 mod scalar_subqueries;
 mod scope;
+mod set_functions;
 mod set_operations;
 mod settings;
 mod subqueries;
@@ -38,7 +41,7 @@ pub use catalog::{
     Catalog, Column, FunctionFact, FunctionKind, OperatorFact, Relation, RelationKind, UniqueKey,
 };
 pub use expression::{Expression, Kind};
-pub use operators::{MatchKind, Operator};
+pub use operators::{MatchKind, Operator, SetFunction};
 pub use refusal::Refusal;
 pub use type_name::TypeName;
 pub use window_calls::{FrameWord, Limit, WindowCall};

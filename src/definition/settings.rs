@@ -39,6 +39,11 @@ const FUNCTIONS: &[Signature] = &[
         "generate_series",
         &["timestamptz", "timestamptz", "interval"],
     ),
+    // of what is read from JSON, the types are looked at where they are named
+    ("json_to_recordset", &["json"]),
+    ("jsonb_to_recordset", &["jsonb"]),
+    ("json_to_record", &["json"]),
+    ("jsonb_to_record", &["jsonb"]),
 ];
 
 /// By symbol, left and right type; comparisons of dates and times with and without time zone apart.
@@ -144,7 +149,7 @@ pub(super) fn is_kept_operator(symbol: &str, left: Option<&TypeName>, right: &Ty
 /// Whether a cast does.
 pub(super) fn is_kept_cast(from: &TypeName, to: &TypeName) -> bool {
     let is_text = to.is("text") || to.is("varchar") || to.is("bpchar");
-    let has_stable_text = ["date", "timestamp", "timestamptz"]
+    let has_stable_text = ["date", "timestamp", "timestamptz", "interval"]
         .iter()
         .any(|name| from.is(name));
     (is_text && has_stable_text)

@@ -238,6 +238,7 @@ impl Shape {
             | Operator::Join(_)
             | Operator::UnionAll(_)
             | Operator::Outer { .. }
+            | Operator::Unfold { .. }
             | Operator::Repeat { .. }
             | Operator::Window { .. }
             | Operator::First { .. }

@@ -78,6 +78,14 @@ fn linked(operator: &Operator, pairs: &mut BTreeSet<(u32, u32)>) -> Vec<Option<u
             note(conditions, &columns, pairs);
             columns
         }
+        Operator::Unfold { .. }
+        | Operator::Window { .. }
+        | Operator::First { .. }
+        | Operator::Repeat { .. } => {
+            let mut columns = inputs.swap_remove(0);
+            columns.resize(operator.width(), None);
+            columns
+        }
         Operator::Match { conditions, .. } => {
             note(conditions, &inputs.concat(), pairs);
             let mut columns = inputs.swap_remove(0);

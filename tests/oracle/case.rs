@@ -432,7 +432,7 @@ impl Subject for Session {
 
     async fn tidy(&mut self) {
         self.end_transactions().await.unwrap();
-        for sql in ["SET statement_timeout = 0", "VACUUM"] {
+        for sql in ["SET statement_timeout = 0; SET lock_timeout = 0", "VACUUM"] {
             raw(&mut self.main, sql).await.unwrap();
         }
         // a session keeps what it knows of every table there ever was

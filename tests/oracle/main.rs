@@ -23,6 +23,7 @@ mod general;
 mod generate;
 mod installed;
 mod known;
+mod lateral;
 mod scenario;
 mod script;
 mod shrink;

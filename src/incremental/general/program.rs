@@ -225,6 +225,10 @@ fn describe(node: &NodeRef, clauses: &mut Vec<(String, String)>) {
         NodeKind::Outer { is_full, .. } => {
             Some((if *is_full { "FULL JOIN" } else { "LEFT JOIN" }, PARTNERS))
         }
+        NodeKind::Unfold { .. } => Some((
+            "functions that give sets",
+            "computed of the rows that changed, as they were and as they are",
+        )),
         NodeKind::Match { .. } => Some(("EXISTS, IN or the like", PARTNERS)),
         NodeKind::Window { .. } => Some((
             "window functions",
