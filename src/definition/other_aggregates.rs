@@ -8,6 +8,7 @@ use super::nodes::qualified;
 use super::ordering::sorted;
 use super::read_expression::Place;
 use super::read_select::Reader;
+use super::settings::is_written;
 use super::{
     AggregateCall, AggregateFunction, Expression, FunctionKind, Kind, OtherAggregate, Refusal,
     TypeName,
@@ -16,22 +17,6 @@ use crate::sql::identifier;
 
 /// Types of exact numbers.
 const EXACT: &[&str] = &["int2", "int4", "int8", "numeric"];
-
-/// What JSON says of a value whatever the settings are.
-const AS_JSON: &[&str] = &[
-    "int2",
-    "int4",
-    "int8",
-    "numeric",
-    "text",
-    "varchar",
-    "bool",
-    "uuid",
-    "date",
-    "timestamp",
-    "json",
-    "jsonb",
-];
 
 impl Reader<'_> {
     /// Reads an aggregate that only the general strategy knows.
@@ -172,7 +157,7 @@ impl Reader<'_> {
                 if call
                     .arguments
                     .iter()
-                    .any(|argument| !is_json_whatever_the_settings(argument))
+                    .any(|argument| !is_json_under_kept_settings(argument))
                 {
                     return refuse("how its values are written may depend on settings");
                 }
@@ -310,9 +295,8 @@ fn require_sorted_arguments(call: &OtherAggregate) -> Result<(), Refusal> {
     ))
 }
 
-fn is_json_whatever_the_settings(value: &Expression) -> bool {
-    let name = value.data_type.built_in_name();
-    name.is_some_and(|name| AS_JSON.contains(&name))
+fn is_json_under_kept_settings(value: &Expression) -> bool {
+    is_written(&value.data_type)
 }
 
 fn is_from_exact(value: &Expression) -> bool {

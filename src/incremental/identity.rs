@@ -37,7 +37,8 @@ pub(super) fn is_identical_if_equal(expression: &Expression) -> bool {
         return !element.is_collatable() && element.equality_is_identity();
     }
     if data_type.is_collatable() && !data_type.is("name") {
-        return !data_type.is("bpchar")
+        // those of a char(n) are all padded to one length
+        return (!data_type.is("bpchar") || expression.scale.is_some())
             && expression.collation.as_deref() == Some(DEFAULT_COLLATION);
     }
     data_type.equality_is_identity() || (data_type.is("numeric") && expression.scale.is_some())

@@ -72,15 +72,19 @@ WITH paid AS (SELECT customer_id, amount FROM orders WHERE is_paid) SELECT c.nam
 SELECT v.label, o.order_id FROM orders o JOIN (VALUES (1, 'one'), (2, 'two')) AS v (number, label) ON v.number = o.customer_id;
 SELECT name FROM customers c WHERE customer_id < (SELECT max(o.customer_id) FROM orders o);
 
--- | sums of floating-point numbers in no order, window functions without PARTITION BY, LATERAL, functions in FROM
+-- | LATERAL, functions in FROM, functions that give sets
+SELECT c.name, o.amount FROM customers c CROSS JOIN LATERAL (SELECT amount FROM orders WHERE customer_id = c.customer_id) o;
+SELECT c.name, n FROM customers c CROSS JOIN generate_series(1, c.customer_id) AS n;
+SELECT order_id, unnest(string_to_array(note, 'n')) AS part FROM orders;
+
+-- | dates, times, texts and JSON that depend on kept settings
+SELECT order_id, ordered_on::text AS day FROM orders;
+
+-- | sums of floating-point numbers in no order, window functions without PARTITION BY
 -- because sum(…): sum of floating-point numbers depends on the order of the rows; cast to numeric, or add ORDER BY of what it is over
 SELECT sum(discount) FROM orders;
 -- because rank() OVER: without PARTITION BY any change may change the values of all rows
 SELECT rank() OVER (ORDER BY amount) AS place FROM orders;
--- because LATERAL: this version does not know it
-SELECT c.name, o.amount FROM customers c CROSS JOIN LATERAL (SELECT amount FROM orders WHERE customer_id = c.customer_id) o;
--- because a function in FROM: this version does not know it
-SELECT c.name, n FROM customers c CROSS JOIN generate_series(1, 3) AS n;
 
 -- | what takes some rows of several that are equal in its order
 -- because LIMIT: which of the rows that ORDER BY takes for equal it takes depends on the order in which they are read; order by a unique key, too
@@ -96,8 +100,8 @@ SELECT order_id, row_number() OVER (PARTITION BY customer_id ORDER BY amount) AS
 -- because WITH RECURSIVE: its rows depend on rows of itself
 WITH RECURSIVE x AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM x WHERE n < 3) SELECT order_id FROM orders WHERE order_id IN (SELECT n FROM x);
 
--- | volatile functions, and those that depend on time or settings
--- because now(…): it is not immutable: its result may change without any row changing
+-- | volatile functions, and those that depend on the time or on other settings
+-- because now(…): it depends on the time of the refresh
 SELECT order_id, now() AS at FROM orders;
 -- because random(…): it is not immutable: its result may change without any row changing
 SELECT order_id FROM orders WHERE random() < 2;

@@ -5,6 +5,9 @@ use fastrand::Rng;
 
 use crate::generate::{COLUMNS, Queries, Table, named, pick};
 
+/// One in so many queries has LATERAL or a function in FROM.
+const LATERAL: u8 = 6;
+
 /// Writes queries that are more than a grouping over a sum of joins.
 pub(crate) struct General<'a> {
     pub(crate) rng: &'a mut Rng,
@@ -47,6 +50,9 @@ impl General<'_> {
         }
         if self.rng.u8(..3) == 0 {
             return self.grouped();
+        }
+        if self.rng.u8(..LATERAL) == 0 {
+            return self.lateral();
         }
         let size = self.rng.usize(1..4);
         let (from, aliases) = self.tree(size, 2);

@@ -24,6 +24,7 @@ mod general;
 mod generate;
 mod installed;
 mod known;
+mod lateral;
 mod scenario;
 mod script;
 mod shrink;
