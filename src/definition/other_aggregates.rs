@@ -71,7 +71,7 @@ impl Reader<'_> {
         })
     }
 
-    /// What an aggregate that is none of PostgreSQL's gives. It may depend on the order of rows.
+    /// What an aggregate gives that users have made. It may depend on the order of rows.
     fn result_of_users(
         &self,
         schema: &str,
@@ -108,7 +108,7 @@ impl Reader<'_> {
             return self.within_group(call);
         }
         match (name, call.arguments.len()) {
-            ("count", 1) => built_in("int8"),
+            ("count", 1) | ("regr_count", 2) => built_in("int8"),
             ("sum" | "avg", 1) if EXACT.contains(&of(0)) => {
                 let argument = &call.arguments[0];
                 if call.is_distinct {
@@ -123,7 +123,6 @@ impl Reader<'_> {
             }
             ("sum", 1) if of(0) == "money" => built_in("money"),
             ("sum" | "avg", 1) if of(0) == "interval" && !call.is_distinct => built_in("interval"),
-            ("regr_count", 2) => built_in("int8"),
             _ if is_inexact(call) => {
                 require_sorted_arguments(call)?;
                 built_in(match (name, of(0)) {

@@ -3,6 +3,7 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, ResTarget};
 
+use super::grouping::Keys;
 use super::nodes::{content, required};
 use super::ordering::sorted;
 use super::read_expression::Place;
@@ -37,6 +38,21 @@ pub(super) struct Computed {
     pub(super) order: Vec<(usize, String)>,
 }
 
+/// What the clauses of a SELECT say, before it is brought into operators.
+struct Read {
+    outputs: Outputs,
+    /// The select list, then what else there is to order by.
+    computed: Vec<Expression>,
+    on: Vec<usize>,
+    order: Vec<(usize, String)>,
+    having: Option<Expression>,
+    keys: Keys,
+    aggregates: Vec<AggregateCall>,
+    groupings: Vec<Vec<Expression>>,
+    calls: Vec<Noted>,
+    pending: Vec<Pending>,
+}
+
 impl Reader<'_> {
     /// Computes the select list over FROM and WHERE, in groups if there are any.
     pub(super) fn targets(
@@ -45,109 +61,30 @@ impl Reader<'_> {
         scope: &Scope,
         clauses: &Clauses<'_>,
     ) -> Result<Computed, Refusal> {
-        let mut aggregates = Vec::new();
-        let mut pending = Vec::new();
-        let mut groupings = Vec::new();
-        let mut windows = Windows::new(clauses.windows);
-        let mut place = Place {
-            scope,
-            aggregates: Some(&mut aggregates),
-            subqueries: Some(&mut pending),
-            windows: Some(&mut windows),
-            groupings: Some(&mut groupings),
-            is_condition: false,
-        };
-        let mut outputs = clauses
-            .targets
-            .iter()
-            .map(|target| self.target(target, &mut place))
-            .collect::<Result<Outputs, _>>()?;
-        let mut hidden = Vec::new();
-        let mut sorted_by = |value: Expression| {
-            let mut known = outputs.iter().map(|(_, output)| output).chain(&hidden);
-            known.position(|other| *other == value).unwrap_or_else(|| {
-                hidden.push(value);
-                outputs.len() + hidden.len() - 1
-            })
-        };
-        let mut on = Vec::new();
-        for key in clauses.on {
-            on.push(sorted_by(self.sort_value(key, &outputs, &mut place)?));
-        }
-        let mut order = Vec::new();
-        for key in clauses.order {
-            let (value, direction) = sorted(key)?;
-            order.push((
-                sorted_by(self.sort_value(value, &outputs, &mut place)?),
-                direction,
-            ));
-        }
-        place.windows = None;
-        place.is_condition = true;
-        let having = clauses.having.map(|having| self.read(having, &mut place));
-        let mut having = having.transpose()?;
-        let is_distinct = clauses.is_group_distinct;
-        let mut keys = self.group_keys(clauses.groups, is_distinct, &outputs, &mut place)?;
-        let mut calls = windows.calls;
-        if !calls.is_empty() && pending.iter().any(|one| matches!(one, Pending::Set(_))) {
-            return Err(Refusal::unknown(
-                "window functions beside functions that give sets",
-            ));
-        }
-        let mut computed: Vec<Expression> =
-            outputs.iter().map(|(_, output)| output.clone()).collect();
-        computed.extend(hidden);
-        let mut root = input;
-        let answers;
-        if clauses.groups.is_empty() && aggregates.is_empty() && having.is_none() {
-            (root, answers) = answered(root, &pending, &everything, &|value| Ok(value.clone()))?;
+        let mut read = self.clauses(scope, clauses)?;
+        let is_grouped =
+            !clauses.groups.is_empty() || !read.aggregates.is_empty() || read.having.is_some();
+        let (mut root, answers) = if is_grouped {
+            self.in_groups(input, &mut read)?
         } else {
-            let of_calls = calls.iter().flat_map(Noted::expressions);
-            keys.add_dependent_columns(computed.iter().chain(&having).chain(of_calls));
-            for key in &keys.all {
-                self.require_identity(key, "GROUP BY")?;
-            }
-            let count = aggregates.len();
-            let over_groups = |value: &Expression| keys.over_groups(value, count);
-            computed = computed.iter().map(over_groups).collect();
-            having = having.as_ref().map(over_groups);
-            calls = calls
-                .iter()
-                .map(|noted| noted.moved(&mut |value| over_groups(value)))
-                .collect();
-            // subqueries that keys and aggregates read are asked of the rows, the others of the groups
-            let of_rows = aggregates.iter().flat_map(AggregateCall::expressions);
-            let of_rows = asked(of_rows.chain(&keys.all));
-            let of_calls = calls.iter().flat_map(Noted::expressions);
-            let of_groups = asked(computed.iter().chain(&having).chain(of_calls));
-            let by_rows = &|value: &Expression| Ok(value.clone());
-            let (rows, row_answers) = answered(root, &pending, &of_rows, by_rows)?;
-            let answer = |value: &Expression| reading(value, &row_answers);
-            let aggregates = aggregates.iter();
-            let aggregates = aggregates.map(|call| call.moved(&mut |value| answer(value)));
-            let mut read = keys.clone();
-            read.reading(&answer);
-            let groups = read.grouped(rows, aggregates.collect(), &groupings, &keys)?;
-            (root, answers) = answered(groups, &pending, &of_groups, &|value| {
-                if keys.cover(value) {
-                    return Ok(over_groups(value));
-                }
-                Err(Refusal::unknown(
-                    "a subquery that depends on a column that is not grouped by",
-                ))
-            })?;
-        }
+            answered(
+                input,
+                &read.pending,
+                &everything,
+                &|value| Ok(value.clone()),
+            )?
+        };
         let answer = |value: &Expression| reading(value, &answers);
-        computed = computed.iter().map(answer).collect();
-        if let Some(condition) = &having {
+        let mut computed: Vec<Expression> = read.computed.iter().map(answer).collect();
+        if let Some(condition) = &read.having {
             root = Operator::Filter {
                 input: Box::new(root),
                 condition: answer(condition),
             };
         }
-        if !calls.is_empty() {
+        if !read.calls.is_empty() {
+            let calls = read.calls.iter();
             let calls: Vec<Noted> = calls
-                .iter()
                 .map(|noted| noted.moved(&mut |value| answer(value)))
                 .collect();
             let values;
@@ -160,6 +97,7 @@ impl Reader<'_> {
             };
             computed = computed.iter().map(windowed).collect();
         }
+        let mut outputs = read.outputs;
         for ((_, output), value) in outputs.iter_mut().zip(&computed) {
             output.clone_from(value);
         }
@@ -169,8 +107,115 @@ impl Reader<'_> {
                 outputs: computed,
             },
             outputs,
+            on: read.on,
+            order: read.order,
+        })
+    }
+
+    fn clauses(&self, scope: &Scope, clauses: &Clauses<'_>) -> Result<Read, Refusal> {
+        let mut aggregates = Vec::new();
+        let mut pending = Vec::new();
+        let mut groupings = Vec::new();
+        let mut windows = Windows::new(clauses.windows);
+        let mut place = Place {
+            scope,
+            aggregates: Some(&mut aggregates),
+            subqueries: Some(&mut pending),
+            windows: Some(&mut windows),
+            groupings: Some(&mut groupings),
+            is_condition: false,
+        };
+        let outputs = clauses
+            .targets
+            .iter()
+            .map(|target| self.target(target, &mut place))
+            .collect::<Result<Outputs, _>>()?;
+        let mut computed: Vec<Expression> =
+            outputs.iter().map(|(_, output)| output.clone()).collect();
+        let mut sorted_by = |value: Expression| {
+            let known = computed.iter().position(|other| *other == value);
+            known.unwrap_or_else(|| {
+                computed.push(value);
+                computed.len() - 1
+            })
+        };
+        let mut on = Vec::new();
+        for key in clauses.on {
+            on.push(sorted_by(self.sort_value(key, &outputs, &mut place)?));
+        }
+        let mut order = Vec::new();
+        for key in clauses.order {
+            let (value, direction) = sorted(key)?;
+            let value = self.sort_value(value, &outputs, &mut place)?;
+            order.push((sorted_by(value), direction));
+        }
+        place.windows = None;
+        place.is_condition = true;
+        let having = clauses.having.map(|having| self.read(having, &mut place));
+        let having = having.transpose()?;
+        let is_distinct = clauses.is_group_distinct;
+        let keys = self.group_keys(clauses.groups, is_distinct, &outputs, &mut place)?;
+        let calls = windows.calls;
+        if !calls.is_empty() && pending.iter().any(|one| matches!(one, Pending::Set(_))) {
+            return Err(Refusal::unknown(
+                "window functions beside functions that give sets",
+            ));
+        }
+        Ok(Read {
+            outputs,
+            computed,
             on,
             order,
+            having,
+            keys,
+            aggregates,
+            groupings,
+            calls,
+            pending,
+        })
+    }
+
+    /// Groups rows, and lets what is computed of groups read them; gives the groups with the answers of subqueries.
+    fn in_groups(
+        &self,
+        input: Operator,
+        read: &mut Read,
+    ) -> Result<(Operator, Vec<Expression>), Refusal> {
+        let of_calls = read.calls.iter().flat_map(Noted::expressions);
+        let computed = read.computed.iter().chain(&read.having).chain(of_calls);
+        read.keys.add_dependent_columns(computed);
+        let (keys, pending) = (&read.keys, &read.pending);
+        for key in &keys.all {
+            self.require_identity(key, "GROUP BY")?;
+        }
+        let count = read.aggregates.len();
+        let over_groups = |value: &Expression| keys.over_groups(value, count);
+        read.computed = read.computed.iter().map(over_groups).collect();
+        read.having = read.having.as_ref().map(over_groups);
+        let calls = read.calls.iter();
+        read.calls = calls
+            .map(|noted| noted.moved(&mut |value| over_groups(value)))
+            .collect();
+        // subqueries that keys and aggregates read are asked of the rows, the others of the groups
+        let of_rows = read.aggregates.iter().flat_map(AggregateCall::expressions);
+        let of_rows = asked(of_rows.chain(&keys.all));
+        let of_calls = read.calls.iter().flat_map(Noted::expressions);
+        let of_groups = asked(read.computed.iter().chain(&read.having).chain(of_calls));
+        let by_rows = &|value: &Expression| Ok(value.clone());
+        let (rows, answers) = answered(input, pending, &of_rows, by_rows)?;
+        let answer = |value: &Expression| reading(value, &answers);
+        let aggregates = read.aggregates.iter();
+        let aggregates = aggregates.map(|call| call.moved(&mut |value| answer(value)));
+        let mut by_answers = keys.clone();
+        by_answers.reading(&answer);
+        let groups = by_answers.grouped(rows, aggregates.collect(), &read.groupings, keys)?;
+        answered(groups, pending, &of_groups, &|value| {
+            if keys.cover(value) {
+                return Ok(over_groups(value));
+            }
+            Err(Refusal::unknown(
+                "a subquery that depends on a column that is not grouped by",
+            ))
         })
     }
 

@@ -32,6 +32,7 @@ mod statements;
 mod subject;
 mod tally;
 mod wider;
+mod windows;
 mod words;
 
 use std::path::Path;
