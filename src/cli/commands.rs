@@ -44,6 +44,9 @@ pub enum Command {
     CheckConfig,
     /// Show the daemon at work on a scratch database of its own
     Demo(Demo),
+    /// Write man pages or shell completions into a directory, for packages
+    #[command(subcommand, hide = true)]
+    Generate(Generate),
 }
 
 /// `run`.
@@ -257,6 +260,21 @@ pub enum Upgrade {
     Drop,
     /// Create them again and refresh them; report each that no longer fits
     Recreate,
+}
+
+/// `generate`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Generate {
+    /// A man page for each command
+    Man {
+        /// Where to
+        directory: PathBuf,
+    },
+    /// For bash, zsh and fish
+    Completions {
+        /// Where to
+        directory: PathBuf,
+    },
 }
 
 /// `demo`.
