@@ -2,6 +2,7 @@
 //!
 //! The binary is a thin shell around this library; `docs/architecture.md` explains how the parts fit.
 
+pub mod board;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -9,10 +10,12 @@ pub mod connect;
 pub mod definition;
 pub mod dictionary;
 pub mod error;
+pub mod explanation;
 pub mod incremental;
 pub mod refresh;
 pub mod scheduler;
 pub mod scratch;
+pub mod server;
 pub mod service_manager;
 pub mod signals;
 pub mod sql;

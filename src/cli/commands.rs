@@ -42,6 +42,8 @@ pub enum Command {
     SelfCheck,
     /// Check the configuration and print what it comes to
     CheckConfig,
+    /// Ask the daemon on this machine how it is; exits 1 if it is not well
+    Healthcheck(Healthcheck),
     /// Show the daemon at work on a scratch database of its own
     Demo(Demo),
     /// Write man pages or shell completions into a directory, for packages
@@ -275,6 +277,14 @@ pub enum Generate {
         /// Where to
         directory: PathBuf,
     },
+}
+
+/// `healthcheck`.
+#[derive(Debug, Clone, Args)]
+pub struct Healthcheck {
+    /// Whether it can do its work, too: its database answers, with the right module schema
+    #[arg(long)]
+    pub ready: bool,
 }
 
 /// `demo`.

@@ -10,6 +10,7 @@ mod drop;
 mod explain;
 mod fast;
 mod generate;
+mod healthcheck;
 mod history;
 mod install;
 mod output;
@@ -40,6 +41,9 @@ pub async fn run(cli: Cli) -> Result<Exit, CommandError> {
         Command::Install => install::run(&sources, cli.global.json).await,
         Command::Demo(options) => demo::run(&options).await,
         Command::Generate(what) => generate::run(&what),
+        Command::Healthcheck(arguments) => {
+            healthcheck::run(&sources, &arguments, Output::new(cli.global.json)).await
+        }
         Command::Run(_) => run::run(sources).await,
         command => run_once(&sources, command, Output::new(cli.global.json)).await,
     }
@@ -71,6 +75,7 @@ async fn run_once(
         Command::CheckConfig
         | Command::Demo(_)
         | Command::Generate(_)
+        | Command::Healthcheck(_)
         | Command::Install
         | Command::Run(_)
         | Command::Uninstall(_) => Err(CommandError::new(

@@ -6,14 +6,15 @@ mod reload;
 
 use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 use self::reload::reload;
 use crate::config::{Config, Environment, Sources, load};
 use crate::connect::ConnectionSettings;
 use crate::error::{CommandError, Exit};
-use crate::scheduler::engine::{self, Instruction, Tunables};
+use crate::scheduler::engine::{self, Census, Instruction, Questions, Tunables};
+use crate::server::{self, Source};
 use crate::service_manager::ServiceManager;
 use crate::signals::{Event, Sender, Signals};
 use crate::sql::ModuleSchema;
@@ -36,6 +37,14 @@ pub(super) async fn run(sources: Sources) -> Result<Exit, CommandError> {
     let vitals = Arc::new(Vitals::new(manager.beat_every()));
     let attended = Arc::clone(&vitals);
     tokio::spawn(async move { manager.attend(&attended).await });
+    let (asker, questions) = mpsc::channel(8);
+    let schema = ModuleSchema::new(&loaded.config.database.schema);
+    // Validation has refused addresses that can't be read.
+    if let Ok(Some(address)) = loaded.config.http.address() {
+        let http = loaded.config.http.clone();
+        let source = Source::new(&settings, &schema, Arc::clone(&vitals), asker.clone(), http);
+        tokio::spawn(server::run(address, Arc::new(source)));
+    }
     let mut daemon = Daemon {
         settings,
         sources,
@@ -44,9 +53,10 @@ pub(super) async fn run(sources: Sources) -> Result<Exit, CommandError> {
         signals,
         manager,
         vitals,
+        _asker: asker,
     };
     if daemon.wait_for_database().await? {
-        daemon.serve().await;
+        daemon.serve(questions).await;
         info!("stopped");
     }
     Ok(Exit::Ok)
@@ -60,6 +70,8 @@ struct Daemon {
     signals: Signals,
     manager: ServiceManager,
     vitals: Arc<Vitals>,
+    /// Held so that the loop has somebody who might ask.
+    _asker: mpsc::Sender<oneshot::Sender<Census>>,
 }
 
 impl Daemon {
@@ -98,11 +110,10 @@ impl Daemon {
     }
 
     /// Runs the scheduler, and passes signals on to it.
-    async fn serve(&mut self) {
+    async fn serve(&mut self, questions: Questions) {
         let schema = ModuleSchema::new(&self.config.database.schema);
         let settings = self.settings.clone();
         let (instructions, receiver) = mpsc::unbounded_channel();
-        let (_asker, questions) = mpsc::channel(8);
         let wake = Arc::new(Notify::new());
         // boxed, as both are large
         let mut scheduler = Box::pin(engine::run(

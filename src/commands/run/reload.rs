@@ -27,6 +27,7 @@ pub(super) fn reload(sources: &Sources, old: &Config, telemetry: &Telemetry) -> 
     let needs_restart = |key: &String| {
         key.starts_with("database.")
             || key.starts_with("install.")
+            || key.starts_with("http.")
             || (key.starts_with("log.") && key != "log.level")
     };
     let (later, now): (Vec<String>, Vec<String>) = differences.into_iter().partition(needs_restart);
