@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser};
 
 pub use commands::{
-    Adopt, Alter, Command, Create, CreateQuery, Demo, Drop, Explain, History, Refresh, Resume, Run,
-    Schedule, Uninstall, Upgrade, Which,
+    Adopt, Alter, Command, Create, CreateQuery, Demo, Drop, Explain, Generate, Healthcheck,
+    History, Refresh, Resume, Run, Schedule, Uninstall, Upgrade, Which,
 };
 pub use values::{CompleteForm, Method, RefreshRate};
 

@@ -9,6 +9,8 @@ mod demo;
 mod drop;
 mod explain;
 mod fast;
+mod generate;
+mod healthcheck;
 mod history;
 mod install;
 mod output;
@@ -38,6 +40,10 @@ pub async fn run(cli: Cli) -> Result<Exit, CommandError> {
         Command::CheckConfig => check_config::run(&sources, cli.global.json),
         Command::Install => install::run(&sources, cli.global.json).await,
         Command::Demo(options) => demo::run(&options).await,
+        Command::Generate(what) => generate::run(&what),
+        Command::Healthcheck(arguments) => {
+            healthcheck::run(&sources, &arguments, Output::new(cli.global.json)).await
+        }
         Command::Run(_) => run::run(sources).await,
         command => run_once(&sources, command, Output::new(cli.global.json)).await,
     }
@@ -68,6 +74,8 @@ async fn run_once(
         Command::SelfCheck => self_check::run(session, output).await,
         Command::CheckConfig
         | Command::Demo(_)
+        | Command::Generate(_)
+        | Command::Healthcheck(_)
         | Command::Install
         | Command::Run(_)
         | Command::Uninstall(_) => Err(CommandError::new(
