@@ -1,5 +1,6 @@
 //! `create`: a materialized view from a query or from a view.
 
+mod parallel;
 mod staged;
 
 use std::io::Read;
@@ -7,6 +8,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use self::parallel::Division;
 use self::staged::Staged;
 use super::fast::{self, Candidate, Prospect};
 use super::output::Output;
@@ -51,7 +53,13 @@ pub(super) async fn run(
         group: arguments.group.as_deref(),
         without_data: arguments.no_data,
     };
-    let (mv_id, prospect) = create(session, &view).await?;
+    let (mv_id, prospect) = match (arguments.parallel, &arguments.split_by) {
+        (Some(sessions), Some(column)) => {
+            let split = Division { sessions, column };
+            parallel::create(session, &view, split).await?
+        }
+        _ => create(session, &view).await?,
+    };
     let view = views::by_id(&mut session.connection, &session.schema, mv_id).await?;
     output.data(&Created { view, prospect }, in_words)?;
     Ok(Exit::Ok)

@@ -10,6 +10,7 @@ pub mod installation;
 pub mod logs;
 pub mod outlook;
 pub mod overview;
+pub mod parallel_fills;
 pub mod programs;
 pub mod refreshes;
 pub mod requests;
