@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
 
+use super::harness::{Harness, Pipeline};
 use super::values::{CompleteForm, Method, RefreshRate};
 
 /// What to do.
@@ -44,6 +45,11 @@ pub enum Command {
     CheckConfig,
     /// Show the daemon at work on a scratch database of its own
     Demo(Demo),
+    /// Create or drop base tables and a materialized view to try things on
+    #[command(subcommand)]
+    Harness(Harness),
+    /// Check an installation by using all of it: many materialized views created, refreshed, compared and dropped
+    Pipeline(Pipeline),
 }
 
 /// `run`.

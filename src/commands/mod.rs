@@ -9,10 +9,12 @@ mod demo;
 mod drop;
 mod explain;
 mod fast;
+mod harness;
 mod history;
 mod install;
 mod output;
 mod phrases;
+mod pipeline;
 mod privileges;
 mod refresh;
 mod resume;
@@ -39,6 +41,9 @@ pub async fn run(cli: Cli) -> Result<Exit, CommandError> {
         Command::Install => install::run(&sources, cli.global.json).await,
         Command::Demo(options) => demo::run(&options).await,
         Command::Run(_) => run::run(sources).await,
+        Command::Pipeline(arguments) => {
+            pipeline::run(&sources, &arguments, Output::new(cli.global.json)).await
+        }
         command => run_once(&sources, command, Output::new(cli.global.json)).await,
     }
 }
@@ -66,9 +71,11 @@ async fn run_once(
         Command::Adopt(arguments) => adopt::run(session, &arguments, output).await,
         Command::Upgrade(step) => upgrade::run(session, step, output).await,
         Command::SelfCheck => self_check::run(session, output).await,
+        Command::Harness(step) => harness::run(session, &step, output).await,
         Command::CheckConfig
         | Command::Demo(_)
         | Command::Install
+        | Command::Pipeline(_)
         | Command::Run(_)
         | Command::Uninstall(_) => Err(CommandError::new(
             Exit::Internal,

@@ -7,6 +7,7 @@ pub mod definitions;
 pub mod history;
 pub mod indexes;
 pub mod installation;
+pub mod inventory;
 pub mod logs;
 pub mod outlook;
 pub mod overview;
