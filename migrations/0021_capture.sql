@@ -185,6 +185,8 @@ BEGIN
          FROM unnest(log_row.logged_attnums) WITH ORDINALITY u (attnum, n)
          JOIN pg_attribute a ON a.attrelid = log_row.base_table AND a.attnum = u.attnum)));
     EXECUTE format('CREATE INDEX %I ON %s (xid)', 'log$' || p_log_id || '_xid', log_table(p_log_id));
+    -- What is pending is newer than any statistics, which would have the planner expect none of it.
+    EXECUTE format('ALTER TABLE %s ALTER COLUMN xid SET STATISTICS 0', log_table(p_log_id));
     EXECUTE format('COMMENT ON TABLE %s IS %L', log_table(p_log_id), 'Changes of ' || log_row.base_name);
 END $$;
 COMMENT ON FUNCTION create_log_table(integer) IS 'Creates the table of a log';

@@ -1,4 +1,4 @@
--- One refresh, from lock to history.
+-- One refresh, from lock to history, with those of the materialized views that it needs.
 
 CREATE FUNCTION refresh_status(
     p_view materialized_view_settings, p_state materialized_view_state, p_if_seen boolean, p_seen_last_refresh timestamptz
@@ -54,6 +54,39 @@ END $$;
 COMMENT ON FUNCTION record_refresh(materialized_view_state, bigint, refresh_result, bigint, refresh_outcome) IS
     'Notes a successful refresh in the state of its materialized view';
 
+CREATE FUNCTION needed_views(p_mv_id integer) RETURNS SETOF integer
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+    -- Only those that nobody else keeps fresh. One in a refresh group is the group's, one that is disabled is left alone.
+    RETURN QUERY
+    SELECT m.mv_id
+    FROM materialized_view_sources s
+    JOIN materialized_view_settings m ON m.mv_relation = s.source
+    JOIN materialized_view_state t ON t.mv_id = m.mv_id
+    WHERE s.mv_id = p_mv_id
+      AND m.refresh_rate_in_sec IS NULL AND m.refresh_cron IS NULL AND m.refresh_group IS NULL AND m.enabled
+      AND (t.suspended_at > m.changed_at) IS NOT TRUE
+    ORDER BY m.mv_id;
+END $$;
+COMMENT ON FUNCTION needed_views(integer) IS 'The materialized views without a schedule of their own that a materialized view reads directly';
+
+CREATE FUNCTION refresh_needed_view(p_mv_id integer) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    begun timestamptz := clock_timestamp();
+BEGIN
+    -- whatever it needs itself comes before it; if it is being refreshed elsewhere, its changes come with the next refresh
+    PERFORM perform_refresh(p_mv_id, 'needed');
+EXCEPTION WHEN OTHERS THEN
+    -- The trouble of the server, a lock, or a race ends the whole refresh. A view that can not be refreshed has that noted,
+    -- and holds up none of those that read it.
+    IF left(SQLSTATE, 2) IN ('25', '40', '53', '55', '57', '58') THEN
+        RAISE;
+    END IF;
+    PERFORM record_failure(p_mv_id, 'needed', begun, SQLERRM, SQLSTATE, p_suspend => true);
+END $$;
+COMMENT ON FUNCTION refresh_needed_view(integer) IS 'Refreshes a materialized view because one that reads it is about to be refreshed';
+
 CREATE FUNCTION perform_refresh(
     p_mv_id integer,
     p_trigger text,
@@ -74,8 +107,8 @@ DECLARE
     begun timestamptz;
     executed_from timestamptz;
     execute_ms double precision;
-    -- none by now: this transaction has no rows of its own in the logs
-    own_xid xid8 := pg_current_xact_id_if_assigned();
+    needed integer;
+    own_xid xid8;
 BEGIN
     outcome.mv_id := p_mv_id;
     IF NOT try_refresh_lock(p_mv_id, p_wait) THEN
@@ -83,12 +116,17 @@ BEGIN
         outcome.database_now := clock_timestamp();
         RETURN outcome;
     END IF;
-    -- waiting for the lock is no part of the refresh
-    begun := clock_timestamp();
     SELECT * INTO view_row FROM materialized_view_settings WHERE mv_id = p_mv_id;
     SELECT * INTO state_row FROM materialized_view_state WHERE mv_id = p_mv_id;
     outcome.status := refresh_status(view_row, state_row, p_if_seen, p_seen_last_refresh);
     IF outcome.status = 'refreshed' THEN
+        FOR needed IN SELECT * FROM needed_views(p_mv_id) LOOP
+            PERFORM refresh_needed_view(needed);
+        END LOOP;
+        -- waiting for the lock, and for what it reads, is no part of the refresh
+        begun := clock_timestamp();
+        -- none as long as this transaction has written nothing, and so has no rows of its own in the logs
+        own_xid := pg_current_xact_id_if_assigned();
         choice := choose_refresh(view_row, state_row, p_method);
         outcome.reason := choice.reason;
         outcome.pending_rows := choice.pending_rows;

@@ -26,6 +26,8 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
           AND t.last_snapshot IS NOT NULL AND (t.quarantined_at > coalesce(s.resumed_at, '-infinity')) IS NOT TRUE AND t.failures = 0 AND t.last_xid IS NULL
           AND pg_visible_in_snapshot(f.installed_xid, t.last_snapshot)
           AND (s.requested_at <= t.last_refresh) IS NOT FALSE
+          -- those it reads are looked at when it is refreshed, and not before
+          AND NOT EXISTS (SELECT FROM needed_views(s.mv_id))
     ), log AS MATERIALIZED (
         SELECT l.log_id, newest_log_xid(l.log_id) AS newest
         FROM (SELECT DISTINCT log_id FROM fast_program_logs JOIN candidate USING (mv_id)) l

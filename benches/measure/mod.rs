@@ -37,6 +37,13 @@ pub(crate) fn cpu_time(pid: u32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// Processor time a process of one thread, such as a backend of the server, has used so far; finer than [`cpu_time`].
+pub(crate) fn backend_time(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+    let nanoseconds = stat.split_whitespace().next().unwrap();
+    Duration::from_nanos(nanoseconds.parse().unwrap())
+}
+
 /// Resident memory of a process in MB.
 pub(crate) fn resident_mb(pid: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();

@@ -1,5 +1,6 @@
 //! Aggregates whose exactness under additions and removals can be argued.
 
+use super::read_expression::merged_collation;
 use super::{Expression, Kind, Refusal, TypeName};
 
 /// An aggregate in a query.
@@ -52,6 +53,17 @@ pub enum AggregateFunction {
 }
 
 impl AggregateCall {
+    /// `count(*)`.
+    pub(crate) fn of_rows() -> Self {
+        Self {
+            function: AggregateFunction::Count,
+            argument: None,
+            filter: None,
+            result: TypeName::built_in("int8"),
+            other: None,
+        }
+    }
+
     /// What it consists of.
     pub(crate) fn expressions(&self) -> Vec<&Expression> {
         let other = self.other.iter().flat_map(|other| {
@@ -113,7 +125,16 @@ impl AggregateCall {
     #[must_use]
     pub fn value(&self) -> Expression {
         let mut value = Expression::new(Kind::Aggregate(0), self.result.clone());
-        if self.other.is_some() {
+        if let Some(other) = &self.other {
+            let order = other.order.iter().map(|(value, _)| value);
+            let order = order.filter(|_| other.is_within_group);
+            let parts = other.arguments.iter().chain(order);
+            let parts: Vec<&Expression> = parts
+                .filter(|part| part.data_type.is_collatable())
+                .collect();
+            if value.data_type.is_collatable() && !parts.is_empty() {
+                value.collation = merged_collation(&parts);
+            }
             return value;
         }
         match (self.function, &self.argument) {

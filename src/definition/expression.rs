@@ -26,6 +26,10 @@ pub enum Kind {
     Aggregate(usize),
     /// A value of the row for which a subquery is evaluated, over that row's columns; only while the subquery is being read.
     Outer(Box<Expression>),
+    /// The value of a window function, by position; only while the SELECT that it is in is being read.
+    Window(usize),
+    /// What GROUPING says, by position; only while a grouped SELECT is being read.
+    Grouping(usize),
     /// What a subquery says, by position; only while the query around it is being read.
     Subquery(usize),
     /// A constant as SQL text.
@@ -170,6 +174,8 @@ impl Expression {
         match &self.kind {
             Kind::Column(_)
             | Kind::Aggregate(_)
+            | Kind::Window(_)
+            | Kind::Grouping(_)
             | Kind::Outer(_)
             | Kind::Subquery(_)
             | Kind::Literal(_) => Vec::new(),
@@ -230,6 +236,8 @@ impl Expression {
         match &mut copy.kind {
             Kind::Column(_)
             | Kind::Aggregate(_)
+            | Kind::Window(_)
+            | Kind::Grouping(_)
             | Kind::Outer(_)
             | Kind::Subquery(_)
             | Kind::Literal(_) => {}

@@ -9,8 +9,11 @@ mod calls;
 mod catalog;
 mod constants;
 mod expression;
+mod frames;
+mod grouping;
 mod nodes;
 mod operators;
+mod ordering;
 mod other_aggregates;
 mod read_aggregates;
 mod read_expression;
@@ -19,10 +22,14 @@ mod read_select;
 mod refusal;
 mod scalar_subqueries;
 mod scope;
+mod set_operations;
 mod subqueries;
 mod targets;
 mod type_name;
+mod uniqueness;
 mod values;
+mod window_calls;
+mod windows;
 
 pub use aggregates::{AggregateCall, AggregateFunction, OtherAggregate};
 pub use catalog::{
@@ -32,6 +39,7 @@ pub use expression::{Expression, Kind};
 pub use operators::{MatchKind, Operator};
 pub use refusal::Refusal;
 pub use type_name::TypeName;
+pub use window_calls::{FrameWord, Limit, WindowCall};
 
 use read_select::Reader;
 

@@ -1,6 +1,6 @@
 //! The relational operators of which a query is made. A bag (multiset) goes in and out of each.
 
-use super::{AggregateCall, Expression, Kind, Relation};
+use super::{AggregateCall, Expression, Kind, Limit, Relation, WindowCall};
 
 /// One operator over its inputs. Expressions refer to the columns of the input by position.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +38,34 @@ pub enum Operator {
         keys: Vec<Expression>,
         /// What is aggregated in each group.
         aggregates: Vec<AggregateCall>,
+    },
+    /// The rows of the input, with the values of functions over all rows of the same key behind them.
+    Window {
+        /// Whose rows these are.
+        input: Box<Operator>,
+        /// The key, over the input's columns. Equal keys are the same bytes.
+        keys: Vec<Expression>,
+        /// The functions.
+        calls: Vec<WindowCall>,
+    },
+    /// Of the rows of each key some of the first in an order, which leaves no choice but among equal rows. Without keys of
+    /// all rows.
+    First {
+        /// Whose rows these are.
+        input: Box<Operator>,
+        /// The key, over the input's columns. Equal keys are the same bytes.
+        keys: Vec<Expression>,
+        /// The order, with the direction as written.
+        order: Vec<(Expression, String)>,
+        /// Which of them.
+        limit: Limit,
+    },
+    /// Each row as often as a column of it says, of a whole number that is never NULL and at least 1.
+    Repeat {
+        /// Whose rows these are.
+        input: Box<Operator>,
+        /// The position of that column.
+        times: usize,
     },
     /// LEFT JOIN, or FULL JOIN: pairs that meet all conditions, and rows without a partner with NULLs in its place.
     Outer {
@@ -82,7 +110,10 @@ impl Operator {
             Self::Scan(relation) => relation.columns.len(),
             Self::Values { rows } => rows.first().map_or(0, Vec::len),
             Self::Join(inputs) => inputs.iter().map(Self::width).sum(),
-            Self::Filter { input, .. } => input.width(),
+            Self::Filter { input, .. } | Self::Repeat { input, .. } | Self::First { input, .. } => {
+                input.width()
+            }
+            Self::Window { input, calls, .. } => input.width() + calls.len(),
             Self::Project { outputs, .. } => outputs.len(),
             Self::UnionAll(inputs) => inputs.first().map_or(0, Self::width),
             Self::Aggregate {
@@ -110,7 +141,13 @@ impl Operator {
                 placed(known.unwrap_or_default())
             }
             Self::Join(inputs) => placed(inputs.iter().flat_map(Self::columns).collect()),
-            Self::Filter { input, .. } => input.columns(),
+            Self::Filter { input, .. } | Self::Repeat { input, .. } | Self::First { input, .. } => {
+                input.columns()
+            }
+            Self::Window { input, calls, .. } => {
+                let values = calls.iter().map(|call| call.value.clone());
+                placed(input.columns().into_iter().chain(values).collect())
+            }
             Self::Project { outputs, .. } => placed(outputs.clone()),
             Self::UnionAll(inputs) => {
                 let mut all = inputs.iter().map(Self::columns);
@@ -162,6 +199,9 @@ impl Operator {
             Self::Scan(_) | Self::Values { .. } => Vec::new(),
             Self::Filter { input, .. }
             | Self::Project { input, .. }
+            | Self::Repeat { input, .. }
+            | Self::Window { input, .. }
+            | Self::First { input, .. }
             | Self::Aggregate { input, .. } => vec![input],
             Self::Join(inputs) | Self::UnionAll(inputs) => inputs.iter().collect(),
             Self::Outer { left, right, .. } | Self::Match { left, right, .. } => vec![left, right],
@@ -184,7 +224,7 @@ impl Operator {
     /// The expressions of this operator itself.
     fn expressions(&self) -> Vec<&Expression> {
         match self {
-            Self::Scan(_) | Self::Join(_) | Self::UnionAll(_) => Vec::new(),
+            Self::Scan(_) | Self::Join(_) | Self::UnionAll(_) | Self::Repeat { .. } => Vec::new(),
             Self::Values { rows } => rows.iter().flatten().collect(),
             Self::Filter { condition, .. } => vec![condition],
             Self::Project { outputs, .. } => outputs.iter().collect(),
@@ -195,6 +235,14 @@ impl Operator {
                 keys.iter()
                     .chain(aggregates.iter().flat_map(of_call))
                     .collect()
+            }
+            Self::Window { keys, calls, .. } => {
+                let of_call = |call| WindowCall::expressions(call);
+                keys.iter().chain(calls.iter().flat_map(of_call)).collect()
+            }
+            Self::First { keys, order, .. } => {
+                let order = order.iter().map(|(value, _)| value);
+                keys.iter().chain(order).collect()
             }
             Self::Outer { conditions, .. } | Self::Match { conditions, .. } => {
                 conditions.iter().collect()

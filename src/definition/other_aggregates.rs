@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use pg_query::NodeEnum;
-use pg_query::protobuf::{FuncCall, Node, SortBy, SortByDir, SortByNulls};
+use pg_query::protobuf::FuncCall;
 
-use super::nodes::{content, qualified, required};
+use super::nodes::qualified;
+use super::ordering::sorted;
+use super::read_expression::Place;
 use super::read_select::Reader;
-use super::scope::Scope;
 use super::{
     AggregateCall, AggregateFunction, Expression, Kind, OtherAggregate, Refusal, TypeName,
 };
@@ -36,7 +36,7 @@ impl Reader<'_> {
     pub(super) fn other_aggregate(
         &self,
         call: &FuncCall,
-        scope: &Scope,
+        place: &mut Place<'_>,
     ) -> Result<AggregateCall, Refusal> {
         let (schema, name) = qualified(&call.funcname)?;
         let refuse = |reason: &str| Err(Refusal::new(format!("{name}(…)"), reason));
@@ -49,18 +49,17 @@ impl Reader<'_> {
         let arguments = call
             .args
             .iter()
-            .map(|argument| self.expression(argument, scope))
+            .map(|argument| self.read(argument, place))
             .collect::<Result<Vec<_>, _>>()?;
         let order = call
             .agg_order
             .iter()
-            .map(|key| self.sort_key(key, scope))
-            .collect::<Result<Vec<_>, _>>()?;
-        let filter = call
-            .agg_filter
-            .as_ref()
-            .map(|filter| self.expression(filter, scope))
-            .transpose()?;
+            .map(|key| {
+                let (value, direction) = sorted(key)?;
+                Ok((self.read(value, place)?, direction))
+            })
+            .collect::<Result<Vec<_>, Refusal>>()?;
+        let filter = self.filter_of(call.agg_filter.as_deref(), place)?;
         let other = OtherAggregate {
             name: name.clone(),
             arguments,
@@ -78,32 +77,7 @@ impl Reader<'_> {
         })
     }
 
-    fn sort_key(&self, key: &Node, scope: &Scope) -> Result<(Expression, String), Refusal> {
-        let NodeEnum::SortBy(key) = content(key)? else {
-            return Err(Refusal::unknown("this in ORDER BY"));
-        };
-        let SortBy {
-            node,
-            sortby_dir,
-            sortby_nulls,
-            use_op,
-            location: _,
-        } = &**key;
-        let direction = match SortByDir::try_from(*sortby_dir) {
-            Ok(SortByDir::SortbyDefault | SortByDir::SortbyAsc) if use_op.is_empty() => "",
-            Ok(SortByDir::SortbyDesc) if use_op.is_empty() => " DESC",
-            _ => return Err(Refusal::unknown("ORDER BY … USING")),
-        };
-        let nulls = match SortByNulls::try_from(*sortby_nulls) {
-            Ok(SortByNulls::SortbyNullsFirst) => " NULLS FIRST",
-            Ok(SortByNulls::SortbyNullsLast) => " NULLS LAST",
-            _ => "",
-        };
-        let value = self.expression(required(node.as_deref())?, scope)?;
-        Ok((value, format!("{direction}{nulls}")))
-    }
-
-    fn other_result(&self, call: &OtherAggregate) -> Result<TypeName, Refusal> {
+    pub(super) fn other_result(&self, call: &OtherAggregate) -> Result<TypeName, Refusal> {
         let name = call.name.as_str();
         let refuse = |reason: &str| Err(Refusal::new(format!("{name}(…)"), reason));
         let of = |at: usize| {

@@ -3,8 +3,8 @@
 use pg_query::protobuf::{FuncCall, Node};
 
 use super::nodes::qualified;
+use super::read_expression::Place;
 use super::read_select::Reader;
-use super::scope::Scope;
 use super::{AggregateCall, AggregateFunction, Expression, FunctionKind, Kind, Refusal, TypeName};
 
 impl Reader<'_> {
@@ -21,9 +21,35 @@ impl Reader<'_> {
     pub(super) fn aggregate(
         &self,
         call: &FuncCall,
-        scope: &Scope,
-        aggregates: &mut Vec<AggregateCall>,
+        place: &mut Place<'_>,
     ) -> Result<Expression, Refusal> {
+        if place.aggregates.is_none() {
+            return Err(Refusal::unknown(
+                "an aggregate outside the select list and HAVING",
+            ));
+        }
+        let noted = place.inside(|place| self.aggregate_call(call, place))?;
+        let Some(aggregates) = place.aggregates.as_deref_mut() else {
+            return Err(Refusal::unknown("an aggregate in this place"));
+        };
+        let position = aggregates
+            .iter()
+            .position(|other| *other == noted)
+            .unwrap_or_else(|| {
+                aggregates.push(noted.clone());
+                aggregates.len() - 1
+            });
+        Ok(Expression {
+            kind: Kind::Aggregate(position),
+            ..noted.value()
+        })
+    }
+
+    fn aggregate_call(
+        &self,
+        call: &FuncCall,
+        place: &mut Place<'_>,
+    ) -> Result<AggregateCall, Refusal> {
         let FuncCall {
             funcname,
             args,
@@ -49,35 +75,31 @@ impl Reader<'_> {
             && schema == "pg_catalog";
         let simple = match AggregateFunction::named(&name) {
             Some(function) if is_plain => {
-                self.simple_aggregate(function, &name, args, *agg_star, scope)
+                self.simple_aggregate(function, &name, args, *agg_star, place)
             }
             _ => Err(Refusal::unknown(format!("{name}(…) in this form"))),
         };
-        let noted = match simple {
+        Ok(match simple {
             Ok((function, argument, result)) => AggregateCall {
                 function,
                 argument,
-                filter: agg_filter
-                    .as_ref()
-                    .map(|filter| self.expression(filter, scope))
-                    .transpose()?,
+                filter: self.filter_of(agg_filter.as_deref(), place)?,
                 result,
                 other: None,
             },
             Err(refusal) if *agg_star => return Err(refusal),
-            Err(_) => self.other_aggregate(call, scope)?,
-        };
-        let position = aggregates
-            .iter()
-            .position(|other| *other == noted)
-            .unwrap_or_else(|| {
-                aggregates.push(noted.clone());
-                aggregates.len() - 1
-            });
-        Ok(Expression {
-            kind: Kind::Aggregate(position),
-            ..noted.value()
+            Err(_) => self.other_aggregate(call, place)?,
         })
+    }
+
+    /// The condition of FILTER, of which it only matters whether it is true.
+    pub(super) fn filter_of(
+        &self,
+        filter: Option<&Node>,
+        place: &mut Place<'_>,
+    ) -> Result<Option<Expression>, Refusal> {
+        place.is_condition = true;
+        filter.map(|filter| self.read(filter, place)).transpose()
     }
 
     /// An aggregate of which counts and sums can be kept.
@@ -87,11 +109,11 @@ impl Reader<'_> {
         name: &str,
         arguments: &[Node],
         is_star: bool,
-        scope: &Scope,
+        place: &mut Place<'_>,
     ) -> Result<(AggregateFunction, Option<Expression>, TypeName), Refusal> {
         let argument = match (arguments, is_star) {
             ([], true) if function == AggregateFunction::Count => None,
-            ([argument], false) => Some(self.expression(argument, scope)?),
+            ([argument], false) => Some(self.read(argument, place)?),
             _ => {
                 return Err(Refusal::unknown(format!(
                     "{name}(…) in this form of an aggregate"
@@ -102,7 +124,7 @@ impl Reader<'_> {
         Ok((function, argument, result))
     }
 
-    fn aggregate_result(
+    pub(super) fn aggregate_result(
         &self,
         function: AggregateFunction,
         name: &str,

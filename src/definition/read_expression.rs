@@ -12,6 +12,7 @@ use super::nodes::{content, kind_of, names, required};
 use super::read_select::Reader;
 use super::scope::Scope;
 use super::subqueries::{Pending, in_subquery};
+use super::windows::Windows;
 use super::{AggregateCall, Expression, Kind, Refusal, TypeName};
 
 /// Where an expression stands: what it may name, and where it notes aggregates if it may have any.
@@ -20,22 +21,45 @@ pub(super) struct Place<'a> {
     pub(super) aggregates: Option<&'a mut Vec<AggregateCall>>,
     /// Where it notes subqueries, if it may have any.
     pub(super) subqueries: Option<&'a mut Vec<Pending>>,
+    /// Where it notes window functions, if it may have any.
+    pub(super) windows: Option<&'a mut Windows>,
+    /// Where it notes what GROUPING asks of, if it may have any.
+    pub(super) groupings: Option<&'a mut Vec<Vec<Expression>>>,
     /// Whether it only matters if it is true.
     pub(super) is_condition: bool,
+}
+
+impl<'a> Place<'a> {
+    /// What is to be read where there may be neither aggregates nor window functions, such as arguments of them.
+    pub(super) fn inside<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        let outside = (
+            self.aggregates.take(),
+            self.windows.take(),
+            self.groupings.take(),
+        );
+        let read = read(self);
+        (self.aggregates, self.windows, self.groupings) = outside;
+        self.is_condition = false;
+        read
+    }
+
+    /// Where there may be nothing but columns and what is computed of them.
+    pub(super) fn plain(scope: &'a Scope) -> Self {
+        Self {
+            scope,
+            aggregates: None,
+            subqueries: None,
+            windows: None,
+            groupings: None,
+            is_condition: false,
+        }
+    }
 }
 
 impl Reader<'_> {
     /// An expression without aggregates and subqueries.
     pub(super) fn expression(&self, node: &Node, scope: &Scope) -> Result<Expression, Refusal> {
-        self.read(
-            node,
-            &mut Place {
-                scope,
-                aggregates: None,
-                subqueries: None,
-                is_condition: false,
-            },
-        )
+        self.read(node, &mut Place::plain(scope))
     }
 
     /// A condition without aggregates.
@@ -51,6 +75,8 @@ impl Reader<'_> {
                 scope,
                 aggregates: None,
                 subqueries: Some(subqueries),
+                windows: None,
+                groupings: None,
                 is_condition: true,
             },
         )
@@ -94,14 +120,16 @@ impl Reader<'_> {
                     _ => Err(Refusal::unknown("this form of GREATEST or LEAST")),
                 }
             }
+            NodeEnum::GroupingFunc(call) => match place.groupings.as_deref_mut() {
+                Some(_) => self.grouping_call(call, place),
+                None => Err(Refusal::unknown("GROUPING() in this place")),
+            },
             NodeEnum::FuncCall(call) => {
+                if let Some(over) = &call.over {
+                    return self.window_call(call, over, place);
+                }
                 if self.is_aggregate(call)? {
-                    let Some(aggregates) = place.aggregates.as_deref_mut() else {
-                        return Err(Refusal::unknown(
-                            "an aggregate outside the select list and HAVING",
-                        ));
-                    };
-                    return self.aggregate(call, place.scope, aggregates);
+                    return self.aggregate(call, place);
                 }
                 self.call(call, place)
             }
@@ -111,7 +139,11 @@ impl Reader<'_> {
         }
     }
 
-    fn column_named(&self, column: &ColumnRef, scope: &Scope) -> Result<Expression, Refusal> {
+    pub(super) fn column_named(
+        &self,
+        column: &ColumnRef,
+        scope: &Scope,
+    ) -> Result<Expression, Refusal> {
         let ColumnRef {
             fields,
             location: _,
@@ -133,14 +165,16 @@ impl Reader<'_> {
         if let Some(column) = find(scope)? {
             return Ok(column);
         }
-        let outside = self.outside.borrow();
-        match outside.last().map(find) {
-            Some(Ok(Some(column))) => Ok(Expression {
-                kind: Kind::Outer(Box::new(column.clone())),
-                ..column
-            }),
-            _ => Err(super::scope::no_column(&parts.join("."))),
+        // the row outside is one of the row further out, and so on
+        for (distance, scope) in self.outside.borrow().iter().rev().enumerate() {
+            if let Some(mut column) = find(scope)? {
+                for _ in 0..=distance {
+                    column.kind = Kind::Outer(Box::new(column.clone()));
+                }
+                return Ok(column);
+            }
         }
+        Err(super::scope::no_column(&parts.join(".")))
     }
 
     fn all(&self, nodes: &[Node], place: &mut Place<'_>) -> Result<Vec<Expression>, Refusal> {

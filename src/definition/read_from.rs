@@ -6,6 +6,7 @@ use pg_query::protobuf::{Alias, JoinExpr, JoinType, Node, RangeSubselect, RangeV
 use super::nodes::{alias, content, kind_of, names, required};
 use super::read_select::{Outputs, Reader};
 use super::scope::{Item, Scope};
+use super::subqueries::{Pending, answered, everything, reading};
 use super::{Expression, Kind, Operator, Query, Refusal, Relation, RelationKind};
 
 /// What an item of FROM gives, and how its columns are named.
@@ -171,10 +172,16 @@ impl Reader<'_> {
             merged.append(&mut scope.unqualified);
             scope.unqualified = merged;
         }
+        let mut pending = Vec::new();
         if let Some(quals) = quals {
-            conditions.extend(self.expression(quals, &scope)?.conjuncts());
+            let quals = self.condition(quals, &scope, &mut pending)?;
+            conditions.extend(quals.conjuncts());
         }
-        let operator = joined(kind, left.0, right.0, conditions);
+        let operator = if pending.is_empty() {
+            joined(kind, left.0, right.0, conditions)
+        } else {
+            joined_by_answers(kind, left.0, right.0, conditions, &pending)?
+        };
         Ok((operator, renamed(scope, alias.as_ref())?))
     }
 }
@@ -228,6 +235,62 @@ fn joined(
                     condition,
                 }
             }),
+    }
+}
+
+// A ⋈ B by conditions that ask subqueries is σ over A × B with the answers. A ⟕ B by such conditions, if the subqueries depend
+// on B alone, is A ⟕ (B with the answers).
+fn joined_by_answers(
+    kind: JoinType,
+    left: Operator,
+    right: Operator,
+    conditions: Vec<Expression>,
+    pending: &[Pending],
+) -> Result<Operator, Refusal> {
+    let (left_width, width) = (left.width(), left.width() + right.width());
+    let first_columns = |operator: Operator| {
+        let mut outputs = operator.columns();
+        outputs.truncate(width);
+        Operator::Project {
+            input: Box::new(operator),
+            outputs,
+        }
+    };
+    match kind {
+        JoinType::JoinInner => {
+            let both = Operator::Join(vec![left, right]);
+            let by_rows = &|value: &Expression| Ok(value.clone());
+            let (both, answers) = answered(both, pending, &everything, by_rows)?;
+            let filtered = conditions
+                .iter()
+                .fold(both, |input, condition| Operator::Filter {
+                    input: Box::new(input),
+                    condition: reading(condition, &answers),
+                });
+            Ok(first_columns(filtered))
+        }
+        JoinType::JoinLeft => {
+            let of_right = |value: &Expression| {
+                if value.columns().iter().any(|at| *at < left_width) {
+                    return Err(Refusal::new(
+                        "a subquery in ON",
+                        "it depends on rows of the side that LEFT JOIN keeps",
+                    ));
+                }
+                Ok(value.moved(&|at| at - left_width))
+            };
+            let (right, answers) = answered(right, pending, &everything, &of_right)?;
+            let answers: Vec<Expression> = answers
+                .iter()
+                .map(|answer| answer.moved(&|at| at + left_width))
+                .collect();
+            let conditions = conditions
+                .iter()
+                .map(|condition| reading(condition, &answers))
+                .collect();
+            Ok(first_columns(joined(kind, left, right, conditions)))
+        }
+        _ => Err(Refusal::unknown("a subquery in ON of RIGHT or FULL JOIN")),
     }
 }
 

@@ -1,12 +1,15 @@
 //! SELECT and UNION: from the clauses of a statement to operators.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{LimitOption, Node, SelectStmt, SetOperation, WithClause};
+use pg_query::protobuf::{Node, SelectStmt, SetOperation, WithClause};
 
 use super::nodes::{content, required};
+use super::ordering::{shown, sorted};
+use super::read_expression::Place;
 use super::scope::Scope;
-use super::subqueries::{answered, reading};
-use super::{Catalog, Expression, Operator, Query, Refusal};
+use super::subqueries::{answered, everything, reading};
+use super::targets::{Clauses, Computed};
+use super::{Catalog, Expression, Kind, Limit, Operator, Query, Refusal};
 use std::cell::RefCell;
 
 /// How deep views and subqueries may lie in one another.
@@ -53,6 +56,12 @@ impl<'a> Reader<'a> {
         self.outside.replace(outside);
         self.named.replace(named);
         let (root, outputs) = read?;
+        if root.names_outside() {
+            return Err(Refusal::new(
+                "a subquery that depends on the row outside",
+                "it does so elsewhere than in its own WHERE",
+            ));
+        }
         Ok(Query {
             root,
             columns: outputs.into_iter().map(|(name, _)| name).collect(),
@@ -76,16 +85,15 @@ impl<'a> Reader<'a> {
     fn select_at_depth(&self, select: &SelectStmt) -> Result<(Operator, Outputs), Refusal> {
         let SelectStmt {
             into_clause,
-            group_distinct,
-            window_clause,
-            // the order of rows is no part of a table's contents
-            sort_clause: _,
-            limit_offset,
-            limit_count,
-            limit_option,
             locking_clause,
             with_clause,
             // looked at in the body
+            group_distinct: _,
+            window_clause: _,
+            sort_clause: _,
+            limit_offset: _,
+            limit_count: _,
+            limit_option: _,
             distinct_clause: _,
             target_list: _,
             from_clause: _,
@@ -98,44 +106,11 @@ impl<'a> Reader<'a> {
             larg: _,
             rarg: _,
         } = select;
-        let refused = [
-            (into_clause.is_some(), "INTO", "a view can't have it"),
-            (
-                limit_offset.is_some(),
-                "OFFSET",
-                "the rows left out depend on all others",
-            ),
-            (
-                limit_count.is_some(),
-                "LIMIT",
-                "the rows cut off depend on all others",
-            ),
-            (
-                !matches!(
-                    LimitOption::try_from(*limit_option),
-                    Ok(LimitOption::Default)
-                ),
-                "LIMIT",
-                "the rows cut off depend on all others",
-            ),
-            (
-                !window_clause.is_empty(),
-                "WINDOW",
-                "this version does not know it",
-            ),
-            (
-                !locking_clause.is_empty(),
-                "FOR UPDATE",
-                "this version does not know it",
-            ),
-            (
-                *group_distinct,
-                "GROUP BY DISTINCT",
-                "this version does not know it",
-            ),
-        ];
-        if let Some((_, clause, reason)) = refused.into_iter().find(|(is_there, ..)| *is_there) {
-            return Err(Refusal::new(clause, reason));
+        if into_clause.is_some() {
+            return Err(Refusal::new("INTO", "a view can't have it"));
+        }
+        if !locking_clause.is_empty() {
+            return Err(Refusal::unknown("FOR UPDATE"));
         }
         let known = self.named.borrow().len();
         if let Some(with) = with_clause {
@@ -180,55 +155,109 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// A SELECT without what is before and after it.
+    /// A SELECT or a set operation without WITH.
     fn body(&self, select: &SelectStmt) -> Result<(Operator, Outputs), Refusal> {
+        let limit = self.limit(select)?;
+        let computed = self.rows(select, limit.is_some())?;
+        let count = computed.outputs.len();
+        let root = match limit {
+            Some(limit) => self.first(computed.root, count, &[], &computed.order, limit)?,
+            // the order of rows is no part of a table's contents
+            None => computed.root,
+        };
+        Ok((shown(root, count), computed.outputs))
+    }
+
+    /// What there is before LIMIT, with what ORDER BY reads if that matters.
+    fn rows(&self, select: &SelectStmt, is_limited: bool) -> Result<Computed, Refusal> {
         let SelectStmt {
             distinct_clause,
             target_list,
             from_clause,
             where_clause,
             group_clause,
+            group_distinct,
             having_clause,
+            window_clause,
             values_lists,
+            sort_clause,
             op,
             all,
             larg,
             rarg,
             // looked at before
             into_clause: _,
-            group_distinct: _,
-            window_clause: _,
-            sort_clause: _,
             limit_offset: _,
             limit_count: _,
             limit_option: _,
             locking_clause: _,
             with_clause: _,
         } = select;
-        match SetOperation::try_from(*op) {
-            Ok(SetOperation::SetopNone) if !values_lists.is_empty() => self.values(values_lists),
+        // plain DISTINCT is a list of one empty node
+        let on = match &distinct_clause[..] {
+            [Node { node: None }] => &[],
+            list => list,
+        };
+        let order = if is_limited || !on.is_empty() {
+            &sort_clause[..]
+        } else {
+            self.require_idle_order(sort_clause)?;
+            &[]
+        };
+        let (root, outputs) = match SetOperation::try_from(*op) {
+            Ok(SetOperation::SetopNone) if !values_lists.is_empty() => self.values(values_lists)?,
             Ok(SetOperation::SetopNone) => {
                 let (input, scope) = self.cross_join_of(from_clause)?;
                 let input = self.filtered(input, where_clause.as_deref(), &scope)?;
-                let (root, outputs) = self.targets(
-                    input,
-                    &scope,
-                    target_list,
-                    group_clause,
-                    having_clause.as_deref(),
-                )?;
-                self.distinct(root, outputs, distinct_clause)
-            }
-            Ok(SetOperation::SetopUnion) => {
-                let (Some(left), Some(right)) = (larg, rarg) else {
-                    return Err(Refusal::unknown("UNION of one query"));
+                let clauses = Clauses {
+                    targets: target_list,
+                    groups: group_clause,
+                    is_group_distinct: *group_distinct,
+                    having: having_clause.as_deref(),
+                    windows: window_clause,
+                    on,
+                    order,
                 };
-                self.union(left, right, *all)
+                let computed = self.targets(input, &scope, &clauses)?;
+                return self.distinct(computed, distinct_clause);
             }
-            Ok(SetOperation::SetopIntersect) => Err(Refusal::unknown("INTERSECT")),
-            Ok(SetOperation::SetopExcept) => Err(Refusal::unknown("EXCEPT")),
-            _ => Err(Refusal::unknown("this set operation")),
+            Ok(operation) => {
+                let (Some(left), Some(right)) = (larg, rarg) else {
+                    return Err(Refusal::unknown("a set operation of one query"));
+                };
+                self.set_operation(operation, left, right, *all)?
+            }
+            Err(_) => return Err(Refusal::unknown("this set operation")),
+        };
+        self.ordered(root, outputs, order)
+    }
+
+    /// Rows whose ORDER BY can but name columns.
+    fn ordered(
+        &self,
+        root: Operator,
+        outputs: Outputs,
+        order: &[Node],
+    ) -> Result<Computed, Refusal> {
+        let nothing = Scope::default();
+        let columns = outputs.iter().enumerate();
+        let columns = columns.map(|(at, (name, output))| (name.clone(), output.as_column(at)));
+        let columns: Outputs = columns.collect();
+        let mut places = Vec::new();
+        for key in order {
+            let (value, direction) = sorted(key)?;
+            let value = self.sort_value(value, &columns, &mut Place::plain(&nothing))?;
+            match value.kind {
+                Kind::Column(at) => places.push((at, direction)),
+                _ => return Err(Refusal::unknown("this in ORDER BY")),
+            }
         }
+        Ok(Computed {
+            root,
+            outputs,
+            on: Vec::new(),
+            order: places,
+        })
     }
 
     fn filtered(
@@ -242,7 +271,8 @@ impl<'a> Reader<'a> {
             Some(condition) => {
                 let mut pending = Vec::new();
                 let condition = self.condition(condition, scope, &mut pending)?;
-                let (input, answers) = answered(input, pending, &|value| Ok(value.clone()))?;
+                let (input, answers) =
+                    answered(input, &pending, &everything, &|value| Ok(value.clone()))?;
                 Operator::Filter {
                     input: Box::new(input),
                     condition: reading(&condition, &answers),
@@ -251,53 +281,37 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn union(
-        &self,
-        left: &SelectStmt,
-        right: &SelectStmt,
-        all: bool,
-    ) -> Result<(Operator, Outputs), Refusal> {
-        let (left, mut outputs) = self.select(left)?;
-        let (right, others) = self.select(right)?;
-        for ((name, output), (_, other)) in outputs.iter_mut().zip(&others) {
-            if output.data_type != other.data_type || output.collation != other.collation {
-                return Err(Refusal::new(
-                    "UNION",
-                    format!(
-                        "column {name} is {} in one query and {} in the other; cast one of them",
-                        output.data_type, other.data_type
-                    ),
-                ));
-            }
-            output.is_nullable |= other.is_nullable;
-            if output.scale != other.scale {
-                output.scale = None;
-            }
-        }
-        let root = Operator::UnionAll(vec![left, right]);
-        if all {
-            Ok((root, outputs))
-        } else {
-            self.distinct_rows(root, outputs, "UNION")
-        }
-    }
-
-    fn distinct(
-        &self,
-        root: Operator,
-        outputs: Outputs,
-        clause: &[Node],
-    ) -> Result<(Operator, Outputs), Refusal> {
+    fn distinct(&self, computed: Computed, clause: &[Node]) -> Result<Computed, Refusal> {
+        let count = computed.outputs.len();
         match clause {
-            [] => Ok((root, outputs)),
-            // plain DISTINCT is a list of one empty node
-            [Node { node: None }] => self.distinct_rows(root, outputs, "DISTINCT"),
-            _ => Err(Refusal::unknown("DISTINCT ON")),
+            [] => Ok(computed),
+            [Node { node: None }] if computed.root.width() == count => {
+                let (root, outputs) =
+                    self.distinct_rows(computed.root, computed.outputs, "DISTINCT")?;
+                Ok(Computed {
+                    root,
+                    outputs,
+                    ..computed
+                })
+            }
+            [Node { node: None }] => Err(Refusal::unknown("this ORDER BY with DISTINCT")),
+            _ => {
+                let limit = Limit {
+                    count: Some(1),
+                    offset: 0,
+                    with_ties: false,
+                };
+                let (on, order) = (&computed.on, &computed.order);
+                Ok(Computed {
+                    root: self.first(computed.root, count, on, order, limit)?,
+                    ..computed
+                })
+            }
         }
     }
 
     // DISTINCT is GROUP BY every column.
-    fn distinct_rows(
+    pub(super) fn distinct_rows(
         &self,
         root: Operator,
         outputs: Outputs,

@@ -2,6 +2,7 @@
 
 use super::read_select::Reader;
 use super::subqueries::Inner;
+use super::uniqueness::determine;
 use super::{AggregateCall, Expression, Kind, Operator, Refusal};
 
 /// How the value of a subquery is found for a row outside.
@@ -20,8 +21,12 @@ pub(super) struct Value {
 impl Reader<'_> {
     /// The value of a subquery that has been read.
     pub(super) fn scalar(&self, operator: Operator) -> Result<Value, Refusal> {
-        let Operator::Project { input, outputs } = operator else {
-            return Err(more_than_one());
+        let (input, outputs) = match operator {
+            Operator::Project { input, outputs } => (input, outputs),
+            other => {
+                let outputs = other.columns();
+                (Box::new(other), outputs)
+            }
         };
         let [output] = &outputs[..] else {
             return Err(Refusal::unknown("a subquery of several columns as a value"));
@@ -81,10 +86,17 @@ impl Reader<'_> {
             other => {
                 let inner = Inner::freed(other)?;
                 at_most_one_row(&inner)?;
+                // computed inside: where there is no row the value is NULL, whatever it would be of NULLs
+                let mut columns = inner.operator.columns();
+                let output = output.as_column(columns.len());
+                columns.extend(outputs);
                 Ok(Value {
-                    right: inner.operator,
+                    right: Operator::Project {
+                        input: Box::new(inner.operator),
+                        outputs: columns,
+                    },
                     conditions: inner.conditions,
-                    output: output.clone(),
+                    output,
                     is_one_row: false,
                 })
             }
@@ -111,6 +123,22 @@ fn links(conditions: &[Expression]) -> Result<(Vec<Expression>, Vec<Expression>)
 
 /// Refuses unless equal values prove that no two rows can go with one row outside.
 fn at_most_one_row(inner: &Inner) -> Result<(), Refusal> {
+    let linked = inner.conditions.iter().filter_map(|condition| {
+        let (own, _) = link(condition)?;
+        match own.kind {
+            Kind::Column(at) => Some(at),
+            _ => None,
+        }
+    });
+    if determine(&inner.operator, &linked.collect()) || has_linked_key(inner) {
+        Ok(())
+    } else {
+        Err(more_than_one())
+    }
+}
+
+/// Whether equal values fix a unique key of a base table; one that may be NULL, too, as NULL is equal to nothing.
+fn has_linked_key(inner: &Inner) -> bool {
     let mut base = &inner.operator;
     let mut own = Vec::new();
     while let Operator::Filter { input, condition } = base {
@@ -118,7 +146,7 @@ fn at_most_one_row(inner: &Inner) -> Result<(), Refusal> {
         base = input;
     }
     let Operator::Scan(relation) = base else {
-        return Err(more_than_one());
+        return false;
     };
     let of_constants = own.iter().filter_map(|condition| match &condition.kind {
         Kind::Operator {
@@ -139,15 +167,10 @@ fn at_most_one_row(inner: &Inner) -> Result<(), Refusal> {
             _ => None,
         })
         .collect();
-    let is_proved = relation
+    relation
         .unique_keys
         .iter()
-        .any(|key| key.columns.iter().all(|column| fixed.contains(column)));
-    if is_proved {
-        Ok(())
-    } else {
-        Err(more_than_one())
-    }
+        .any(|key| key.columns.iter().all(|column| fixed.contains(column)))
 }
 
 /// `own = outside`, in whichever order.

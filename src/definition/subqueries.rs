@@ -1,5 +1,7 @@
 //! Subqueries in expressions: each becomes a column of the rows for which it is evaluated.
 
+use std::collections::BTreeSet;
+
 use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, RowExpr, SubLink, SubLinkType};
 
@@ -179,6 +181,8 @@ impl Reader<'_> {
                 conditions: Vec::new(),
             },
         };
+        let outputs = inner.outputs.clone();
+        inner.unnest(&outputs);
         inner.free()?;
         Ok(inner)
     }
@@ -204,6 +208,44 @@ impl Inner {
         };
         inner.free()?;
         Ok(inner)
+    }
+
+    // A ⋉ (B ⋉ C) by conditions about rows of all three is A ⋉ (B × C): how often a row of B is there does not matter.
+    /// Turns a search for partners that depends on the row outside into a join, where it is but asked whether there are rows.
+    fn unnest(&mut self, outputs: &[Expression]) {
+        let mut conditions = Vec::new();
+        let mut base = self.operator.clone();
+        while let Operator::Filter { input, condition } = base {
+            conditions.extend(condition.conjuncts());
+            base = *input;
+        }
+        let Operator::Match {
+            left,
+            right,
+            conditions: partners,
+            kind: MatchKind::Mark,
+        } = base
+        else {
+            return;
+        };
+        let mark = left.width();
+        let is_mark = |condition: &Expression| condition.kind == Kind::Column(mark);
+        let reads_mark = |value: &Expression| value.columns().contains(&mark);
+        let others = conditions.iter().filter(|condition| !is_mark(condition));
+        let is_read = others.chain(outputs).any(reads_mark);
+        let is_asked = conditions.iter().any(is_mark);
+        if !is_asked || is_read || !partners.iter().any(Expression::names_outside) {
+            return;
+        }
+        conditions.retain(|condition| !is_mark(condition));
+        let joined = Operator::Join(vec![*left, *right]);
+        self.operator = conditions
+            .into_iter()
+            .chain(partners)
+            .fold(joined, |input, condition| Operator::Filter {
+                input: Box::new(input),
+                condition,
+            });
     }
 
     /// Moves the conditions about the row outside out of the operator.
@@ -235,14 +277,41 @@ impl Inner {
     }
 }
 
-/// The rows of an operator with the answers of subqueries as further columns, and expressions that read them there.
+/// That all subqueries are to be answered.
+pub(super) fn everything(_: usize) -> bool {
+    true
+}
+
+/// The subqueries that some expressions read.
+pub(super) fn asked<'a>(
+    expressions: impl Iterator<Item = &'a Expression>,
+) -> impl Fn(usize) -> bool {
+    let mut numbers = BTreeSet::new();
+    for expression in expressions {
+        expression.any(&mut |part| {
+            if let Kind::Subquery(number) = part.kind {
+                numbers.insert(number);
+            }
+            false
+        });
+    }
+    move |number| numbers.contains(&number)
+}
+
+/// The rows of an operator with the answers of those subqueries that are to be answered as further columns, and expressions
+/// that read them there.
 pub(super) fn answered(
     mut input: Operator,
-    pending: Vec<Pending>,
+    pending: &[Pending],
+    is_asked: &dyn Fn(usize) -> bool,
     outside: &dyn Fn(&Expression) -> Result<Expression, Refusal>,
 ) -> Result<(Operator, Vec<Expression>), Refusal> {
     let mut answers = Vec::new();
-    for pending in pending {
+    for (number, pending) in pending.iter().cloned().enumerate() {
+        if !is_asked(number) {
+            answers.push(Expression::boolean(Kind::Subquery(number)));
+            continue;
+        }
         let width = input.width();
         let (Pending::Mark { conditions, .. } | Pending::Value(Value { conditions, .. })) =
             &pending;
@@ -335,11 +404,16 @@ fn noted(place: &mut Place<'_>, noted: Pending) -> Result<Expression, Refusal> {
 
 /// A value of the row outside.
 fn of_outside(value: Expression) -> Result<Expression, Refusal> {
-    if value.any(&mut |part| matches!(part.kind, Kind::Subquery(_) | Kind::Outer(_))) {
+    if value.any(&mut |part| {
+        matches!(
+            part.kind,
+            Kind::Subquery(_) | Kind::Window(_) | Kind::Grouping(_)
+        )
+    }) {
         return Err(Refusal::unknown("a subquery compared with a subquery"));
     }
-    if value.columns().is_empty() && !value.any(&mut |part| matches!(part.kind, Kind::Aggregate(_)))
-    {
+    let depends = |part: &Expression| matches!(part.kind, Kind::Aggregate(_) | Kind::Outer(_));
+    if value.columns().is_empty() && !value.any(&mut |part| depends(part)) {
         return Ok(value);
     }
     Ok(Expression {

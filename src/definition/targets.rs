@@ -1,14 +1,41 @@
 //! The select list, grouped or not.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{AConst, Node, ResTarget, a_const};
+use pg_query::protobuf::{Node, ResTarget};
 
-use super::nodes::{content, kind_of, required};
+use super::nodes::{content, required};
+use super::ordering::sorted;
 use super::read_expression::Place;
 use super::read_select::{Outputs, Reader};
 use super::scope::Scope;
-use super::subqueries::{answered, reading};
-use super::{Expression, Kind, Operator, Refusal};
+use super::subqueries::{answered, asked, everything, reading};
+use super::windows::{Noted, Windows};
+use super::{AggregateCall, Expression, Kind, Operator, Refusal};
+
+/// What a SELECT computes of its rows, clause by clause.
+pub(super) struct Clauses<'a> {
+    pub(super) targets: &'a [Node],
+    pub(super) groups: &'a [Node],
+    pub(super) is_group_distinct: bool,
+    pub(super) having: Option<&'a Node>,
+    pub(super) windows: &'a [Node],
+    /// The list of DISTINCT ON.
+    pub(super) on: &'a [Node],
+    /// ORDER BY, where it matters.
+    pub(super) order: &'a [Node],
+}
+
+/// The rows that a SELECT computes, before DISTINCT and LIMIT.
+pub(super) struct Computed {
+    /// A projection: the select list, and what else there is to order by.
+    pub(super) root: Operator,
+    /// The select list.
+    pub(super) outputs: Outputs,
+    /// Where the columns of DISTINCT ON are.
+    pub(super) on: Vec<usize>,
+    /// Where those of ORDER BY are, with the direction as written.
+    pub(super) order: Vec<(usize, String)>,
+}
 
 impl Reader<'_> {
     /// Computes the select list over FROM and WHERE, in groups if there are any.
@@ -16,73 +43,130 @@ impl Reader<'_> {
         &self,
         input: Operator,
         scope: &Scope,
-        targets: &[Node],
-        groups: &[Node],
-        having: Option<&Node>,
-    ) -> Result<(Operator, Outputs), Refusal> {
+        clauses: &Clauses<'_>,
+    ) -> Result<Computed, Refusal> {
         let mut aggregates = Vec::new();
         let mut pending = Vec::new();
+        let mut groupings = Vec::new();
+        let mut windows = Windows::new(clauses.windows);
         let mut place = Place {
             scope,
             aggregates: Some(&mut aggregates),
             subqueries: Some(&mut pending),
+            windows: Some(&mut windows),
+            groupings: Some(&mut groupings),
             is_condition: false,
         };
-        let mut outputs = targets
+        let mut outputs = clauses
+            .targets
             .iter()
             .map(|target| self.target(target, &mut place))
             .collect::<Result<Outputs, _>>()?;
-        place.is_condition = true;
-        let having = having
-            .map(|having| self.read(having, &mut place))
-            .transpose()?;
-        if groups.is_empty() && aggregates.is_empty() && having.is_none() {
-            let (input, answers) = answered(input, pending, &|value| Ok(value.clone()))?;
-            for (_, output) in &mut outputs {
-                *output = reading(output, &answers);
-            }
-            let root = project(input, &outputs);
-            return Ok((root, outputs));
-        }
-        let mut keys = Vec::new();
-        for group in groups {
-            keys.push(self.group_key(group, scope, &outputs)?);
-        }
-        let computed = outputs.iter().map(|(_, output)| output).chain(&having);
-        add_dependent_columns(computed, &mut keys);
-        for key in &keys {
-            self.require_identity(key, "GROUP BY")?;
-        }
-        let over_groups = |expression: &Expression| over_groups(expression, &keys);
-        outputs = outputs
-            .iter()
-            .map(|(name, output)| (name.clone(), over_groups(output)))
-            .collect();
-        let having = having.as_ref().map(over_groups);
-        let root = Operator::Aggregate {
-            input: Box::new(input),
-            keys: keys.clone(),
-            aggregates,
+        let mut hidden = Vec::new();
+        let mut sorted_by = |value: Expression| {
+            let mut known = outputs.iter().map(|(_, output)| output).chain(&hidden);
+            known.position(|other| *other == value).unwrap_or_else(|| {
+                hidden.push(value);
+                outputs.len() + hidden.len() - 1
+            })
         };
-        let (mut root, answers) = answered(root, pending, &|value| {
-            if is_over_groups(value, &keys) {
-                return Ok(over_groups(value));
-            }
-            Err(Refusal::unknown(
-                "a subquery that depends on a column that is not grouped by",
-            ))
-        })?;
-        for (_, output) in &mut outputs {
-            *output = reading(output, &answers);
+        let mut on = Vec::new();
+        for key in clauses.on {
+            on.push(sorted_by(self.sort_value(key, &outputs, &mut place)?));
         }
-        let having = having.map(|having| reading(&having, &answers));
-        if let Some(condition) = having {
+        let mut order = Vec::new();
+        for key in clauses.order {
+            let (value, direction) = sorted(key)?;
+            order.push((
+                sorted_by(self.sort_value(value, &outputs, &mut place)?),
+                direction,
+            ));
+        }
+        place.windows = None;
+        place.is_condition = true;
+        let having = clauses.having.map(|having| self.read(having, &mut place));
+        let mut having = having.transpose()?;
+        let is_distinct = clauses.is_group_distinct;
+        let mut keys = self.group_keys(clauses.groups, is_distinct, &outputs, &mut place)?;
+        let mut calls = windows.calls;
+        let mut computed: Vec<Expression> =
+            outputs.iter().map(|(_, output)| output.clone()).collect();
+        computed.extend(hidden);
+        let mut root = input;
+        let answers;
+        if clauses.groups.is_empty() && aggregates.is_empty() && having.is_none() {
+            (root, answers) = answered(root, &pending, &everything, &|value| Ok(value.clone()))?;
+        } else {
+            let of_calls = calls.iter().flat_map(Noted::expressions);
+            keys.add_dependent_columns(computed.iter().chain(&having).chain(of_calls));
+            for key in &keys.all {
+                self.require_identity(key, "GROUP BY")?;
+            }
+            let count = aggregates.len();
+            let over_groups = |value: &Expression| keys.over_groups(value, count);
+            computed = computed.iter().map(over_groups).collect();
+            having = having.as_ref().map(over_groups);
+            calls = calls
+                .iter()
+                .map(|noted| noted.moved(&mut |value| over_groups(value)))
+                .collect();
+            // subqueries that keys and aggregates read are asked of the rows, the others of the groups
+            let of_rows = aggregates.iter().flat_map(AggregateCall::expressions);
+            let of_rows = asked(of_rows.chain(&keys.all));
+            let of_calls = calls.iter().flat_map(Noted::expressions);
+            let of_groups = asked(computed.iter().chain(&having).chain(of_calls));
+            let by_rows = &|value: &Expression| Ok(value.clone());
+            let (rows, row_answers) = answered(root, &pending, &of_rows, by_rows)?;
+            let answer = |value: &Expression| reading(value, &row_answers);
+            let aggregates = aggregates.iter();
+            let aggregates = aggregates.map(|call| call.moved(&mut |value| answer(value)));
+            let mut read = keys.clone();
+            read.reading(&answer);
+            let groups = read.grouped(rows, aggregates.collect(), &groupings, &keys)?;
+            (root, answers) = answered(groups, &pending, &of_groups, &|value| {
+                if keys.cover(value) {
+                    return Ok(over_groups(value));
+                }
+                Err(Refusal::unknown(
+                    "a subquery that depends on a column that is not grouped by",
+                ))
+            })?;
+        }
+        let answer = |value: &Expression| reading(value, &answers);
+        computed = computed.iter().map(answer).collect();
+        if let Some(condition) = &having {
             root = Operator::Filter {
                 input: Box::new(root),
-                condition,
+                condition: answer(condition),
             };
         }
-        Ok((project(root, &outputs), outputs))
+        if !calls.is_empty() {
+            let calls: Vec<Noted> = calls
+                .iter()
+                .map(|noted| noted.moved(&mut |value| answer(value)))
+                .collect();
+            let values;
+            (root, values) = self.windowed(root, &calls, &computed.iter().collect::<Vec<_>>())?;
+            let windowed = |value: &Expression| {
+                value.rewritten(&mut |part| match part.kind {
+                    Kind::Window(number) => values.get(number).cloned(),
+                    _ => None,
+                })
+            };
+            computed = computed.iter().map(windowed).collect();
+        }
+        for ((_, output), value) in outputs.iter_mut().zip(&computed) {
+            output.clone_from(value);
+        }
+        Ok(Computed {
+            root: Operator::Project {
+                input: Box::new(root),
+                outputs: computed,
+            },
+            outputs,
+            on,
+            order,
+        })
     }
 
     fn target(
@@ -113,27 +197,6 @@ impl Reader<'_> {
         };
         place.is_condition = false;
         Ok((name, self.read(value, place)?))
-    }
-
-    fn group_key(
-        &self,
-        group: &Node,
-        scope: &Scope,
-        outputs: &Outputs,
-    ) -> Result<Expression, Refusal> {
-        match content(group)? {
-            // a bare number is a position in the select list
-            NodeEnum::AConst(AConst {
-                val: Some(a_const::Val::Ival(number)),
-                ..
-            }) => usize::try_from(number.ival - 1)
-                .ok()
-                .and_then(|position| outputs.get(position))
-                .map(|(_, output)| output.clone())
-                .ok_or_else(|| Refusal::unknown("this position in GROUP BY")),
-            other @ NodeEnum::GroupingSet(_) => Err(Refusal::unknown(kind_of(other))),
-            _ => self.expression(group, scope),
-        }
     }
 
     /// Refuses an expression whose equal values may be different bytes: which of them stands for a group would depend on
@@ -170,53 +233,4 @@ impl Reader<'_> {
             _ => Ok(()),
         }
     }
-}
-
-fn project(input: Operator, outputs: &Outputs) -> Operator {
-    Operator::Project {
-        input: Box::new(input),
-        outputs: outputs.iter().map(|(_, output)| output.clone()).collect(),
-    }
-}
-
-// PostgreSQL accepts columns outside GROUP BY only if they depend on a primary key in it. As further keys they leave the
-// groups as they are.
-fn add_dependent_columns<'a>(
-    computed: impl Iterator<Item = &'a Expression>,
-    keys: &mut Vec<Expression>,
-) {
-    for expression in computed {
-        let _ = expression.rewritten(&mut |part| {
-            if keys.contains(part) {
-                return Some(part.clone());
-            }
-            if matches!(part.kind, Kind::Column(_)) {
-                keys.push(part.clone());
-            }
-            None
-        });
-    }
-}
-
-fn over_groups(expression: &Expression, keys: &[Expression]) -> Expression {
-    expression.rewritten(&mut |part| {
-        if let Some(position) = keys.iter().position(|key| key == part) {
-            return Some(part.as_column(position));
-        }
-        match part.kind {
-            Kind::Aggregate(position) => Some(part.as_column(keys.len() + position)),
-            _ => None,
-        }
-    })
-}
-
-/// Whether an expression has no columns but in keys.
-fn is_over_groups(expression: &Expression, keys: &[Expression]) -> bool {
-    let rest = expression.rewritten(&mut |part| {
-        keys.contains(part).then(|| Expression {
-            kind: Kind::Literal(String::new()),
-            ..part.clone()
-        })
-    });
-    rest.columns().is_empty()
 }

@@ -85,6 +85,9 @@ pub(super) fn flatten(operator: &Operator) -> Result<Vec<Block>, Refusal> {
         Operator::Aggregate { .. }
         | Operator::Outer { .. }
         | Operator::Match { .. }
+        | Operator::Repeat { .. }
+        | Operator::Window { .. }
+        | Operator::First { .. }
         | Operator::Values { .. } => {
             return Err(not_simple());
         }

@@ -7,7 +7,10 @@ const RESULTS: &str =
     "snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete";
 
 /// More pending rows than were counted may have come before the statement begins, by this.
-const MORE: &str = "100";
+const MORE: i32 = 100;
+
+/// For up to so many pending rows the session keeps one plan: making one for just these would cost more than they do.
+const FEW: i32 = 200;
 
 impl FastRefresh {
     /// The statements of a PL/pgSQL function with the parameter `watermark pg_snapshot` (the first) and the results
@@ -34,12 +37,23 @@ impl FastRefresh {
             let names = numbered().map(|(_, number)| format!("{name}_{number}"));
             names.collect::<Vec<_>>().join(separator)
         };
+        let few =
+            |statement: &str| statement.replace("LIMIT at_most", &format!("LIMIT {}", FEW + MORE));
+        let choice = |number: i32, more: &str, first: &str, statement: &str| {
+            format!(
+                "    ELSIF pending_{number} = pending AND markers = 0{more} THEN\n{first}        {}\n        INTO {RESULTS}, unforeseen;\n",
+                super::print::indented(statement, 2).trim_start()
+            )
+        };
         let choices: String = numbered()
             .map(|(variant, number)| {
-                format!(
-                    "    ELSIF pending_{number} = pending AND markers = 0 THEN\n        {}\n        INTO {RESULTS}, unforeseen;\n",
-                    super::print::indented(&variant.statement, 2).trim_start()
-                )
+                let for_few = choice(
+                    number,
+                    &format!(" AND pending <= {FEW}"),
+                    "        -- few rows: the session keeps the plan\n        planned := set_config('plan_cache_mode', 'force_generic_plan', true);\n",
+                    &few(&variant.statement),
+                );
+                for_few + &choice(number, "", "", &variant.statement)
             })
             .collect();
         format!(
@@ -48,6 +62,7 @@ impl FastRefresh {
     pending int8;
     markers int8;
     at_most int8;
+    planned text;
     unforeseen boolean := true;
 BEGIN
     SELECT {numbers}, {markers},
@@ -61,6 +76,7 @@ BEGIN
 {choices}    END IF;
     IF unforeseen THEN
         -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
+        planned := set_config('plan_cache_mode', 'force_custom_plan', true);
         {everything}
     END IF;
 END;",

@@ -148,7 +148,7 @@ impl ChangedTable {
             Reading::Foreseen => "",
         };
         format!(
-            "    {}\n    SELECT {}weight::int8 AS {weight}\n    FROM {}{marker}",
+            "    {}\n    SELECT {}weight::int4 AS {weight}\n    FROM {}{marker}",
             self.comment("changes"),
             self.outputs(&columns),
             self.pending_rows(reading, &columns),

@@ -11,7 +11,9 @@ pub(super) fn sql(expression: &Expression, column: &dyn Fn(usize) -> String) -> 
     match &expression.kind {
         Kind::Column(position) | Kind::Aggregate(position) => column(*position),
         // these are gone once a query has been read
-        Kind::Outer(_) | Kind::Subquery(_) => "NULL".to_owned(),
+        Kind::Outer(_) | Kind::Subquery(_) | Kind::Window(_) | Kind::Grouping(_) => {
+            "NULL".to_owned()
+        }
         Kind::Literal(text) if text.starts_with('-') => format!("({text})"),
         Kind::Literal(text) => text.clone(),
         Kind::Operator {

@@ -240,6 +240,9 @@ impl Shape {
             | Operator::Join(_)
             | Operator::UnionAll(_)
             | Operator::Outer { .. }
+            | Operator::Repeat { .. }
+            | Operator::Window { .. }
+            | Operator::First { .. }
             | Operator::Match { .. } => Err(not_simple()),
         }
     }

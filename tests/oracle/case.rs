@@ -210,6 +210,10 @@ impl Session {
             return Ok((self.distortion)(&refresh.statement));
         }
         let mut body = (self.distortion)(&refresh.body());
+        if view.is_multiple_of(2) {
+            // few changes, but planned like many
+            body = body.replace("AND pending <= 200", "AND pending <= 2");
+        }
         if form == Form::Unforeseen {
             // as if other transactions had committed since the count
             body = body

@@ -42,6 +42,9 @@ impl General<'_> {
     }
 
     fn query_body(&mut self) -> String {
+        if self.is_wider() {
+            return self.wider(2);
+        }
         if self.rng.u8(..3) == 0 {
             return self.grouped();
         }
@@ -65,11 +68,18 @@ impl General<'_> {
     fn grouped(&mut self) -> String {
         let size = self.rng.usize(1..4);
         let (from, aliases) = self.tree(size, 2);
-        let keys = if self.rng.u8(..6) == 0 {
+        let mut keys = if self.rng.u8(..6) == 0 {
             Vec::new()
         } else {
             self.simple().keys(&aliases)
         };
+        if !keys.is_empty() && self.rng.u8(..12) == 0 {
+            keys.push(if self.rng.bool() {
+                self.scalar(&aliases)
+            } else {
+                self.subquery(&aliases, 0)
+            });
+        }
         let mut outputs: Vec<String> = keys
             .iter()
             .filter(|_| self.rng.u8(..5) > 0)
@@ -124,6 +134,18 @@ impl General<'_> {
         } else {
             String::new()
         };
+        if self.rng.u8(..8) == 0 {
+            // of subqueries
+            return match self.rng.u8(..4) {
+                0 => format!("count(*) FILTER (WHERE {})", self.subquery(aliases, 0)),
+                1 => format!("sum({})", self.scalar(aliases)),
+                2 => format!(
+                    "max(CASE WHEN {} THEN {one}.a ELSE 0 END)",
+                    self.subquery(aliases, 0)
+                ),
+                _ => format!("bool_or({})", self.subquery(aliases, 0)),
+            };
+        }
         let exact = pick(self.rng, &["a", "e", "c", "n", "s"]);
         let simple = match self.rng.u8(..12) {
             0 => format!("count(DISTINCT {one}.{exact})"),
@@ -190,7 +212,7 @@ impl General<'_> {
     }
 
     /// WHERE, perhaps with subqueries, or nothing.
-    fn filter(&mut self, aliases: &[String], depth: usize) -> String {
+    pub(crate) fn filter(&mut self, aliases: &[String], depth: usize) -> String {
         match self.rng.u8(..6) {
             0 => String::new(),
             1 => format!(" WHERE {}", self.simple().condition(aliases)),
@@ -230,9 +252,20 @@ impl General<'_> {
             let table = &keyed[self.rng.usize(..keyed.len())];
             let alias = self.alias();
             let filter = pick(self.rng, &["", " AND weight > 1"]);
+            let value = match self.rng.u8(..3) {
+                0 => format!("coalesce({alias}.a, 7)"),
+                1 => format!("nullif({alias}.id, {alias}.a)"),
+                _ => format!("{alias}.a"),
+            };
             return format!(
-                "(SELECT {alias}.a FROM {table} AS {alias} WHERE {alias}.id = {outer}.a{filter})"
+                "(SELECT {value} FROM {table} AS {alias} WHERE {alias}.id = {outer}.a{filter})"
             );
+        }
+        if self.rng.u8(..8) == 0 {
+            let (from, aliases) = self.tree(1, 1);
+            let own = &aliases[0];
+            let offset = pick(self.rng, &["", " OFFSET 1"]);
+            return format!("(SELECT {own}.a FROM {from} ORDER BY {own}.a DESC LIMIT 1{offset})");
         }
         let size = [1, 1, 2][self.rng.usize(..3)];
         let (from, aliases) = self.tree(size, 1);
@@ -264,7 +297,11 @@ impl General<'_> {
     fn subquery(&mut self, outside: &[String], depth: usize) -> String {
         let size = [1, 1, 1, 2][self.rng.usize(..4)];
         let (from, aliases) = self.tree(size, depth.min(1));
-        let mut filter = self.filter(&aliases, depth);
+        let mut filter = if depth > 0 && self.rng.u8(..8) == 0 {
+            self.further_in(outside, &aliases)
+        } else {
+            self.filter(&aliases, depth)
+        };
         let is_correlated = self.rng.u8(..4) > 0;
         let is_exists = self.rng.u8(..5) < 2;
         if is_correlated {
@@ -299,20 +336,37 @@ impl General<'_> {
         }
     }
 
-    fn simple(&mut self) -> Queries<'_> {
+    /// A subquery of a subquery that depends on the row outside of both.
+    fn further_in(&mut self, outside: &[String], aliases: &[String]) -> String {
+        let (from, own) = self.tree(1, 0);
+        let link = self.on(aliases, &own, false);
+        let further = self.on(outside, &own, false);
+        let both = aliases[0].clone();
+        if self.rng.bool() {
+            format!(" WHERE EXISTS (SELECT 1 FROM {from} WHERE {link} AND {further})")
+        } else {
+            let column = pick(self.rng, &["a", "id"]);
+            format!(
+                " WHERE {both}.{column} IN (SELECT {}.id FROM {from} WHERE {further})",
+                own[0]
+            )
+        }
+    }
+
+    pub(crate) fn simple(&mut self) -> Queries<'_> {
         Queries {
             rng: self.rng,
             tables: self.tables,
         }
     }
 
-    fn alias(&mut self) -> String {
+    pub(crate) fn alias(&mut self) -> String {
         self.aliases += 1;
         format!("g{}", self.aliases)
     }
 
     /// Sources joined in any way.
-    fn tree(&mut self, size: usize, depth: usize) -> Tree {
+    pub(crate) fn tree(&mut self, size: usize, depth: usize) -> Tree {
         if size == 1 {
             let alias = self.alias();
             return (format!("{} AS {alias}", self.source(depth)), vec![alias]);
@@ -329,7 +383,17 @@ impl General<'_> {
         } else {
             right
         };
-        let on = self.on(&aliases, &others, kind == "FULL");
+        let mut on = self.on(&aliases, &others, kind == "FULL");
+        if depth > 0 && self.rng.u8(..12) == 0 {
+            match kind {
+                "LEFT" => on = format!("{on} AND {}", self.subquery(&others, 0)),
+                "INNER" => {
+                    let both = [aliases.clone(), others.clone()].concat();
+                    on = format!("{on} AND {}", self.subquery(&both, 0));
+                }
+                _ => {}
+            }
+        }
         aliases.extend(others);
         (format!("{left} {kind} JOIN {right} ON {on}"), aliases)
     }
@@ -340,6 +404,9 @@ impl General<'_> {
             .clone();
         if !self.named.is_empty() && self.rng.u8(..3) == 0 {
             return self.named[self.rng.usize(..self.named.len())].clone();
+        }
+        if depth > 0 && self.is_wider() {
+            return format!("({})", self.wider(depth - 1));
         }
         match self.rng.u8(..12) {
             0 => format!("view_{table}"),

@@ -29,6 +29,7 @@ mod shrink;
 mod statements;
 mod subject;
 mod tally;
+mod wider;
 mod words;
 
 use std::path::Path;

@@ -64,6 +64,26 @@ const CANONICAL: &[(&str, &str)] = &[
         "ordered_aggregates",
         "SELECT region, count(DISTINCT name) AS names, string_agg(name, ', ' ORDER BY name) AS listed FROM customers GROUP BY region",
     ),
+    (
+        "except_all",
+        "SELECT customer_id FROM customers EXCEPT ALL SELECT customer_id FROM orders",
+    ),
+    (
+        "window",
+        "SELECT order_id, rank() OVER (PARTITION BY customer_id ORDER BY amount DESC) AS place, sum(amount) OVER (PARTITION BY ordered_on) AS of_day FROM orders",
+    ),
+    (
+        "limit",
+        "SELECT name, amount FROM orders JOIN customers USING (customer_id) ORDER BY amount DESC, order_id LIMIT 10",
+    ),
+    (
+        "distinct_on",
+        "SELECT DISTINCT ON (customer_id) customer_id, amount FROM orders ORDER BY customer_id, ordered_on DESC, order_id",
+    ),
+    (
+        "rollup",
+        "SELECT region, name, count(*) AS n, grouping(region, name) AS level FROM customers GROUP BY ROLLUP (region, name)",
+    ),
 ];
 
 const REFUSED: &[(&str, &str)] = &[
@@ -80,8 +100,16 @@ const REFUSED: &[(&str, &str)] = &[
         "a subquery that depends on the row outside: it does so by something else than being equal",
     ),
     (
-        "SELECT order_id FROM orders ORDER BY 1 LIMIT 3",
-        "LIMIT: the rows cut off depend on all others",
+        "SELECT order_id FROM orders LIMIT 3",
+        "LIMIT: which rows it takes depends on the order in which they are read; add ORDER BY",
+    ),
+    (
+        "SELECT order_id FROM orders ORDER BY ordered_on OFFSET 3",
+        "LIMIT: which of the rows that ORDER BY takes for equal it takes depends on the order in which they are read; order by a unique key, too",
+    ),
+    (
+        "SELECT DISTINCT ON (customer_id) customer_id, order_id FROM orders ORDER BY customer_id, ordered_on",
+        "DISTINCT ON: which of the rows that ORDER BY takes for equal it takes depends on the order in which they are read; order by a unique key, too",
     ),
     (
         "SELECT order_id, now() FROM orders",
@@ -101,7 +129,19 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "SELECT name, row_number() OVER (ORDER BY name) FROM customers",
-        "row_number() OVER: this version does not know window functions",
+        "row_number() OVER: without PARTITION BY any change may change the values of all rows",
+    ),
+    (
+        "SELECT customer_id, row_number() OVER (PARTITION BY region ORDER BY name) FROM customers",
+        "row_number() OVER: its value depends on the order in which rows are read that are equal for PARTITION BY and ORDER BY; order by a unique key, too",
+    ),
+    (
+        "SELECT amount, sum(amount) OVER (PARTITION BY customer_id ORDER BY ordered_on ROWS UNBOUNDED PRECEDING) FROM orders",
+        "sum() OVER: its value depends on the order in which rows are read that are equal for PARTITION BY and ORDER BY; order by a unique key, too",
+    ),
+    (
+        "SELECT weight FROM orders EXCEPT SELECT weight FROM orders WHERE is_paid",
+        "EXCEPT over column weight: equal values of numeric may differ in their digits (1.0 and 1.00); cast to numeric(precision, scale)",
     ),
     (
         "SELECT region, array_agg(name) FROM customers GROUP BY region",
@@ -110,10 +150,6 @@ const REFUSED: &[(&str, &str)] = &[
     (
         "SELECT region, string_agg(name, ', ' ORDER BY customer_id) FROM customers GROUP BY region",
         "string_agg(…): rows that ORDER BY takes for equal may come in any order; order by what is aggregated, too",
-    ),
-    (
-        "SELECT region FROM customers GROUP BY ROLLUP (region)",
-        "GROUPING SETS, ROLLUP, CUBE: this version does not know it",
     ),
     (
         "SELECT ordered_on::text FROM orders",

@@ -140,6 +140,14 @@ impl Nodes {
                     at: columns.into_iter().zip(0..).collect(),
                 })
             }
+            Operator::Window { input, keys, calls } => self.windowed(input, keys, calls, wanted),
+            Operator::First {
+                input,
+                keys,
+                order,
+                limit,
+            } => self.first(input, keys, order, *limit, wanted),
+            Operator::Repeat { input, times } => self.repeated(input, *times, wanted),
             Operator::Outer {
                 left,
                 right,

@@ -47,6 +47,11 @@ impl Writer<'_> {
             NodeKind::Aggregate { input, keys, calls } => {
                 self.grouped_delta(node, input, *keys, calls)?
             }
+            NodeKind::Window { input, keys, calls } => {
+                self.windowed_delta(node, input, keys, calls)?
+            }
+            NodeKind::First { .. } => self.first_delta(node)?,
+            NodeKind::Repeat { input, times } => self.repeated_delta(input, *times)?,
             NodeKind::Outer { sides, is_full } => self.outer_delta(node, sides, *is_full)?,
             NodeKind::Match { sides, kind } => self.match_delta(node, sides, *kind)?,
         };

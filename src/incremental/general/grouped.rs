@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::build::Built;
 use super::node::{Call, Column, Node, NodeKind, NodeRef, Nodes};
+use super::partitions::Touched;
 use super::writer::{Keys, Writer, columns_of, in_parentheses, listed};
 use crate::definition::{AggregateCall, Expression, Operator, Refusal};
 use crate::sql::identifier;
@@ -30,6 +31,16 @@ impl Nodes {
             named.push(Column {
                 name: aggregate.word().to_owned(),
                 facts: aggregate.value(),
+            });
+        }
+        if keys.is_empty() && calls.is_empty() {
+            // there is one row, whatever is read of it
+            calls.push(Call {
+                aggregate: AggregateCall::of_rows(),
+            });
+            named.push(Column {
+                name: "count".to_owned(),
+                facts: AggregateCall::of_rows().value(),
             });
         }
         let count = values.len();
@@ -83,39 +94,19 @@ impl Writer<'_> {
         keys: usize,
         calls: &[Call],
     ) -> Result<String, Refusal> {
-        let raw = self.delta(input)?;
-        let net = self.net(&input.columns, &identifier(&raw), self.weight)?;
-        let changes = self.part(&format!("net_{raw}"), &net);
-        let gate = format!("EXISTS (SELECT FROM {})", identifier(&changes));
-        let (now, having) = if keys == 0 {
-            let all = in_parentheses(&self.now(input, None)?);
-            (
-                format!("SELECT *\nFROM {all} AS everything\nWHERE {gate}"),
-                format!("\nHAVING {gate}"),
-            )
-        } else {
-            let of = input.columns[..keys].iter().cloned().enumerate();
-            let of = of.map(|(at, column)| {
-                let is_nullable = column.facts.is_nullable;
-                (identifier(&column.name), at, column, is_nullable)
-            });
-            let of: Vec<_> = of.collect();
-            let touched = self.keys_of(&changes, of.into_iter());
-            (self.now(input, Some(&touched))?, String::new())
-        };
-        let now = identifier(&self.part("grouped_rows_now", &now));
         let weight = self.weight;
-        let columns = listed(columns_of(input, ""));
-        let both = in_parentheses(&format!(
-            "SELECT {columns}, 1 AS {weight}\nFROM {now}\nUNION ALL\nSELECT {columns}, -{weight}\nFROM {}",
-            identifier(&changes)
-        ));
-        let before = self.net(&input.columns, &format!("{both} AS less"), weight)?;
-        let before = format!(
-            "-- as they were, each as often as it was there\nSELECT {columns}\nFROM {} AS counted\nCROSS JOIN generate_series(1, counted.{weight})",
-            in_parentheses(&before)
-        );
-        let before = identifier(&self.part("grouped_rows_before", &before));
+        let (touched, having) = if keys == 0 {
+            let changes = self.net_changes(input)?;
+            let gate = format!("EXISTS (SELECT FROM {})", identifier(&changes));
+            let all = in_parentheses(&self.now(input, None)?);
+            let now = format!("SELECT *\nFROM {all} AS everything\nWHERE {gate}");
+            let now = identifier(&self.part("grouped_rows_now", &now));
+            let before = self.less(input, &now, &changes)?;
+            (Touched { now, before }, format!("\nHAVING {gate}"))
+        } else {
+            let keys: Vec<usize> = (0..keys).collect();
+            (self.touched(input, &keys)?, String::new())
+        };
         let text = |from: &str, weight_of: &str| {
             format!(
                 "{}{having}",
@@ -124,8 +115,8 @@ impl Writer<'_> {
         };
         Ok(format!(
             "{}\nUNION ALL\n{}",
-            text(&now, "1"),
-            text(&before, "-1")
+            text(&touched.now, "1"),
+            text(&touched.before, "-1")
         ))
     }
 

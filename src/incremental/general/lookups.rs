@@ -81,7 +81,7 @@ impl Lookups {
             NodeKind::Scan { relation, .. } => {
                 self.relations.insert(relation.oid, relation.clone());
             }
-            NodeKind::Union(_) | NodeKind::Values(_) => {}
+            NodeKind::Union(_) | NodeKind::Values(_) | NodeKind::Repeat { .. } => {}
             NodeKind::Block {
                 items, conditions, ..
             } => {
@@ -102,6 +102,10 @@ impl Lookups {
                 let left = sides.equal.iter().map(|(left, _)| *left);
                 self.look_up(&sides.left, &left.collect());
                 self.right_of(sides);
+            }
+            NodeKind::Window { input, keys, .. } | NodeKind::First { input, keys, .. } => {
+                self.changed = tables_of(input);
+                self.look_up(input, &keys.iter().copied().collect());
             }
             NodeKind::Aggregate { input, keys, .. } => {
                 self.changed = tables_of(input);
@@ -149,6 +153,19 @@ impl Lookups {
             NodeKind::Union(inputs) => {
                 for input in inputs {
                     self.look_up(input, columns);
+                }
+            }
+            NodeKind::Repeat { input, .. } => self.look_up(input, columns),
+            NodeKind::Window { input, keys, .. } | NodeKind::First { input, keys, .. } => {
+                let keys: BTreeSet<usize> = keys.iter().copied().collect();
+                let of_keys: BTreeSet<usize> = columns.intersection(&keys).copied().collect();
+                if of_keys.is_empty() && !keys.is_empty() {
+                    // the rows themselves, then all those of their keys
+                    let width = input.columns.len();
+                    self.look_up(input, &columns.range(..width).copied().collect());
+                    self.look_up(input, &keys);
+                } else {
+                    self.look_up(input, &of_keys);
                 }
             }
             NodeKind::Aggregate { input, keys, .. } => {

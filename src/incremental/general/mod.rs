@@ -4,16 +4,20 @@
 
 mod build;
 mod delta;
+mod first;
 mod grouped;
 mod join;
 mod lookups;
 mod node;
 mod now;
+mod partitions;
 mod partners;
 mod program;
 mod pushdown;
+mod repeated;
 mod sides;
 mod types;
+mod windowed;
 mod writer;
 
 pub(super) use program::{compile, lookups};

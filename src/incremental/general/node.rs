@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::super::names::free_name;
-use crate::definition::{AggregateCall, Expression, MatchKind, Relation};
+use super::first::Order;
+use crate::definition::{AggregateCall, Expression, Limit, MatchKind, Relation, WindowCall};
 
 /// An operator that others may share.
 pub(super) type NodeRef = Rc<Node>;
@@ -43,6 +44,21 @@ pub(super) enum NodeKind {
     },
     /// All rows of all.
     Union(Vec<NodeRef>),
+    /// The input's columns, then values of functions over the rows that are equal in these columns.
+    Window {
+        input: NodeRef,
+        keys: Vec<usize>,
+        calls: Vec<WindowCall>,
+    },
+    /// The first rows in an order, of those that are equal in these columns or, without any, of all.
+    First {
+        input: NodeRef,
+        keys: Vec<usize>,
+        order: Order,
+        limit: Limit,
+    },
+    /// Each row as often as a column says.
+    Repeat { input: NodeRef, times: usize },
     /// LEFT or FULL JOIN.
     Outer { sides: Sides, is_full: bool },
     /// Rows of the left side by whether they have a partner.
@@ -86,7 +102,10 @@ impl Node {
             NodeKind::Outer { sides, .. } | NodeKind::Match { sides, .. } => {
                 vec![&sides.left, &sides.right]
             }
-            NodeKind::Aggregate { input, .. } => vec![input],
+            NodeKind::Aggregate { input, .. }
+            | NodeKind::Repeat { input, .. }
+            | NodeKind::Window { input, .. }
+            | NodeKind::First { input, .. } => vec![input],
         }
     }
 
@@ -105,7 +124,11 @@ impl Node {
             NodeKind::Block { .. } | NodeKind::Outer { .. } | NodeKind::Match { .. } => {
                 self.inputs().iter().all(|input| input.is_transparent())
             }
-            NodeKind::Union(_) | NodeKind::Aggregate { .. } => false,
+            NodeKind::Union(_)
+            | NodeKind::Aggregate { .. }
+            | NodeKind::Repeat { .. }
+            | NodeKind::Window { .. }
+            | NodeKind::First { .. } => false,
         }
     }
 
@@ -116,6 +139,9 @@ impl Node {
             NodeKind::Values(_) => "constants".to_owned(),
             NodeKind::Block { .. } => "joined".to_owned(),
             NodeKind::Union(_) => "united".to_owned(),
+            NodeKind::Repeat { .. } => "repeated".to_owned(),
+            NodeKind::Window { .. } => "windowed".to_owned(),
+            NodeKind::First { .. } => "first".to_owned(),
             NodeKind::Outer { .. } => "outer_joined".to_owned(),
             NodeKind::Match { .. } => "matched".to_owned(),
             NodeKind::Aggregate { .. } => "group".to_owned(),

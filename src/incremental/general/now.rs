@@ -43,6 +43,9 @@ impl Writer<'_> {
                 Ok(arms.collect::<Result<Vec<_>, _>>()?.join("\nUNION ALL\n"))
             }
             NodeKind::Aggregate { .. } => self.grouped_now(node, None),
+            NodeKind::Window { .. } => self.windowed_now(node, None),
+            NodeKind::First { .. } => self.first_now(node, None),
+            NodeKind::Repeat { input, times } => self.repeated_now(input, *times, None),
             NodeKind::Outer { sides, .. } | NodeKind::Match { sides, .. } => {
                 let left = self.text_in_from(&sides.left)?;
                 let right = self.text_in_from(&sides.right)?;
@@ -54,6 +57,9 @@ impl Writer<'_> {
     fn restricted(&mut self, node: &NodeRef, keys: &Keys) -> Result<String, Refusal> {
         match &node.kind {
             NodeKind::Aggregate { .. } => self.grouped_now(node, Some(keys)),
+            NodeKind::Window { .. } => self.windowed_now(node, Some(keys)),
+            NodeKind::First { .. } => self.first_now(node, Some(keys)),
+            NodeKind::Repeat { input, times } => self.repeated_now(input, *times, Some(keys)),
             NodeKind::Union(inputs) => {
                 let arms = inputs.iter().map(|input| self.now(input, Some(keys)));
                 Ok(arms.collect::<Result<Vec<_>, _>>()?.join("\nUNION ALL\n"))

@@ -225,12 +225,27 @@ fn describe(node: &NodeRef, clauses: &mut Vec<(String, String)>) {
     const PARTNERS: &str =
         "rows that get a first partner or lose the last one are found by counting partners";
     let described = match &node.kind {
-        NodeKind::Scan { .. } | NodeKind::Values(_) | NodeKind::Block { .. } => None,
+        NodeKind::Scan { .. }
+        | NodeKind::Values(_)
+        | NodeKind::Block { .. }
+        | NodeKind::Repeat { .. } => None,
         NodeKind::Union(_) => Some(("UNION ALL", "the changes of all parts are taken together")),
         NodeKind::Outer { is_full, .. } => {
             Some((if *is_full { "FULL JOIN" } else { "LEFT JOIN" }, PARTNERS))
         }
         NodeKind::Match { .. } => Some(("EXISTS, IN or the like", PARTNERS)),
+        NodeKind::Window { .. } => Some((
+            "window functions",
+            "partitions that changed are computed as they are and as they were",
+        )),
+        NodeKind::First { keys, .. } if keys.is_empty() => Some((
+            "LIMIT",
+            "the first rows are read as they are; from them and the changes follows which they were",
+        )),
+        NodeKind::First { .. } => Some((
+            "DISTINCT ON",
+            "the rows of values that changed are sought as they are and as they were",
+        )),
         NodeKind::Aggregate { keys: 0, .. } => Some((
             "aggregates without GROUP BY",
             "computed from all rows as they are and as they were, whenever one of them changes",

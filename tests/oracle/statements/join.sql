@@ -6,6 +6,7 @@ DECLARE
     pending int8;
     markers int8;
     at_most int8;
+    planned text;
     unforeseen boolean := true;
 BEGIN
     SELECT pending_1, pending_2, markers_1 + markers_2,
@@ -19,6 +20,90 @@ BEGIN
     at_most := pending + 100;
     IF pending = 0 THEN
         unforeseen := false;
+    ELSIF pending_1 = pending AND markers = 0 AND pending <= 200 THEN
+        -- few rows: the session keeps the plan
+        planned := set_config('plan_cache_mode', 'force_generic_plan', true);
+        WITH foreseen AS MATERIALIZED (
+            -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
+            SELECT pg_current_snapshot()::text = snapshot::text OR (
+                SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
+                    AND NOT EXISTS (SELECT FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1))
+                FROM (SELECT weight FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT 300) AS pending
+            ) AS is_so
+        ), touched_keys AS (
+            -- keys of changed rows of shop.customers
+            SELECT DISTINCT c1 AS customer_id
+            FROM (
+                SELECT c1, weight FROM mvrefresh."log$1"
+                WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
+                LIMIT 300
+            ) AS pending
+        ), gone_images AS (
+            -- what is no more
+            SELECT c1 AS customer_id
+            FROM (
+                SELECT c1, weight FROM mvrefresh."log$1"
+                WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
+                LIMIT 300
+            ) AS pending
+            GROUP BY c1
+            HAVING sum(weight) < 0
+        ), new_rows AS MATERIALIZED (
+            -- the rows that touched ones are in now
+            SELECT orders.order_id AS order_id, customers.name AS name, orders.amount AS amount
+            FROM shop.orders AS orders, shop.customers AS customers, touched_keys AS touched
+            WHERE (orders.customer_id = customers.customer_id) AND customers.customer_id = touched.customer_id
+        ), target_rows AS (
+            SELECT order_id, name, amount, true AS is_there FROM new_rows
+            UNION ALL
+            SELECT gone.order_id, NULL, NULL, false
+            FROM (
+                SELECT orders.order_id AS order_id
+                FROM shop.orders AS orders, gone_images AS customers
+                WHERE (orders.customer_id = customers.customer_id)
+            ) AS gone
+            WHERE NOT EXISTS (SELECT FROM new_rows WHERE new_rows.order_id = gone.order_id)
+        ), found_rows AS MATERIALIZED (
+            -- those that are not stored like this
+            SELECT target.order_id, target.name, target.amount, target.is_there, stored.ctid AS row_address
+            FROM target_rows AS target
+            LEFT JOIN ONLY shop.mv AS stored ON stored.order_id = target.order_id
+            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.name IS DISTINCT FROM target.name OR stored.amount IS DISTINCT FROM target.amount))
+        ), in_place AS MATERIALIZED (
+            -- whether rows can be updated one by one: no unique index of others can see passing duplicates
+            SELECT NOT EXISTS (
+                SELECT FROM pg_index
+                WHERE indrelid = 'shop.mv'::regclass AND (indisunique OR indisexclusion)
+                    AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{1}'
+            ) AS is_so
+        ), deleted_rows AS (
+            DELETE FROM ONLY shop.mv AS stored USING found_rows AS entry
+            WHERE stored.ctid = entry.row_address AND (NOT entry.is_there OR NOT (SELECT is_so FROM in_place))
+            RETURNING 1
+        ), updated_rows AS (
+            UPDATE ONLY shop.mv AS stored SET name = entry.name, amount = entry.amount
+            FROM found_rows AS entry
+            WHERE stored.ctid = entry.row_address AND entry.is_there AND (SELECT is_so FROM in_place)
+            RETURNING 1
+        ), inserted_rows AS (
+            -- counting the deletions first lets them happen first: unique indexes see no passing duplicate
+            INSERT INTO shop.mv (order_id, name, amount)
+            SELECT entry.order_id, entry.name, entry.amount
+            FROM found_rows AS entry
+            CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions
+            WHERE entry.is_there AND (entry.row_address IS NULL OR NOT (SELECT is_so FROM in_place))
+            RETURNING 1
+        )
+        SELECT pg_current_snapshot() AS snapshot,
+               (SELECT count(*) FROM inserted_rows) AS rows_inserted,
+               (SELECT count(*) FROM updated_rows) AS rows_updated,
+               (SELECT count(*) FROM deleted_rows) AS rows_deleted,
+               -- rows that should have been there
+               ((SELECT count(*) FROM found_rows WHERE row_address IS NOT NULL) - (SELECT count(*) FROM deleted_rows) - (SELECT count(*) FROM updated_rows))::int8 AS rows_missing,
+               false AS must_complete,
+               -- nothing was done, as this is not all there is to do
+               NOT (SELECT is_so FROM foreseen) AS unforeseen
+        INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
     ELSIF pending_1 = pending AND markers = 0 THEN
         WITH foreseen AS MATERIALIZED (
             -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
@@ -60,6 +145,74 @@ BEGIN
                 WHERE (orders.customer_id = customers.customer_id)
             ) AS gone
             WHERE NOT EXISTS (SELECT FROM new_rows WHERE new_rows.order_id = gone.order_id)
+        ), found_rows AS MATERIALIZED (
+            -- those that are not stored like this
+            SELECT target.order_id, target.name, target.amount, target.is_there, stored.ctid AS row_address
+            FROM target_rows AS target
+            LEFT JOIN ONLY shop.mv AS stored ON stored.order_id = target.order_id
+            WHERE target.is_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.name IS DISTINCT FROM target.name OR stored.amount IS DISTINCT FROM target.amount))
+        ), in_place AS MATERIALIZED (
+            -- whether rows can be updated one by one: no unique index of others can see passing duplicates
+            SELECT NOT EXISTS (
+                SELECT FROM pg_index
+                WHERE indrelid = 'shop.mv'::regclass AND (indisunique OR indisexclusion)
+                    AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{1}'
+            ) AS is_so
+        ), deleted_rows AS (
+            DELETE FROM ONLY shop.mv AS stored USING found_rows AS entry
+            WHERE stored.ctid = entry.row_address AND (NOT entry.is_there OR NOT (SELECT is_so FROM in_place))
+            RETURNING 1
+        ), updated_rows AS (
+            UPDATE ONLY shop.mv AS stored SET name = entry.name, amount = entry.amount
+            FROM found_rows AS entry
+            WHERE stored.ctid = entry.row_address AND entry.is_there AND (SELECT is_so FROM in_place)
+            RETURNING 1
+        ), inserted_rows AS (
+            -- counting the deletions first lets them happen first: unique indexes see no passing duplicate
+            INSERT INTO shop.mv (order_id, name, amount)
+            SELECT entry.order_id, entry.name, entry.amount
+            FROM found_rows AS entry
+            CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions
+            WHERE entry.is_there AND (entry.row_address IS NULL OR NOT (SELECT is_so FROM in_place))
+            RETURNING 1
+        )
+        SELECT pg_current_snapshot() AS snapshot,
+               (SELECT count(*) FROM inserted_rows) AS rows_inserted,
+               (SELECT count(*) FROM updated_rows) AS rows_updated,
+               (SELECT count(*) FROM deleted_rows) AS rows_deleted,
+               -- rows that should have been there
+               ((SELECT count(*) FROM found_rows WHERE row_address IS NOT NULL) - (SELECT count(*) FROM deleted_rows) - (SELECT count(*) FROM updated_rows))::int8 AS rows_missing,
+               false AS must_complete,
+               -- nothing was done, as this is not all there is to do
+               NOT (SELECT is_so FROM foreseen) AS unforeseen
+        INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
+    ELSIF pending_2 = pending AND markers = 0 AND pending <= 200 THEN
+        -- few rows: the session keeps the plan
+        planned := set_config('plan_cache_mode', 'force_generic_plan', true);
+        WITH foreseen AS MATERIALIZED (
+            -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
+            SELECT pg_current_snapshot()::text = snapshot::text OR (
+                SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
+                    AND NOT EXISTS (SELECT FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1))
+                FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT 300) AS pending
+            ) AS is_so
+        ), touched_keys AS (
+            -- keys of changed rows of shop.orders
+            SELECT DISTINCT c1 AS order_id
+            FROM (
+                SELECT c1, weight FROM mvrefresh."log$2"
+                WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
+                LIMIT 300
+            ) AS pending
+        ), target_rows AS (
+            -- their rows as they are now, or that there are none
+            SELECT touched.order_id, now.name, now.amount, coalesce(now.is_there, false) AS is_there
+            FROM touched_keys AS touched
+            LEFT JOIN (
+                SELECT true AS is_there, orders.order_id AS order_id, customers.name AS name, orders.amount AS amount
+                FROM shop.orders AS orders, shop.customers AS customers
+                WHERE (orders.customer_id = customers.customer_id)
+            ) AS now ON now.order_id = touched.order_id
         ), found_rows AS MATERIALIZED (
             -- those that are not stored like this
             SELECT target.order_id, target.name, target.amount, target.is_there, stored.ctid AS row_address
@@ -170,6 +323,7 @@ BEGIN
     END IF;
     IF unforeseen THEN
         -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
+        planned := set_config('plan_cache_mode', 'force_custom_plan', true);
         WITH customers_changes AS MATERIALIZED (
             -- net change of shop.customers since the watermark
             SELECT c1 AS customer_id, c2 AS name, sum(weight)::int8 AS weight_2
