@@ -14,7 +14,7 @@ use common::{TestServer, run};
 use measure::median;
 
 const ROWS: u32 = 1_000_000;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 /// What is filled: a join with a few expressions, and a grouping. Split by its first column.
 const VIEWS: [(&str, &str, &str); 2] = [

@@ -1,5 +1,7 @@
 //! `pipeline` and `harness`: an installation checked by using it, without a trace; and what is broken is named.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::process::Stdio;

@@ -5,6 +5,8 @@ mod refreshes;
 mod report;
 mod work;
 
+use std::time::Instant;
+
 use self::report::{Report, Stage};
 use self::work::Work;
 use super::harness::Place;
@@ -53,7 +55,7 @@ pub(super) async fn run(
         if is_broken_off && !stage.is_cleaning_up() {
             continue;
         }
-        let begun = report.begin();
+        let begun = Instant::now();
         let outcome = tokio::select! {
             outcome = work.perform(stage) => outcome,
             _ = signals.next(), if !stage.is_cleaning_up() => Err(CommandError::new(Exit::Temporary, "interrupted")),

@@ -91,6 +91,17 @@ pub async fn wait_for_holder(connection: &mut PgConnection, pid: i32) -> sqlx::R
     }
 }
 
+/// Refreshes what the materialized view reads and nobody else keeps fresh.
+pub async fn refresh_needed(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    mv_id: i32,
+) -> sqlx::Result<()> {
+    let sql = schema.sql("SELECT @.refresh_needed_view(n) FROM @.needed_views($1) AS n");
+    sqlx::query(sql).bind(mv_id).execute(connection).await?;
+    Ok(())
+}
+
 /// A snapshot that other sessions can take for their own, for as long as the transaction that exported it lasts.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct Exported {

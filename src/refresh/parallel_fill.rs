@@ -58,6 +58,7 @@ pub async fn fill(
     view: Empty<'_>,
     begun: DateTime<Utc>,
 ) -> sqlx::Result<i64> {
+    parallel_fills::refresh_needed(&mut sessions.exporter, view.schema, view.mv_id).await?;
     let exported = parallel_fills::export(&mut sessions.exporter, view.schema, view.mv_id).await?;
     let count = i32::try_from(sessions.workers.len()).unwrap_or(i32::MAX);
     let left = Mutex::new(slices(view.prepared, count));

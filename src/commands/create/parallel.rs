@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
-use super::{examine, refused};
+use super::refused;
 use crate::commands::fast::{self, Prospect};
 use crate::commands::session::Session;
 use crate::definition::{Query, Refusal};
@@ -14,7 +14,7 @@ use crate::dictionary::outlook;
 use crate::dictionary::parallel_fills::{self, Prepared, Split};
 use crate::error::{CommandError, Exit};
 use crate::refresh::compile::{self, Compiled, Draft, Logs};
-use crate::refresh::examine::Examination;
+use crate::refresh::examine::{self, Examination};
 use crate::refresh::parallel_fill::{self, Empty, Sessions};
 use crate::signals::Signals;
 
@@ -47,7 +47,7 @@ pub(in crate::commands) async fn create(
         return Err(CommandError::new(Exit::Permission, message)
             .with_hint("Hint: without --parallel it is filled by one session."));
     }
-    let examination = match examine(session, view).await {
+    let examination = match super::examine(session, view).await {
         Ok(examination) => examination,
         Err(error) => return Err(refused(session, &error, view).await),
     };
@@ -62,7 +62,7 @@ pub(in crate::commands) async fn create(
     let made = match make(session, &mut sessions, view, &facts, &split, is_logged).await {
         Ok(made) => made,
         Err(Stopped::Database(error)) => return Err(refused(session, &error, view).await),
-        Err(Stopped::Refused(refusal)) => return Err(fast::refused(view.name, &refusal)),
+        Err(Stopped::Refused(error)) => return Err(error),
     };
     let empty = Empty {
         schema: &session.schema,
@@ -91,20 +91,23 @@ fn understood(
     view: &NewView<'_>,
     examination: Examination,
 ) -> Result<(Draft, ServerFacts), CommandError> {
-    let draft = examination.draft.map_err(|refusal| {
-        let message = format!(
-            "materialized view {} can not be filled in parallel, as several sessions need not find the same rows: {refusal}",
-            view.name
-        );
-        CommandError::new(Exit::Data, message)
-            .with_hint("Hint: without --parallel it is filled by one session.")
-    })?;
+    let draft = examination
+        .draft
+        .map_err(|refusal| not_understood(view.name, &refusal))?;
     if view.method == Some("fast")
         && let Some(refusal) = &examination.obstacle
     {
         return Err(fast::refused(view.name, refusal));
     }
     Ok((draft, examination.facts))
+}
+
+fn not_understood(name: &str, refusal: &Refusal) -> CommandError {
+    let message = format!(
+        "materialized view {name} can not be filled in parallel, as several sessions need not find the same rows: {refusal}"
+    );
+    CommandError::new(Exit::Data, message)
+        .with_hint("Hint: without --parallel it is filled by one session.")
 }
 
 /// Has the base tables logged, if it is to be refreshed fast; whether they are.
@@ -163,7 +166,7 @@ fn column_name(identifier: &str) -> String {
 
 enum Stopped {
     Database(sqlx::Error),
-    Refused(Refusal),
+    Refused(CommandError),
 }
 
 impl From<sqlx::Error> for Stopped {
@@ -191,11 +194,18 @@ async fn make(
     let recorder_pid = parallel_fills::pid(&mut sessions.recorder).await?;
     let mut transaction = session.connection.begin().await?;
     let mv_id = changes::create(&mut transaction, schema, &empty).await?;
+    // what was found before may have been changed since; from here on, the fill itself sees to that
+    let examination = examine::materialized_view(&mut transaction, schema, mv_id).await?;
+    if let Some(Err(refusal)) = examination.map(|examination| examination.draft) {
+        let error = not_understood(view.name, &refusal);
+        return Err(Stopped::Refused(error));
+    }
     let prospect = if is_logged {
         let compiled = compile::compile(&mut transaction, schema, facts, mv_id, timeout).await?;
         match compiled {
             Compiled::Refused(refusal) if view.method == Some("fast") => {
-                return Err(Stopped::Refused(refusal));
+                let error = fast::refused(view.name, &refusal);
+                return Err(Stopped::Refused(error));
             }
             compiled => compiled.into(),
         }

@@ -91,10 +91,6 @@ impl Report {
         }
     }
 
-    pub(super) fn begin(&self) -> Instant {
-        Instant::now()
-    }
-
     /// Prints a stage that has ended; one that has failed as a whole has that as its problem.
     pub(super) fn end_stage(
         &mut self,

@@ -237,10 +237,11 @@ impl<'a> Work<'a> {
             with_module |= is_with_module(self.session, &self.place).await?;
             let (connection, schema) = (&mut self.session.connection, &self.session.schema);
             let found = marks(connection, &self.place).await?;
-            outcome.problems = drop_all(connection, schema, &self.place).await?;
+            let kept = drop_all(connection, schema, &self.place).await?;
             if found.any() {
-                outcome.words = "materialized views, logs, tables, schemas and roles".to_owned();
+                outcome = Outcome::done("materialized views, logs, tables, schemas and roles");
             }
+            outcome.problems = kept;
         }
         if !with_module {
             return Ok(outcome);
