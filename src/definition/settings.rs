@@ -1,6 +1,6 @@
 //! Functions, operators and casts that are not immutable, and yet depend on nothing but their arguments and settings that every
 //! refresh of a materialized view runs with: `TimeZone`, `DateStyle`, `IntervalStyle`, `extra_float_digits`, `bytea_output`,
-//! `lc_monetary`, `lc_numeric`, `lc_time` (kept_session_settings() in the migrations). A list of what is known; all else is refused.
+//! `lc_monetary`, `lc_numeric`, `lc_time` (`kept_session_settings()` in the migrations). A list of what is known; all else is refused.
 //!
 //! Not here is what depends on the time at which it is computed, be it but for some arguments: `now()`, `age(x)`, `'today'::text::date`,
 //! `time` with a time zone from one without, and zones by abbreviations that are another setting.

@@ -186,16 +186,16 @@ pub(super) fn assembled(
         .iter()
         .map(|(head, body)| format!("{head} (\n{body}\n)"))
         .collect();
-    let last = if !changed.is_foreseen() {
-        format!(
-            "-- a log that says: something happened that is not in it\n       {} AS must_complete",
-            markers(tables)
-        )
-    } else {
+    let last = if changed.is_foreseen() {
         let stale = unforeseen.map(|stale| format!(" OR {stale}"));
         format!(
             "false AS must_complete,\n       -- nothing was done, as this is not all there is to do\n       NOT (SELECT is_so FROM foreseen){} AS unforeseen",
             stale.unwrap_or_default()
+        )
+    } else {
+        format!(
+            "-- a log that says: something happened that is not in it\n       {} AS must_complete",
+            markers(tables)
         )
     };
     format!(

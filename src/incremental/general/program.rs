@@ -100,7 +100,7 @@ impl Statements<'_> {
             )
         }));
         let mut writer = Writer::new(self.tables, weight, changed);
-        let changes = writer.delta(self.root)?;
+        let difference = writer.delta(self.root)?;
         parts.extend(writer.into_parts());
         let renamed = self.root.columns.iter().zip(&self.columns);
         let renamed =
@@ -110,7 +110,7 @@ impl Statements<'_> {
             format!(
                 "    -- difference of the query's rows\n    SELECT {}\n    FROM {}",
                 listed(renamed.chain([identifier(weight)])),
-                identifier(&changes)
+                identifier(&difference)
             ),
         ));
         parts.push((
