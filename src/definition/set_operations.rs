@@ -31,7 +31,10 @@ impl Reader<'_> {
         let left = alike(left, &mut outputs, &others);
         let right = alike(right, &mut others, &outputs);
         for ((name, output), (_, other)) in outputs.iter_mut().zip(&others) {
-            if output.data_type != other.data_type || output.collation != other.collation {
+            let is_collated = output.data_type.is_collatable();
+            if output.data_type != other.data_type
+                || (is_collated && output.collation != other.collation)
+            {
                 return Err(Refusal::new(
                     word,
                     format!(

@@ -68,20 +68,12 @@ fn linked(operator: &Operator, pairs: &mut BTreeSet<(u32, u32)>) -> Vec<Option<u
         Operator::UnionAll(_) | Operator::First { .. } | Operator::Repeat { .. } => {
             inputs.swap_remove(0)
         }
-        Operator::Window { .. } => {
-            let mut columns = inputs.swap_remove(0);
-            columns.resize(operator.width(), None);
-            columns
-        }
         Operator::Outer { conditions, .. } => {
             let columns = inputs.concat();
             note(conditions, &columns, pairs);
             columns
         }
-        Operator::Unfold { .. }
-        | Operator::Window { .. }
-        | Operator::First { .. }
-        | Operator::Repeat { .. } => {
+        Operator::Unfold { .. } | Operator::Window { .. } => {
             let mut columns = inputs.swap_remove(0);
             columns.resize(operator.width(), None);
             columns
