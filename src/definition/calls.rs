@@ -136,7 +136,7 @@ impl Reader<'_> {
         if kind != FunctionKind::SetReturning {
             return Ok(value);
         }
-        let function = self.set_in_targets(value)?;
+        let function = super::set_functions::set_in_targets(value)?;
         let facts = function.columns[0].clone();
         let noted = super::subqueries::noted(place, Pending::Set(function))?;
         Ok(Expression {
@@ -360,7 +360,7 @@ fn has_collation(data_type: &TypeName) -> bool {
     element.as_ref().unwrap_or(data_type).is_collatable()
 }
 
-/// A string as `PostgreSQL` casts it for functions of text.
+/// A string as it is cast without saying so for functions of text.
 fn as_text(value: Expression) -> Expression {
     if !matches!(value.data_type.built_in_name(), Some("varchar" | "bpchar")) {
         return value;
@@ -407,7 +407,7 @@ fn whole_field(arguments: &[Expression]) -> Option<i32> {
     }
 }
 
-/// The fields of an interval, by the bits of its modifier (`INTERVAL_MASK` in `PostgreSQL`'s timestamp.h).
+/// The fields of an interval, by the bits of its modifier (`INTERVAL_MASK` in timestamp.h).
 fn interval_fields(mask: i32) -> Option<&'static str> {
     Some(match mask {
         0x0004 => "year",

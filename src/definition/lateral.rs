@@ -59,7 +59,7 @@ impl Reader<'_> {
                 let scope = scope.followed_by(width, own);
                 let conditions = self.on(condition, &scope)?;
                 let operator = if is_outer {
-                    self.outer_dependent(&left, operator, conditions)?
+                    self.outer_dependent(&left, operator, &conditions)?
                 } else {
                     filtered(self.dependent(&left, operator)?, conditions)
                 };
@@ -334,7 +334,7 @@ impl Reader<'_> {
         &self,
         left: &Operator,
         right: Operator,
-        on: Vec<Expression>,
+        on: &[Expression],
     ) -> Result<Operator, Refusal> {
         let width = left.width();
         if on.is_empty() && gives_one_row(&right) {

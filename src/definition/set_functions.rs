@@ -78,8 +78,7 @@ impl Reader<'_> {
         };
         let columns = operator.columns().into_iter().skip(width);
         let columns = columns.enumerate().map(|(at, column)| column.as_column(at));
-        let named = names.into_iter().zip(columns).collect();
-        Ok((operator, named))
+        Ok((operator, names.into_iter().zip(columns).collect()))
     }
 
     /// One function, or several for `unnest` of several arrays.
@@ -144,16 +143,16 @@ impl Reader<'_> {
         }
         Ok((one_column(call)?, vec![name]))
     }
+}
 
-    /// A function that gives a set, in the select list.
-    pub(super) fn set_in_targets(&self, call: Expression) -> Result<SetFunction, Refusal> {
-        if call.any(&mut |part| matches!(part.kind, Kind::Subquery(_))) {
-            return Err(Refusal::unknown(
-                "a function that gives a set, of a subquery or of another one",
-            ));
-        }
-        one_column(call)
+/// A function that gives a set, in the select list.
+pub(super) fn set_in_targets(call: Expression) -> Result<SetFunction, Refusal> {
+    if call.any(&mut |part| matches!(part.kind, Kind::Subquery(_))) {
+        return Err(Refusal::unknown(
+            "a function that gives a set, of a subquery or of another one",
+        ));
     }
+    one_column(call)
 }
 
 /// A function that gives one column, of a type that is no row.
