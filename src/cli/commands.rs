@@ -43,8 +43,13 @@ pub enum Command {
     SelfCheck,
     /// Check the configuration and print what it comes to
     CheckConfig,
+    /// Ask the daemon on this machine how it is; exits 1 if it is not well
+    Healthcheck(Healthcheck),
     /// Show the daemon at work on a scratch database of its own
     Demo(Demo),
+    /// Write man pages or shell completions into a directory, for packages
+    #[command(subcommand, hide = true)]
+    Generate(Generate),
     /// Create or drop base tables and a materialized view to try things on
     #[command(subcommand)]
     Harness(Harness),
@@ -270,6 +275,29 @@ pub enum Upgrade {
     Drop,
     /// Create them again and refresh them; report each that no longer fits
     Recreate,
+}
+
+/// `generate`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Generate {
+    /// A man page for each command
+    Man {
+        /// Where to
+        directory: PathBuf,
+    },
+    /// For bash, zsh and fish
+    Completions {
+        /// Where to
+        directory: PathBuf,
+    },
+}
+
+/// `healthcheck`.
+#[derive(Debug, Clone, Args)]
+pub struct Healthcheck {
+    /// Whether it can do its work, too: its database answers, with the right module schema
+    #[arg(long)]
+    pub ready: bool,
 }
 
 /// `demo`.

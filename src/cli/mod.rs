@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser};
 
 pub use commands::{
-    Adopt, Alter, Command, Create, CreateQuery, Demo, Drop, Explain, History, Refresh, Resume, Run,
-    Schedule, Uninstall, Upgrade, Which,
+    Adopt, Alter, Command, Create, CreateQuery, Demo, Drop, Explain, Generate, Healthcheck,
+    History, Refresh, Resume, Run, Schedule, Uninstall, Upgrade, Which,
 };
 pub use harness::{Harness, HarnessCreate, HarnessPlace, Pipeline, PipelinePart};
 pub use values::{CompleteForm, Method, RefreshRate};

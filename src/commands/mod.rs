@@ -9,7 +9,9 @@ mod demo;
 mod drop;
 mod explain;
 mod fast;
+mod generate;
 mod harness;
+mod healthcheck;
 mod history;
 mod install;
 mod output;
@@ -40,6 +42,10 @@ pub async fn run(cli: Cli) -> Result<Exit, CommandError> {
         Command::CheckConfig => check_config::run(&sources, cli.global.json),
         Command::Install => install::run(&sources, cli.global.json).await,
         Command::Demo(options) => demo::run(&options).await,
+        Command::Generate(what) => generate::run(&what),
+        Command::Healthcheck(arguments) => {
+            healthcheck::run(&sources, &arguments, Output::new(cli.global.json)).await
+        }
         Command::Run(_) => run::run(sources).await,
         Command::Pipeline(arguments) => {
             pipeline::run(&sources, &arguments, Output::new(cli.global.json)).await
@@ -74,6 +80,8 @@ async fn run_once(
         Command::Harness(step) => harness::run(session, &step, output).await,
         Command::CheckConfig
         | Command::Demo(_)
+        | Command::Generate(_)
+        | Command::Healthcheck(_)
         | Command::Install
         | Command::Pipeline(_)
         | Command::Run(_)

@@ -1,6 +1,7 @@
 //! Typed access to the module schema: the only place that knows its tables, columns and functions.
 
 pub mod audits;
+pub mod board;
 pub mod catalog;
 pub mod changes;
 pub mod definitions;
