@@ -39,8 +39,7 @@ async fn main() {
             "CREATE TABLE customers (customer_id integer PRIMARY KEY, name text NOT NULL);
              INSERT INTO customers SELECT i, 'customer ' || i FROM generate_series(1, {ROWS} / 10) i;
              CREATE TABLE orders (order_id integer PRIMARY KEY, customer_id integer NOT NULL, amount numeric(10, 2) NOT NULL, note text NOT NULL);
-             INSERT INTO orders SELECT i, 1 + (i::bigint * 7919) % ({ROWS} / 10), (i % 1000) / 4.0, 'note of order ' || i FROM generate_series(1, {ROWS}) i;
-             CREATE INDEX ON orders (customer_id)"
+             INSERT INTO orders SELECT i, 1 + (i::bigint * 7919) % ({ROWS} / 10), (i % 1000) / 4.0, 'note of order ' || i FROM generate_series(1, {ROWS}) i"
         ))
         .await;
     server.execute("VACUUM ANALYZE").await;
