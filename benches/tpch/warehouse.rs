@@ -54,7 +54,7 @@ impl Backend {
         self.run(sql).await;
         Time {
             wall: begun.elapsed().as_secs_f64() * 1000.0,
-            cpu: (backend_time(self.pid) - before).as_secs_f64() * 1000.0,
+            cpu: (backend_time(self.pid).as_secs_f64() - before.as_secs_f64()) * 1000.0,
         }
     }
 }
