@@ -3,6 +3,7 @@
 # make oracle CASES=10000 SEED=1   more random cases of fast refresh, beginning with that one
 # make lint   formatting and lints
 # make bench  the figures of docs/benchmarks.md
+# make deb    a Debian package in <target directory>/debian; needs cargo-deb (cargo install cargo-deb)
 # make setup  installs what the others need; they do it themselves
 
 # Arguments for the demo, such as DEMO="--seconds 20".
@@ -11,13 +12,14 @@ DEMO ?=
 CASES ?= 10000
 SEED ?= 1
 
-.PHONY: demo test oracle lint bench setup
+.PHONY: demo test oracle lint bench deb setup
 
 # Built without optimisation: the work is PostgreSQL's, and a release build takes minutes longer.
 demo: setup
 	cargo run --quiet -- demo $(DEMO)
 
-test: setup
+test:
+	@scripts/setup.sh tests
 	scripts/test.sh
 
 oracle: setup
@@ -29,6 +31,9 @@ lint: setup
 
 bench: setup
 	cargo bench
+
+deb: setup
+	scripts/deb.sh
 
 setup:
 	@scripts/setup.sh

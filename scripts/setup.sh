@@ -1,6 +1,9 @@
 #!/bin/sh
 # Makes sure that everything is here to build and to run `make demo` and `make test`: Rust, a C compiler,
 # libclang, a PostgreSQL server. Installs what it can on Debian and Ubuntu; says exactly what to do where it can't. Quick when all is present.
+#
+# `setup.sh tests` also looks for what single tests need: a headless browser and systemd-analyze. Without these, those
+# tests say that they did not run; only in continuous integration (CI is set) they fail then.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -127,7 +130,30 @@ say_what_to_install() {
     complain "missing: $1; $how"
 }
 
+# --- What single tests need
+
+has_browser() {
+    for program in chromium chromium-browser google-chrome; do
+        ! command -v "$program" >/dev/null || return 0
+    done
+    return 1
+}
+
+install_for_tests() {
+    wanted=
+    has_browser || wanted="$wanted chromium"
+    command -v systemd-analyze >/dev/null || wanted="$wanted systemd"
+    [ -n "$wanted" ] || return 0
+    if ! command -v apt-get >/dev/null || ! can_be_root; then
+        echo "setup: not installed:$wanted; the tests that need them will say so" >&2
+        return 0
+    fi
+    # shellcheck disable=SC2086 # words on purpose
+    (install_by_apt $wanted) || echo "setup: the tests that need$wanted will say so" >&2
+}
+
 check_rust
+[ "${1:-}" != tests ] || install_for_tests
 missing=
 if ! has_compiler; then missing="$missing gcc libc6-dev"; fi
 if ! has_libclang; then missing="$missing libclang-dev"; fi

@@ -54,7 +54,11 @@ impl Backend {
         self.run(sql).await;
         Time {
             wall: begun.elapsed().as_secs_f64() * 1000.0,
-            cpu: (backend_time(self.pid).as_secs_f64() - before.as_secs_f64()) * 1000.0,
+            cpu: backend_time(self.pid)
+                .checked_sub(before)
+                .unwrap()
+                .as_secs_f64()
+                * 1000.0,
         }
     }
 }

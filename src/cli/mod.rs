@@ -3,6 +3,7 @@
 #![expect(clippy::doc_markdown, reason = "these comments are the help texts")]
 
 mod commands;
+mod harness;
 mod values;
 
 use std::ffi::OsString;
@@ -11,9 +12,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser};
 
 pub use commands::{
-    Adopt, Alter, Command, Create, CreateQuery, Demo, Drop, Explain, History, Refresh, Resume, Run,
-    Schedule, Uninstall, Upgrade, Which,
+    Adopt, Alter, Command, Create, CreateQuery, Demo, Drop, Explain, Generate, Healthcheck,
+    History, Refresh, Resume, Run, Schedule, Uninstall, Upgrade, Which,
 };
+pub use harness::{Harness, HarnessCreate, HarnessPlace, Pipeline, PipelinePart};
 pub use values::{CompleteForm, Method, RefreshRate};
 
 use crate::config::{Environment, Flag, Secret, Sources};

@@ -1,6 +1,5 @@
 //! `explain`: how a materialized view or a query is refreshed, and why.
 
-mod fast;
 mod text;
 
 use std::collections::BTreeMap;
@@ -9,7 +8,6 @@ use serde::Serialize;
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
-use self::fast::Fast;
 use super::create;
 use super::output::Output;
 use super::session::Session;
@@ -19,6 +17,7 @@ use crate::dictionary::definitions::{self, ColumnRow, KeyRow, ReadRow, Subject, 
 use crate::dictionary::outlook::{self, LogRow, OutlookRow, ProgramRow};
 use crate::dictionary::views::{self, ViewRow};
 use crate::error::{CommandError, Exit};
+use crate::explanation::Fast;
 use crate::refresh::examine;
 use crate::sql::ModuleSchema;
 

@@ -9,10 +9,14 @@ mod demo;
 mod drop;
 mod explain;
 mod fast;
+mod generate;
+mod harness;
+mod healthcheck;
 mod history;
 mod install;
 mod output;
 mod phrases;
+mod pipeline;
 mod privileges;
 mod refresh;
 mod resume;
@@ -38,7 +42,14 @@ pub async fn run(cli: Cli) -> Result<Exit, CommandError> {
         Command::CheckConfig => check_config::run(&sources, cli.global.json),
         Command::Install => install::run(&sources, cli.global.json).await,
         Command::Demo(options) => demo::run(&options).await,
+        Command::Generate(what) => generate::run(&what),
+        Command::Healthcheck(arguments) => {
+            healthcheck::run(&sources, &arguments, Output::new(cli.global.json)).await
+        }
         Command::Run(_) => run::run(sources).await,
+        Command::Pipeline(arguments) => {
+            pipeline::run(&sources, &arguments, Output::new(cli.global.json)).await
+        }
         command => run_once(&sources, command, Output::new(cli.global.json)).await,
     }
 }
@@ -66,9 +77,13 @@ async fn run_once(
         Command::Adopt(arguments) => adopt::run(session, &arguments, output).await,
         Command::Upgrade(step) => upgrade::run(session, step, output).await,
         Command::SelfCheck => self_check::run(session, output).await,
+        Command::Harness(step) => harness::run(session, &step, output).await,
         Command::CheckConfig
         | Command::Demo(_)
+        | Command::Generate(_)
+        | Command::Healthcheck(_)
         | Command::Install
+        | Command::Pipeline(_)
         | Command::Run(_)
         | Command::Uninstall(_) => Err(CommandError::new(
             Exit::Internal,

@@ -1,18 +1,14 @@
 //! When a materialized view is refreshed: from options, in words, and when next.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 
+pub(super) use crate::board::due::{due, is_due, is_late};
 use crate::cli;
 use crate::dictionary::changes::Timing;
 use crate::dictionary::views::ViewRow;
 use crate::error::{CommandError, Exit};
 use crate::scheduler::crontab::Crontab;
-use crate::scheduler::schedule::{
-    CLOCK_TOLERANCE, Due, Failure, Idle, Schedule, ViewState, next_due,
-};
+use crate::scheduler::schedule::{Due, Idle};
 
 /// The time zone of crontabs that name none.
 const DEFAULT_TIME_ZONE: &str = "UTC";
@@ -55,26 +51,6 @@ pub(super) fn in_words(view: &ViewRow) -> String {
     }
 }
 
-/// When a view is due next, as the daemon sees it.
-pub(super) fn due(view: &ViewRow, longest_backoff: Duration) -> Due {
-    let state = state(view, failure(view), view.status == "suspended");
-    next_due(&schedule(view), &state, longest_backoff, view.database_now)
-}
-
-/// Whether a view is past its schedule, or requested, whatever its last attempt came to.
-pub(super) fn is_due(view: &ViewRow) -> bool {
-    let state = state(view, None, false);
-    let due = next_due(&schedule(view), &state, Duration::ZERO, view.database_now);
-    matches!(due, Due::At(at) if at <= view.database_now)
-}
-
-/// Whether a view should have been refreshed by now.
-pub(super) fn is_late(view: &ViewRow) -> bool {
-    let state = state(view, None, false);
-    let due = next_due(&schedule(view), &state, Duration::ZERO, view.database_now);
-    matches!(due, Due::At(at) if view.database_now.signed_duration_since(at) > CLOCK_TOLERANCE)
-}
-
 /// `now`, `in 5m`, or why never.
 pub(super) fn due_in_words(due: Due, now: DateTime<Utc>) -> String {
     match due {
@@ -85,41 +61,5 @@ pub(super) fn due_in_words(due: Due, now: DateTime<Utc>) -> String {
         }
         Due::Never(Idle::Disabled | Idle::Suspended) => "never".to_owned(),
         Due::Never(Idle::Unscheduled) => "on request".to_owned(),
-    }
-}
-
-fn schedule(view: &ViewRow) -> Schedule {
-    let rate = view
-        .refresh_rate_in_sec
-        .and_then(|seconds| u64::try_from(seconds).ok());
-    let zone = view
-        .refresh_time_zone
-        .as_deref()
-        .unwrap_or(DEFAULT_TIME_ZONE);
-    Schedule {
-        rate: rate.map(Duration::from_secs),
-        // the daemon does without one that it can't read, too
-        cron: view
-            .refresh_cron
-            .as_deref()
-            .and_then(|text| Crontab::parse(text, zone).ok())
-            .map(Arc::new),
-    }
-}
-
-fn failure(view: &ViewRow) -> Option<Failure> {
-    let failures = u32::try_from(view.failures).ok().filter(|f| *f > 0)?;
-    let retry_at = view.retry_at.unwrap_or(DateTime::UNIX_EPOCH);
-    Some(Failure { failures, retry_at })
-}
-
-fn state(view: &ViewRow, failure: Option<Failure>, suspended: bool) -> ViewState {
-    ViewState {
-        last_refresh: view.last_refresh,
-        created_at: view.created_at,
-        requested_at: view.requested_at,
-        failure,
-        enabled: view.enabled && view.status != "dropped",
-        suspended,
     }
 }

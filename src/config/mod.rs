@@ -8,6 +8,7 @@ mod connection_string;
 mod duration;
 mod environment;
 mod file;
+mod http;
 mod keys;
 mod layers;
 mod load;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub use duration::{parse as parse_duration, show as show_duration};
 pub use environment::Environment;
+pub use http::HttpConfig;
 pub use load::{Flag, Loaded, Report, Sources, check, load};
 pub use problem::{ConfigProblems, Origin, Problem};
 pub use secret::Secret;
@@ -52,6 +54,8 @@ pub struct Config {
     pub install: InstallConfig,
     /// What is logged, and where to.
     pub log: LogConfig,
+    /// The status page, metrics and health.
+    pub http: HttpConfig,
 }
 
 /// Section `[database]`.

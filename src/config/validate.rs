@@ -27,6 +27,12 @@ pub(super) fn validate(config: &Config) -> Vec<Finding> {
     findings.extend(workers(config));
     findings.extend(database(&config.database));
     findings.extend(log(&config.log));
+    if let Err(message) = config.http.address() {
+        findings.push((
+            "http.listen",
+            format!(" = {:?}: {message}", config.http.listen),
+        ));
+    }
     if let Some(directory) = &config.install.custom_sql_dir {
         findings.extend(directory_exists("install.custom_sql_dir", directory));
     }
@@ -70,9 +76,15 @@ fn durations(config: &Config) -> Vec<Finding> {
     findings
 }
 
-fn bounds(config: &Config) -> [Bound; 11] {
+fn bounds(config: &Config) -> [Bound; 12] {
     let (scheduler, history) = (&config.scheduler, &config.history);
     [
+        (
+            "http.cache",
+            config.http.cache,
+            MILLISECOND * 100..=MILLISECOND * 60_000,
+            false,
+        ),
         (
             "database.connect_timeout",
             config.database.connect_timeout,

@@ -8,4 +8,4 @@ mod settings;
 pub use database_error::{DatabaseError, Position, describe, describe_in_query, sqlstate};
 pub use failure::{ConnectError, ConnectFailure};
 pub use open::{OLDEST_VERSION, open};
-pub use settings::ConnectionSettings;
+pub use settings::{CREDENTIAL, ConnectionSettings};

@@ -15,7 +15,7 @@ use crate::config::{DatabaseConfig, Environment, Secret, SslMode, session_option
 const SOCKET_DIRECTORIES: [&str; 3] = ["/var/run/postgresql", "/private/tmp", "/tmp"];
 
 /// Name of the systemd credential that holds the password.
-const CREDENTIAL: &str = "database-password";
+pub const CREDENTIAL: &str = "database-password";
 
 /// Everything needed to open connections. Displayed without secrets: `user u, database d, server /sock:5432`.
 #[derive(Debug, Clone)]

@@ -201,7 +201,7 @@ pub struct UniqueKey {
 pub struct FunctionFact {
     /// What it returns.
     pub result: TypeName,
-    /// Whether it is declared IMMUTABLE.
+    /// Whether it is declared IMMUTABLE; of an aggregate whether all functions are that it is made of.
     pub is_immutable: bool,
     /// What it is called as.
     pub kind: FunctionKind,

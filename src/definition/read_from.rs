@@ -192,7 +192,7 @@ impl Reader<'_> {
         let operator = if pending.is_empty() {
             joined(kind, left.0, right.0, conditions)
         } else {
-            joined_by_answers(kind, left.0, right.0, conditions, &pending)?
+            joined_by_answers(kind, left.0, right.0, &conditions, &pending)?
         };
         Ok((operator, renamed(scope, alias.as_ref())?))
     }
@@ -256,7 +256,7 @@ fn joined_by_answers(
     kind: JoinType,
     left: Operator,
     right: Operator,
-    conditions: Vec<Expression>,
+    conditions: &[Expression],
     pending: &[Pending],
 ) -> Result<Operator, Refusal> {
     let (left_width, width) = (left.width(), left.width() + right.width());

@@ -109,3 +109,20 @@ pub async fn latest_of(
         .fetch_all(connection)
         .await
 }
+
+/// The latest refreshes of the materialized view of this key, latest first.
+pub async fn latest_of_id(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    mv_id: i32,
+    limit: u32,
+) -> sqlx::Result<Vec<HistoryRow>> {
+    let sql = schema.sql(&format!(
+        "{SELECT} WHERE mv_id = $1 ORDER BY refresh_id DESC LIMIT $2"
+    ));
+    sqlx::query_as(sql)
+        .bind(mv_id)
+        .bind(i64::from(limit))
+        .fetch_all(connection)
+        .await
+}

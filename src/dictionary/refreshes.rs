@@ -174,7 +174,7 @@ pub async fn cancel(
 }
 
 /// The locks that refreshes hold (see `try_refresh_lock`); $2 is the module schema.
-const LOCKS: &str = "SELECT k.pid, k.objid FROM pg_catalog.pg_locks k \
+pub(super) const LOCKS: &str = "SELECT k.pid, k.objid FROM pg_catalog.pg_locks k \
      JOIN pg_catalog.pg_database d ON d.oid = k.database AND d.datname = pg_catalog.current_database() \
      JOIN pg_catalog.pg_namespace n ON n.oid = k.classid AND n.nspname = $2 \
      WHERE k.locktype = 'advisory' AND k.objsubid = 2 AND k.granted";

@@ -40,37 +40,7 @@ impl FastRefresh {
         let limits: String = numbered()
             .map(|(_, number)| format!("    {} := pending_{number} + {MORE};\n", limit(number)))
             .collect();
-        let few = |variant: &Variant| {
-            let mut statement = variant.statement.clone();
-            // the last first: one name may begin another
-            for place in variant.tables.iter().rev() {
-                let limit = format!("LIMIT {}", limit(place + 1));
-                statement = statement.replace(&limit, &format!("LIMIT {}", FEW + MORE));
-            }
-            statement
-        };
-        let choice = |variant: &Variant, more: &str, first: &str, statement: &str| {
-            let counted = variant.tables.iter();
-            let counted = counted.map(|place| format!("pending_{}", place + 1));
-            format!(
-                "    ELSIF {} = pending AND markers = 0{more} THEN\n{first}        {}\n        INTO {RESULTS}, unforeseen;\n",
-                counted.collect::<Vec<_>>().join(" + "),
-                super::print::indented(statement, 2).trim_start()
-            )
-        };
-        let choices: String = self
-            .variants
-            .iter()
-            .map(|variant| {
-                let for_few = choice(
-                    variant,
-                    &format!(" AND pending <= {FEW}"),
-                    "        -- few rows: the session keeps the plan\n        planned := set_config('plan_cache_mode', 'force_generic_plan', true);\n",
-                    &few(variant),
-                );
-                for_few + &choice(variant, "", "", &variant.statement)
-            })
-            .collect();
+        let choices: String = self.variants.iter().map(choice).collect();
         format!(
             "DECLARE
     {declared} int8;
@@ -115,4 +85,33 @@ END;",
             ("random_page_cost", "1.1"),
         ]
     }
+}
+
+/// The statement of a variant, under the condition that it is the right one; first with its plan kept, for few rows.
+fn choice(variant: &Variant) -> String {
+    let counted: Vec<String> = variant
+        .tables
+        .iter()
+        .map(|place| format!("pending_{}", place + 1))
+        .collect();
+    let counted = counted.join(" + ");
+    let branch = |more: &str, first: &str, statement: &str| {
+        format!(
+            "    ELSIF {counted} = pending AND markers = 0{more} THEN\n{first}        {}\n        INTO {RESULTS}, unforeseen;\n",
+            super::print::indented(statement, 2).trim_start()
+        )
+    };
+    let many = branch("", "", &variant.statement);
+    let [place] = variant.tables[..] else {
+        return many;
+    };
+    let few = branch(
+        &format!(" AND pending <= {FEW}"),
+        "        -- few rows: the session keeps the plan\n        planned := set_config('plan_cache_mode', 'force_generic_plan', true);\n",
+        &variant.statement.replace(
+            &format!("LIMIT {}", limit(place + 1)),
+            &format!("LIMIT {}", FEW + MORE),
+        ),
+    );
+    few + &many
 }

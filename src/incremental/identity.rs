@@ -44,6 +44,16 @@ pub(super) fn is_identical_if_equal(expression: &Expression) -> bool {
     data_type.equality_is_identity() || (data_type.is("numeric") && expression.scale.is_some())
 }
 
+/// One of values that are the same.
+pub(super) fn any_of_same(expression: &Expression, text: &str) -> String {
+    if expression.data_type.element().is_some() {
+        // an array of arrays is one array of more dimensions
+        format!("min({text})")
+    } else {
+        format!("(array_agg({text}))[1]")
+    }
+}
+
 /// A value as it is hashed: types without a hash of their own as text.
 pub(super) fn hashed(expression: &Expression, text: &str) -> String {
     let has_hash = !matches!(expression.data_type.built_in_name(), Some("json" | "xml"));

@@ -65,16 +65,15 @@ fn linked(operator: &Operator, pairs: &mut BTreeSet<(u32, u32)>) -> Vec<Option<u
             columns.extend(aggregates.iter().map(|_| None));
             columns
         }
-        Operator::UnionAll(_) => inputs.swap_remove(0),
+        Operator::UnionAll(_) | Operator::First { .. } | Operator::Repeat { .. } => {
+            inputs.swap_remove(0)
+        }
         Operator::Outer { conditions, .. } => {
             let columns = inputs.concat();
             note(conditions, &columns, pairs);
             columns
         }
-        Operator::Unfold { .. }
-        | Operator::Window { .. }
-        | Operator::First { .. }
-        | Operator::Repeat { .. } => {
+        Operator::Unfold { .. } | Operator::Window { .. } => {
             let mut columns = inputs.swap_remove(0);
             columns.resize(operator.width(), None);
             columns

@@ -8,11 +8,13 @@ use super::Tunables;
 use crate::connect::describe;
 use crate::dictionary::audits::{self, Audit, DueAudit};
 use crate::sql::ModuleSchema;
+use crate::vitals::Vitals;
 
 /// Audits the view that has waited longest, if any is due; whether there was one.
 pub(super) async fn one(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
+    vitals: &Vitals,
     tunables: &Tunables,
 ) -> sqlx::Result<bool> {
     let every = tunables.audit.every.as_secs_f64();
@@ -26,6 +28,7 @@ pub(super) async fn one(
     match audits::perform(connection, schema, view.mv_id, sample_above_ms).await {
         Ok(audit) => {
             audits::prune(connection, schema, tunables.history.keep.as_secs_f64()).await?;
+            count(vitals, &audit);
             say(&view, &audit);
             Ok(audit.audit_id.is_some())
         }
@@ -40,10 +43,25 @@ pub(super) async fn one(
     }
 }
 
+fn count(vitals: &Vitals, audit: &Audit) {
+    if audit.audit_id.is_none() {
+        return; // being refreshed
+    }
+    let mut tallies = vitals.tallies();
+    if is_different(audit) {
+        tallies.audits_different += 1;
+    } else {
+        tallies.audits_equal += 1;
+    }
+}
+
+fn is_different(audit: &Audit) -> bool {
+    audit.rows_missing.unwrap_or(0) + audit.rows_unexpected.unwrap_or(0) > 0
+}
+
 fn say(view: &DueAudit, audit: &Audit) {
     let name = &view.mv_name;
-    let difference = audit.rows_missing.unwrap_or(0) + audit.rows_unexpected.unwrap_or(0);
-    if difference > 0 {
+    if is_different(audit) {
         error!(
             materialized_view = name,
             audit_id = audit.audit_id,

@@ -17,6 +17,7 @@ use crate::config::{AuditConfig, Config, HistoryConfig, LogsConfig};
 use crate::connect::{self, ConnectionSettings, describe};
 use crate::dictionary::installation;
 use crate::sql::ModuleSchema;
+use crate::vitals::Vitals;
 
 /// How long to wait after a wake, as changes tend to come several at a time.
 const GATHERING: Duration = Duration::from_millis(50);
@@ -63,12 +64,13 @@ pub async fn run(
     settings: ConnectionSettings,
     schema: ModuleSchema,
     wake: Arc<Notify>,
+    vitals: Arc<Vitals>,
     mut tunables: watch::Receiver<Tunables>,
 ) {
     let settings = settings.with_statement_cache(0);
     let mut pause = GATHERING;
     loop {
-        match serve(&settings, &schema, &wake, &mut tunables).await {
+        match serve(&settings, &schema, &wake, &vitals, &mut tunables).await {
             Err(reason) => debug!(reason, "no upkeep for now"),
             Ok(()) => return,
         }
@@ -82,14 +84,16 @@ async fn serve(
     settings: &ConnectionSettings,
     schema: &ModuleSchema,
     wake: &Notify,
+    vitals: &Vitals,
     tunables: &mut watch::Receiver<Tunables>,
 ) -> Result<(), String> {
     let mut connection = open(settings, schema).await?;
     loop {
         let now = tunables.borrow_and_update().clone();
-        let round = step::round(&mut connection, schema, &now)
+        let round = step::round(&mut connection, schema, vitals, &now)
             .await
             .map_err(|error| describe(&error).replace('\n', " "))?;
+        vitals.tallies().upkeep_rounds += 1;
         let until = Instant::now()
             + match round {
                 Round::Done => now.logs.check_every,

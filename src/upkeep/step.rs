@@ -10,6 +10,7 @@ use crate::dictionary::logs;
 use crate::dictionary::programs;
 use crate::refresh::compile::{COMPILER, Compiled, compile};
 use crate::sql::ModuleSchema;
+use crate::vitals::Vitals;
 
 /// As many rows of a log as are deleted in one transaction.
 const BATCH: i32 = 10_000;
@@ -20,6 +21,7 @@ const VIEWS: i32 = 100;
 pub(super) async fn round(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
+    vitals: &Vitals,
     tunables: &Tunables,
 ) -> sqlx::Result<Round> {
     connection
@@ -44,7 +46,7 @@ pub(super) async fn round(
             "its log has been dropped: no materialized view reads it any more"
         );
     }
-    let has_more = audit::one(connection, schema, tunables).await? || has_more;
+    let has_more = audit::one(connection, schema, vitals, tunables).await? || has_more;
     Ok(match (is_complete, has_more) {
         (_, true) => Round::More,
         (false, false) => Round::Later,

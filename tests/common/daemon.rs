@@ -169,6 +169,8 @@ fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
             command.env_remove(name);
         }
     }
+    // there is one port, and many daemons under test
+    command.env("MVREFRESHD_HTTP__LISTEN", "off");
     command
         .args(arguments)
         .envs(environment.iter().copied())

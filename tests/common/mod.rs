@@ -13,7 +13,9 @@
 mod daemon;
 mod database;
 mod fast;
+mod http;
 mod logs;
+mod notify;
 mod proxy;
 mod server;
 mod upkeep;
@@ -22,9 +24,12 @@ mod watch;
 pub(crate) use daemon::{Daemon, Finished, Signal, run};
 pub(crate) use database::{Database, Failure, Session, install_as};
 pub(crate) use fast::Refreshed;
+pub(crate) use http::{Answer, get, request, url_of};
+pub(crate) use notify::NotifySocket;
 pub(crate) use proxy::Proxy;
 pub(crate) use server::{TestServer, covered_majors, installation, options};
 pub(crate) use upkeep::Upkeep;
 pub(crate) use watch::{
-    GATED_QUERY, Gate, count, execute, holds, install, never_overlapping, refreshed, spawn, until,
+    GATED_QUERY, Gate, change_until_fast, count, execute, holds, install, never_overlapping,
+    refreshed, spawn, until,
 };

@@ -57,6 +57,19 @@ pub(crate) async fn until(connection: &mut PgConnection, condition: &str) {
     }
 }
 
+/// Changes base tables by this statement, again and again, until the daemon has refreshed a view fast.
+pub(crate) async fn change_until_fast(connection: &mut PgConnection, name: &str, change: &str) {
+    let deadline = Instant::now() + LIMIT;
+    let fast = format!(
+        "SELECT count(*) > 0 FROM mvrefresh.refresh_history WHERE mv_name = 'public.{name}' AND method = 'fast'"
+    );
+    while !holds(connection, &fast).await {
+        assert!(Instant::now() < deadline, "{name} is not refreshed fast");
+        execute(connection, change).await;
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// The condition that the daemon has refreshed a view so often.
 pub(crate) fn refreshed(name: &str, times: u32) -> String {
     format!(

@@ -153,7 +153,12 @@ impl General<'_> {
             };
         }
         let exact = pick(self.rng, &["a", "e", "c", "n", "s"]);
-        let simple = match self.rng.u8(..12) {
+        let simple = match self.rng.u8(..15) {
+            12 => format!("sum({one}.x ORDER BY {one}.x)"),
+            13 => format!("avg({one}.a::float8 / 3 ORDER BY ({one}.a::float8 / 3) DESC)"),
+            14 => format!(
+                "covar_pop({one}.a::float8 / 3, {other}.s::float8 ORDER BY {one}.a::float8 / 3, {other}.s::float8)"
+            ),
             0 => format!("count(DISTINCT {one}.{exact})"),
             1 => format!("sum(DISTINCT {one}.a)"),
             2 => format!("stddev({one}.{exact})"),

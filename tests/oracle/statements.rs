@@ -117,7 +117,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "SELECT sum(discount) FROM orders",
-        "sum(…): sum of floating-point numbers depends on the order of the rows; cast to numeric",
+        "sum(…): sum of floating-point numbers depends on the order of the rows; cast to numeric, or add ORDER BY of what it is over",
     ),
     (
         "SELECT weight, count(*) FROM orders GROUP BY weight",

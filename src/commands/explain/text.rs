@@ -1,10 +1,10 @@
 //! An explanation for people.
 
-use super::fast::{Fast, Strategy};
 use super::{Complete, Explanation, Known, Query};
 use crate::commands::{phrases, schedules};
 use crate::dictionary::indexes::MissingIndex;
 use crate::dictionary::outlook::{LogRow, OutlookRow};
+use crate::explanation::{Fast, Strategy};
 
 /// Lines of `label: value`, no wider than 80 columns but for what is SQL.
 pub(super) fn explanation(explanation: &Explanation) -> String {

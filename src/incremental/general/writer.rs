@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::identity::{identity, is_identical_if_equal};
+use super::super::identity::{any_of_same, identity, is_identical_if_equal};
 use super::super::logs::{Changed, ChangedTable};
 use super::super::names::{free_name, is_part};
 use super::super::print::indented;
@@ -97,7 +97,7 @@ impl<'a> Writer<'a> {
             values.push(if is_identical_if_equal(&column.facts) {
                 name
             } else {
-                format!("(array_agg({name}))[1] AS {name}")
+                format!("{} AS {name}", any_of_same(&column.facts, &name))
             });
         }
         let weight_name = self.weight;

@@ -1,7 +1,9 @@
 //! The connection over which the loop reads the dictionary, and what is known of the database: there, away, read-only.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::Utc;
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 use tracing::{debug, info, warn};
@@ -9,6 +11,7 @@ use tracing::{debug, info, warn};
 use crate::connect::{self, ConnectError, ConnectionSettings, describe};
 use crate::dictionary::installation::{self, InstallError};
 use crate::sql::ModuleSchema;
+use crate::vitals::{DatabaseState, Vitals};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -35,11 +38,16 @@ pub(super) struct Control {
     settings: ConnectionSettings,
     schema: ModuleSchema,
     database: Database,
+    vitals: Arc<Vitals>,
 }
 
 impl Control {
     /// Not connected yet; the first attempt is due at once.
-    pub(super) fn new(settings: &ConnectionSettings, schema: &ModuleSchema) -> Self {
+    pub(super) fn new(
+        settings: &ConnectionSettings,
+        schema: &ModuleSchema,
+        vitals: Arc<Vitals>,
+    ) -> Self {
         let now = Instant::now();
         Self {
             settings: settings.clone(),
@@ -50,6 +58,7 @@ impl Control {
                 pause: FIRST_PAUSE,
                 announced: false,
             },
+            vitals,
         }
     }
 
@@ -77,9 +86,8 @@ impl Control {
         if Instant::now() < retry_at {
             return false;
         }
-        let opened = tokio::time::timeout(PATIENCE, self.open())
-            .await
-            .unwrap_or_else(|_| Err(no_answer(PATIENCE)));
+        let opening = self.vitals.pulse.while_waiting(PATIENCE, self.open());
+        let opened = opening.await.unwrap_or_else(|| Err(no_answer(PATIENCE)));
         match opened {
             Ok(connection) => {
                 info!(
@@ -88,6 +96,7 @@ impl Control {
                     "the database is ready"
                 );
                 self.database = Database::Ready(Box::new(connection));
+                self.vitals.database(DatabaseState::Up);
                 true
             }
             Err(reason) => {
@@ -141,6 +150,13 @@ impl Control {
                 ..
             } => (since, (pause * 2).min(LONGEST_PAUSE), announced),
         };
+        if matches!(self.database, Database::Ready(_)) {
+            self.vitals.tallies().database_losses += 1;
+        }
+        self.vitals.database(DatabaseState::Away {
+            since: Utc::now() - chrono::TimeDelta::from_std(since.elapsed()).unwrap_or_default(),
+            reason: reason.to_owned(),
+        });
         if announced {
             debug!(reason, "the database is still not ready");
         } else {
@@ -171,11 +187,12 @@ impl Control {
         let Database::Ready(connection) = &mut self.database else {
             return None;
         };
-        let answer = tokio::time::timeout(patience, statement(connection, &self.schema)).await;
+        let answering = statement(connection, &self.schema);
+        let answer = self.vitals.pulse.while_waiting(patience, answering).await;
         let reason = match answer {
-            Ok(Ok(answer)) => return Some(answer),
-            Ok(Err(error)) => describe(&error).replace('\n', " "),
-            Err(_) => no_answer(patience),
+            Some(Ok(answer)) => return Some(answer),
+            Some(Err(error)) => describe(&error).replace('\n', " "),
+            None => no_answer(patience),
         };
         self.away(&reason);
         None

@@ -20,6 +20,7 @@ impl Engine {
         let assignment = ended.assignment;
         let unit = assignment.unit;
         self.running.end(assignment.lane);
+        self.count_end(&assignment, &ended.result);
         self.confirmed.remove(&unit);
         if ended.result.is_ok() {
             self.workers_refused = false;

@@ -2,10 +2,12 @@
 //! the workers. Everything it decides, it decides by the registry and the dispatcher; everything it knows of time is
 //! the database's clock.
 
+mod census;
 mod clock;
 mod control;
 mod endings;
 mod listener;
+mod publish;
 mod stop;
 mod tick;
 mod views;
@@ -21,6 +23,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tracing::info;
 
+pub use self::census::{Census, Questions, ViewCensus};
 use self::clock::DatabaseClock;
 use self::control::Control;
 use self::stop::{Stop, obey, unless_stopped};
@@ -37,6 +40,7 @@ use crate::dictionary::refreshes;
 use crate::dictionary::schedules::{self, Watermark};
 use crate::refresh::RetryPolicy;
 use crate::sql::ModuleSchema;
+use crate::vitals::{Phase, Vitals};
 
 /// The part of the configuration that can change while the loop runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,16 +93,22 @@ pub enum Instruction {
 }
 
 /// Runs the scheduler until it is told to stop. The module schema must be installed, now or by somebody later. Upkeep is
-/// woken when settings have changed, or a refresh had to be a complete one though a fast one was wanted.
+/// woken when settings have changed, or a refresh had to be a complete one though a fast one was wanted. What the loop
+/// knows of itself it publishes in `vitals`; what it knows of each view it tells who asks.
 pub async fn run(
     settings: &ConnectionSettings,
     schema: &ModuleSchema,
     tunables: Tunables,
     upkeep: Arc<Notify>,
+    vitals: Arc<Vitals>,
     mut instructions: mpsc::UnboundedReceiver<Instruction>,
+    questions: Questions,
 ) {
-    let (mut engine, wakes) = Engine::new(settings, schema, tunables, upkeep);
-    if engine.serve(&mut instructions, wakes).await == Stop::AtOnce {
+    let (mut engine, wakes) = Engine::new(settings, schema, tunables, upkeep, vitals);
+    engine.vitals.enter(Phase::Running);
+    let stop = engine.serve(&mut instructions, questions, wakes).await;
+    engine.vitals.enter(Phase::Stopping);
+    if stop == Stop::AtOnce {
         engine.tunables.scheduler.drain_timeout = Duration::ZERO;
     }
     engine.finish(&mut instructions).await;
@@ -136,6 +146,9 @@ struct Engine {
     next_prune: Instant,
     listener: JoinHandle<()>,
     upkeep: Arc<Notify>,
+    vitals: Arc<Vitals>,
+    /// When views may be counted again.
+    next_count: Instant,
 }
 
 impl Engine {
@@ -144,13 +157,14 @@ impl Engine {
         schema: &ModuleSchema,
         tunables: Tunables,
         upkeep: Arc<Notify>,
+        vitals: Arc<Vitals>,
     ) -> (Self, mpsc::Receiver<()>) {
         let (wake, wakes) = mpsc::channel(1);
         let listening = listener::listen(settings.clone(), schema.name().to_owned(), wake);
         let now = Instant::now();
         let engine = Self {
             lanes: tunables.lanes(),
-            control: Control::new(settings, schema),
+            control: Control::new(settings, schema, Arc::clone(&vitals)),
             // set by the first answer of the database, before anything is due
             clock: DatabaseClock::set(Utc::now()),
             registry: Registry::new(tunables.scheduler.retry_max),
@@ -168,6 +182,8 @@ impl Engine {
             next_prune: now,
             listener: tokio::spawn(listening),
             upkeep,
+            vitals,
+            next_count: now,
             tunables,
         };
         (engine, wakes)
@@ -176,6 +192,7 @@ impl Engine {
     async fn serve(
         &mut self,
         instructions: &mut mpsc::UnboundedReceiver<Instruction>,
+        mut questions: Questions,
         mut wakes: mpsc::Receiver<()>,
     ) -> Stop {
         let mut woken = None;
@@ -197,18 +214,21 @@ impl Engine {
                 },
                 ended = self.workers.next_ended() => woken = Some(Woken::ByEnd(Box::new(ended))),
                 Some(()) = wakes.recv() => woken = Some(Woken::BySettings),
+                Some(answer) = questions.recv() => self.tell(answer),
                 () = tokio::time::sleep_until(wake_at.into()) => {}
             }
         }
     }
 
     async fn turn(&mut self, woken: Option<Woken>) {
+        self.vitals.pulse.beat();
         match woken {
             Some(Woken::ByEnd(ended)) => self.end(*ended).await,
             Some(Woken::BySettings) => self.next_poll = Instant::now(),
             None => {}
         }
         self.step().await;
+        self.publish();
     }
 
     /// Everything that can be done now.
@@ -231,8 +251,13 @@ impl Engine {
         }
     }
 
-    /// When the next step is needed at the latest.
+    /// When the next turn is needed at the latest: for there is something to do, or to give a sign of life.
     fn wake_at(&self) -> Instant {
+        let beat_at = Instant::now() + self.vitals.pulse.every();
+        self.step_at().min(beat_at)
+    }
+
+    fn step_at(&self) -> Instant {
         if let Some(retry_at) = self.control.retry_at() {
             return retry_at;
         }
@@ -303,6 +328,7 @@ impl Engine {
             );
         }
         if !rows.is_empty() {
+            self.next_count = Instant::now();
             self.upkeep.notify_one();
         }
         let now = self.clock.now();

@@ -28,18 +28,24 @@ impl Engine {
                 drain_s = drain.as_secs(),
                 "waiting for running refreshes"
             );
-            self.drain(drain, instructions).await;
+            let vitals = std::sync::Arc::clone(&self.vitals);
+            let draining = self.drain(drain, instructions);
+            vitals
+                .pulse
+                .while_waiting(drain + CANCEL_PATIENCE, draining)
+                .await;
         }
         if self.workers.running() > 0 {
             warn!(
                 running = self.workers.running(),
                 "cancelling running refreshes"
             );
-            let cancelled = tokio::time::timeout(CANCEL_PATIENCE, self.workers.cancel_all()).await;
-            let reason = match cancelled {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(_) => Some("they go on".to_owned()),
+            let cancelling = self.workers.cancel_all();
+            let cancelled = self.vitals.pulse.while_waiting(CANCEL_PATIENCE, cancelling);
+            let reason = match cancelled.await {
+                Some(Ok(())) => None,
+                Some(Err(error)) => Some(error.to_string()),
+                None => Some("they go on".to_owned()),
             };
             if let Some(reason) = reason {
                 warn!(

@@ -142,6 +142,7 @@ impl Engine {
                 continue;
             }
             let assignment = self.assignment(start, &members, due_at);
+            self.count_start(&assignment);
             self.running.start(start.lane);
             self.workers.start(assignment);
         }

@@ -11,28 +11,35 @@ use crate::sql::ModuleSchema;
 
 /// A clause of the query, or a base table, and what is done about its changes.
 #[derive(Debug, Serialize)]
-pub(super) struct Strategy {
-    pub(super) of: String,
-    pub(super) how: String,
+pub struct Strategy {
+    /// Which.
+    pub of: String,
+    /// What is done.
+    pub how: String,
 }
 
 /// Whether a query can be refreshed fast, and how.
 #[derive(Debug, Serialize)]
-pub(super) struct Fast {
-    pub(super) is_possible: bool,
+pub struct Fast {
+    /// Whether.
+    pub is_possible: bool,
     /// The clause that rules it out.
-    pub(super) refused_clause: Option<String>,
+    pub refused_clause: Option<String>,
     /// Why it does.
-    pub(super) refused_reason: Option<String>,
-    pub(super) clauses: Vec<Strategy>,
-    pub(super) tables: Vec<Strategy>,
-    pub(super) missing_indexes: Vec<MissingIndex>,
+    pub refused_reason: Option<String>,
+    /// The clauses, in the order in which they are worked out.
+    pub clauses: Vec<Strategy>,
+    /// The base tables.
+    pub tables: Vec<Strategy>,
+    /// Indexes that would help, ready to be created.
+    pub missing_indexes: Vec<MissingIndex>,
     /// The statement as it would be compiled now, and what belongs to it.
-    pub(super) sql: Vec<String>,
+    pub sql: Vec<String>,
 }
 
 impl Fast {
-    pub(super) async fn new(
+    /// As an examination has found it.
+    pub async fn new(
         connection: &mut PgConnection,
         schema: &ModuleSchema,
         examination: Examination,
