@@ -50,6 +50,16 @@ impl Session {
         })
     }
 
+    /// A new connection of the same kind.
+    pub(super) async fn reconnect(&self) -> Result<PgConnection, CommandError> {
+        Ok(open(&self.settings, "command").await?)
+    }
+
+    /// The database's name.
+    pub(super) fn database(&self) -> &str {
+        self.settings.database()
+    }
+
     /// The role logged in as.
     pub(super) fn user(&self) -> &str {
         self.settings.user()
