@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
 
+use super::harness::{Harness, Pipeline};
 use super::values::{CompleteForm, Method, RefreshRate};
 
 /// What to do.
@@ -51,6 +52,11 @@ pub enum Command {
     /// Write man pages or shell completions into a directory, for packages
     #[command(subcommand, hide = true)]
     Generate(Generate),
+    /// Create or drop base tables and a materialized view to try things on
+    #[command(subcommand)]
+    Harness(Harness),
+    /// Check an installation by using all of it: many materialized views created, refreshed, compared and dropped
+    Pipeline(Pipeline),
 }
 
 /// `run`.
@@ -77,7 +83,8 @@ pub struct Uninstall {
 #[command(after_help = "\
 Examples:
   mvrefreshd create shop.totals --query 'SELECT customer_id, sum(price) FROM shop.orders GROUP BY 1' --every 30s
-  mvrefreshd create report --view report_source --cron '15 6 * * mon-fri' --time-zone Europe/Paris")]
+  mvrefreshd create report --view report_source --cron '15 6 * * mon-fri' --time-zone Europe/Paris
+  mvrefreshd create order_lines --view all_order_lines --parallel 4 --split-by order_id")]
 pub struct Create {
     /// The new table, with or without schema, quoted as in SQL
     pub name: String,
@@ -99,6 +106,12 @@ pub struct Create {
     /// Leave it empty until its first refresh
     #[arg(long)]
     pub no_data: bool,
+    /// Fill it by so many sessions at once, at one snapshot
+    #[arg(long, value_name = "N", requires = "split_by", conflicts_with = "no_data", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub parallel: Option<u16>,
+    /// With --parallel: the column by whose values its rows are divided among the sessions
+    #[arg(long, value_name = "COLUMN", requires = "parallel")]
+    pub split_by: Option<String>,
 }
 
 /// Where `create` gets its query: exactly one is set.

@@ -3,6 +3,7 @@
 #![expect(clippy::doc_markdown, reason = "these comments are the help texts")]
 
 mod commands;
+mod harness;
 mod values;
 
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ pub use commands::{
     Adopt, Alter, Command, Create, CreateQuery, Demo, Drop, Explain, Generate, Healthcheck,
     History, Refresh, Resume, Run, Schedule, Top, Uninstall, Upgrade, Which,
 };
+pub use harness::{Harness, HarnessCreate, HarnessPlace, Pipeline, PipelinePart};
 pub use values::{CompleteForm, Method, RefreshRate};
 
 use crate::config::{Environment, Flag, Secret, Sources};

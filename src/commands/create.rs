@@ -1,5 +1,6 @@
 //! `create`: a materialized view from a query or from a view.
 
+mod parallel;
 mod staged;
 
 use std::io::Read;
@@ -7,6 +8,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+pub(super) use self::parallel::Division;
 use self::staged::Staged;
 use super::fast::{self, Candidate, Prospect};
 use super::output::Output;
@@ -50,11 +52,28 @@ pub(super) async fn run(
         complete_form: arguments.complete_form.map(form),
         group: arguments.group.as_deref(),
         without_data: arguments.no_data,
+        owner: None,
     };
-    let (mv_id, prospect) = create(session, &view).await?;
+    let division = match (arguments.parallel, &arguments.split_by) {
+        (Some(sessions), Some(column)) => Some(Division { sessions, column }),
+        _ => None,
+    };
+    let (mv_id, prospect) = make(session, &view, division).await?;
     let view = views::by_id(&mut session.connection, &session.schema, mv_id).await?;
     output.data(&Created { view, prospect }, in_words)?;
     Ok(Exit::Ok)
+}
+
+/// Creates it, filled by one session or by several; its key, and what is to be expected of its refreshes.
+pub(super) async fn make(
+    session: &mut Session,
+    view: &NewView<'_>,
+    division: Option<Division<'_>>,
+) -> Result<(i32, Option<Prospect>), CommandError> {
+    match division {
+        Some(division) => parallel::create(session, view, division).await,
+        None => create(session, view).await,
+    }
 }
 
 /// Finds out whether it can be refreshed fast, and creates it such that its first refresh is a fast one, as far as the

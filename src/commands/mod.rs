@@ -10,11 +10,13 @@ mod drop;
 mod explain;
 mod fast;
 mod generate;
+mod harness;
 mod healthcheck;
 mod history;
 mod install;
 mod output;
 mod phrases;
+mod pipeline;
 mod privileges;
 mod refresh;
 mod resume;
@@ -46,6 +48,9 @@ pub async fn run(cli: Cli) -> Result<Exit, CommandError> {
             healthcheck::run(&sources, &arguments, Output::new(cli.global.json)).await
         }
         Command::Run(_) => run::run(sources).await,
+        Command::Pipeline(arguments) => {
+            pipeline::run(&sources, &arguments, Output::new(cli.global.json)).await
+        }
         command => run_once(&sources, command, Output::new(cli.global.json)).await,
     }
 }
@@ -74,11 +79,13 @@ async fn run_once(
         Command::Adopt(arguments) => adopt::run(session, &arguments, output).await,
         Command::Upgrade(step) => upgrade::run(session, step, output).await,
         Command::SelfCheck => self_check::run(session, output).await,
+        Command::Harness(step) => harness::run(session, &step, output).await,
         Command::CheckConfig
         | Command::Demo(_)
         | Command::Generate(_)
         | Command::Healthcheck(_)
         | Command::Install
+        | Command::Pipeline(_)
         | Command::Run(_)
         | Command::Uninstall(_) => Err(CommandError::new(
             Exit::Internal,

@@ -33,26 +33,17 @@ impl Session {
     pub(super) async fn connect(sources: &Sources) -> Result<Self, CommandError> {
         let config = load(sources)?.config;
         let settings = ConnectionSettings::resolve(&config.database, &sources.environment);
-        let mut connection = open(&settings, "command").await?;
-        // So that the server notices within a second when this command is interrupted. Not every system can do that.
-        let _ = connection
-            .execute("SET client_connection_check_interval TO '1s'")
-            .await;
-        // Validation has refused options that can't be read.
-        let options = config.database.options.as_deref();
-        let options = options.and_then(|options| session_options(options).ok());
-        sessions::restore_own_settings(&mut connection, &options.unwrap_or_default()).await?;
         Ok(Self {
-            connection,
+            connection: connected(&settings, &config, "command").await?,
             schema: ModuleSchema::new(&config.database.schema),
             config,
             settings,
         })
     }
 
-    /// A new connection of the same kind.
-    pub(super) async fn reconnect(&self) -> Result<PgConnection, CommandError> {
-        Ok(open(&self.settings, "command").await?)
+    /// One more connection, as this one.
+    pub(super) async fn another(&self, role: &str) -> Result<PgConnection, CommandError> {
+        connected(&self.settings, &self.config, role).await
     }
 
     /// The database's name.
@@ -84,4 +75,21 @@ impl Session {
             error => error.into(),
         }
     }
+}
+
+async fn connected(
+    settings: &ConnectionSettings,
+    config: &Config,
+    role: &str,
+) -> Result<PgConnection, CommandError> {
+    let mut connection = open(settings, role).await?;
+    // So that the server notices within a second when this command is interrupted. Not every system can do that.
+    let _ = connection
+        .execute("SET client_connection_check_interval TO '1s'")
+        .await;
+    // Validation has refused options that can't be read.
+    let options = config.database.options.as_deref();
+    let options = options.and_then(|options| session_options(options).ok());
+    sessions::restore_own_settings(&mut connection, &options.unwrap_or_default()).await?;
+    Ok(connection)
 }

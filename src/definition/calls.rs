@@ -1,12 +1,15 @@
 //! Operators, functions and casts: each must be found in the catalog and be immutable.
 
-use pg_query::protobuf::{FuncCall, TypeCast};
+use pg_query::protobuf::{CoercionForm, FuncCall, TypeCast};
 
 use super::constants::digits_after_point;
 use super::nodes::{data_type, qualified, required};
 use super::read_expression::{DEFAULT_COLLATION, Place, merged_collation, operand_type};
 use super::read_select::Reader;
-use super::{Expression, FunctionKind, Kind, OperatorFact, Refusal, TypeName};
+use super::subqueries::Pending;
+use super::{
+    Expression, FunctionFact, FunctionKind, Kind, OperatorFact, Refusal, TypeName, settings,
+};
 use crate::sql::identifier;
 
 impl Reader<'_> {
@@ -97,7 +100,7 @@ impl Reader<'_> {
         symbol: &str,
         left: Option<&Expression>,
         right: &Expression,
-    ) -> Result<&OperatorFact, Refusal> {
+    ) -> Result<OperatorFact, Refusal> {
         let left_type = left.map(operand_type);
         let right_type = operand_type(right);
         let shown = || match &left_type {
@@ -109,6 +112,12 @@ impl Reader<'_> {
             .operator(schema, symbol, left_type.as_ref(), &right_type)
         {
             Some(fact) if fact.is_immutable => Ok(fact),
+            Some(fact)
+                if schema == "pg_catalog"
+                    && settings::is_kept_operator(symbol, left_type.as_ref(), &right_type) =>
+            {
+                Ok(fact)
+            }
             Some(_) => Err(Refusal::new(
                 shown(),
                 "the operator is not immutable: its result may change without any row changing",
@@ -117,12 +126,31 @@ impl Reader<'_> {
         }
     }
 
-    /// A function of one row.
+    /// A function of one row, or in the select list one that gives a set.
     pub(super) fn call(
         &self,
         call: &FuncCall,
         place: &mut Place<'_>,
     ) -> Result<Expression, Refusal> {
+        let (value, kind) = self.any_call(call, place)?;
+        if kind != FunctionKind::SetReturning {
+            return Ok(value);
+        }
+        let function = super::set_functions::set_in_targets(value)?;
+        let facts = function.columns[0].clone();
+        let noted = super::subqueries::noted(place, Pending::Set(function))?;
+        Ok(Expression {
+            kind: noted.kind,
+            ..facts
+        })
+    }
+
+    /// A function that is no aggregate and no window function, and whether it gives a set.
+    pub(super) fn any_call(
+        &self,
+        call: &FuncCall,
+        place: &mut Place<'_>,
+    ) -> Result<(Expression, FunctionKind), Refusal> {
         let FuncCall {
             funcname,
             args,
@@ -133,7 +161,7 @@ impl Reader<'_> {
             agg_star,
             agg_distinct,
             func_variadic,
-            funcformat: _,
+            funcformat,
             location: _,
         } = call;
         let (schema, name) = qualified(funcname)?;
@@ -156,7 +184,11 @@ impl Reader<'_> {
         for argument in args {
             arguments.push(self.read(argument, place)?);
         }
-        let types = arguments
+        // SUBSTRING(x FROM 1) and its like are printed without their implicit casts
+        if CoercionForm::try_from(*funcformat) == Ok(CoercionForm::CoerceSqlSyntax) {
+            arguments = arguments.into_iter().map(as_text).collect();
+        }
+        let types: Vec<TypeName> = arguments
             .iter()
             // the field of EXTRACT is the one argument that is printed without its type
             .map(|argument| {
@@ -167,32 +199,50 @@ impl Reader<'_> {
                 }
             })
             .collect();
-        let fact = self
-            .catalog
-            .functions
-            .get(&(schema.clone(), name.clone(), types));
+        let is_built_in = schema == "pg_catalog";
+        let writing = settings::written_by(&name, &types).filter(|_| is_built_in);
+        let fact = match writing {
+            Some(result) => Some(FunctionFact {
+                result,
+                is_immutable: true,
+                kind: FunctionKind::Plain,
+            }),
+            None => self.catalog.function(&schema, &name, &types),
+        };
+        let is_kept = is_built_in && settings::is_kept_function(&name, &types);
         let reason = match fact {
             None => "this version does not know it",
-            Some(fact) if fact.kind == FunctionKind::SetReturning => "it gives a set of rows",
-            Some(fact) if fact.kind != FunctionKind::Plain => "it is no plain function",
-            Some(fact) if !fact.is_immutable => {
+            Some(fact)
+                if !matches!(fact.kind, FunctionKind::Plain | FunctionKind::SetReturning) =>
+            {
+                "it is no plain function"
+            }
+            Some(_) if is_built_in && settings::depends_on_time(&name) => {
+                "it depends on the time of the refresh"
+            }
+            Some(fact) if !fact.is_immutable && !is_kept => {
                 "it is not immutable: its result may change without any row changing"
             }
             Some(fact) => {
                 let parts: Vec<&Expression> = arguments.iter().collect();
                 let mut value = Expression::new(Kind::Literal(String::new()), fact.result.clone());
-                if value.data_type.is_collatable() {
+                if has_collation(&value.data_type) {
                     // of a function without strings among its arguments it is the default one
                     let collatable: Vec<&Expression> = parts
                         .iter()
                         .copied()
-                        .filter(|part| part.data_type.is_collatable())
+                        .filter(|part| has_collation(&part.data_type))
                         .collect();
                     value.collation = if collatable.is_empty() {
                         Some(DEFAULT_COLLATION.to_owned())
+                    } else if collatable.iter().any(|part| part.collation.is_none()) {
+                        None
                     } else {
                         merged_collation(&collatable)
                     };
+                }
+                if schema == "pg_catalog" && name == "extract" {
+                    value.scale = whole_field(&arguments);
                 }
                 let name = if schema == "pg_catalog" {
                     identifier(&name)
@@ -200,7 +250,7 @@ impl Reader<'_> {
                     format!("{}.{}", identifier(&schema), identifier(&name))
                 };
                 value.kind = Kind::Call { name, arguments };
-                return Ok(value);
+                return Ok((value, fact.kind));
             }
         };
         Err(Refusal::new(format!("{name}(…)"), reason))
@@ -247,6 +297,7 @@ impl Reader<'_> {
             &operand.kind,
             operand.data_type.built_in_name(),
         ) {
+            ([length], ..) if value.data_type.is("bpchar") => Some(*length),
             ([_], ..) if value.data_type.is("numeric") => Some(0),
             ([_, scale], ..) if value.data_type.is("numeric") => Some((*scale).max(0)),
             _ if !value.data_type.is("numeric") => None,
@@ -283,6 +334,7 @@ impl Reader<'_> {
         }
         let allowed = |from: &TypeName, to: &TypeName| {
             from == to
+                || settings::is_kept_cast(from, to)
                 || self
                     .catalog
                     .immutable_casts
@@ -302,9 +354,87 @@ impl Reader<'_> {
     }
 }
 
+/// Whether values of a type, or the elements of an array, are compared under a collation.
+fn has_collation(data_type: &TypeName) -> bool {
+    let element = data_type.element();
+    element.as_ref().unwrap_or(data_type).is_collatable()
+}
+
+/// A string as it is cast without saying so for functions of text.
+fn as_text(value: Expression) -> Expression {
+    if !matches!(value.data_type.built_in_name(), Some("varchar" | "bpchar")) {
+        return value;
+    }
+    let text = TypeName::built_in("text");
+    Expression {
+        data_type: text.clone(),
+        scale: None,
+        kind: Kind::Cast {
+            operand: Box::new(value.clone()),
+            target: text.to_string(),
+        },
+        ..value
+    }
+}
+
+/// The scale of a field of a date or time that is a whole number (of others it is not always the same).
+fn whole_field(arguments: &[Expression]) -> Option<i32> {
+    const WHOLE: &[&str] = &[
+        "'year'",
+        "'month'",
+        "'day'",
+        "'hour'",
+        "'minute'",
+        "'quarter'",
+        "'week'",
+        "'dow'",
+        "'isodow'",
+        "'doy'",
+        "'isoyear'",
+        "'decade'",
+        "'century'",
+        "'millennium'",
+    ];
+    match arguments {
+        [
+            Expression {
+                kind: Kind::Literal(field),
+                ..
+            },
+            _,
+        ] if WHOLE.contains(&field.as_str()) => Some(0),
+        _ => None,
+    }
+}
+
+/// The fields of an interval, by the bits of its modifier (`INTERVAL_MASK` in timestamp.h).
+fn interval_fields(mask: i32) -> Option<&'static str> {
+    Some(match mask {
+        0x0004 => "year",
+        0x0002 => "month",
+        0x0008 => "day",
+        0x0400 => "hour",
+        0x0800 => "minute",
+        0x1000 => "second",
+        0x0006 => "year to month",
+        0x0408 => "day to hour",
+        0x0c08 => "day to minute",
+        0x1c08 => "day to second",
+        0x0c00 => "hour to minute",
+        0x1c00 => "hour to second",
+        0x1800 => "minute to second",
+        _ => return None,
+    })
+}
+
 fn type_text(target: &TypeName, modifiers: &[i32]) -> Result<String, Refusal> {
     if modifiers.is_empty() {
         return Ok(target.to_string());
+    }
+    if let (true, [mask]) = (target.is("interval"), modifiers)
+        && let Some(fields) = interval_fields(*mask)
+    {
+        return Ok(format!("interval {fields}"));
     }
     let with_modifier = [
         "numeric",

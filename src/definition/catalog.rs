@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Expression, Kind, TypeName};
+use super::{Expression, Kind, TypeName, polymorphic};
 
 /// The facts of the catalog on which reading a defining view depends.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +30,7 @@ impl Catalog {
             .find(|relation| relation.schema == schema && relation.name == name)
     }
 
-    /// The operator that applies to exactly these types.
+    /// The operator that applies to these types.
     #[must_use]
     pub fn operator(
         &self,
@@ -38,7 +38,7 @@ impl Catalog {
         name: &str,
         left: Option<&TypeName>,
         right: &TypeName,
-    ) -> Option<&OperatorFact> {
+    ) -> Option<OperatorFact> {
         let find = |left: Option<&TypeName>, right: &TypeName| {
             self.operators.get(&(
                 schema.to_owned(),
@@ -47,12 +47,54 @@ impl Catalog {
                 right.clone(),
             ))
         };
-        find(left, right).or_else(|| {
-            let any = TypeName::built_in("anyenum");
-            (left == Some(right) && self.enumerations.contains(right))
-                .then(|| find(Some(&any), &any))
-                .flatten()
-        })
+        if let Some(exact) = find(left, right) {
+            return Some(exact.clone());
+        }
+        let any = TypeName::built_in("anyenum");
+        if left == Some(right) && self.enumerations.contains(right) {
+            return find(Some(&any), &any).cloned();
+        }
+        let arguments = [left?.clone(), right.clone()];
+        let mut fitting = self.operators.iter().filter_map(|(key, fact)| {
+            let (_, _, declared_left, declared_right) = key;
+            let is_named = key.0 == schema && key.1 == name;
+            let declared = [declared_left.clone()?, declared_right.clone()];
+            let result = is_named
+                .then(|| polymorphic::result(&declared, &arguments, &fact.result))
+                .flatten()?;
+            Some(OperatorFact {
+                result,
+                ..fact.clone()
+            })
+        });
+        let only = fitting.next()?;
+        fitting.next().is_none().then_some(only)
+    }
+
+    /// The function that applies to these types.
+    #[must_use]
+    pub fn function(
+        &self,
+        schema: &str,
+        name: &str,
+        arguments: &[TypeName],
+    ) -> Option<FunctionFact> {
+        let key = (schema.to_owned(), name.to_owned(), arguments.to_vec());
+        if let Some(exact) = self.functions.get(&key) {
+            return Some(exact.clone());
+        }
+        let mut fitting = self.functions.iter().filter_map(|(key, fact)| {
+            let is_named = key.0 == schema && key.1 == name;
+            let result = is_named
+                .then(|| polymorphic::result(&key.2, arguments, &fact.result))
+                .flatten()?;
+            Some(FunctionFact {
+                result,
+                ..fact.clone()
+            })
+        });
+        let only = fitting.next()?;
+        fitting.next().is_none().then_some(only)
     }
 
     /// Whether equal values of a type are the same bytes, given that collations are deterministic.
@@ -129,11 +171,15 @@ pub struct Column {
 }
 
 impl Column {
-    /// The number of digits after the point that every value has, of a `numeric(p, s)`.
+    /// The number of digits after the point that every value has, of a `numeric(p, s)`; the length of a `char(n)`.
     #[must_use]
     pub fn scale(&self) -> Option<i32> {
-        (self.data_type.is("numeric") && self.type_modifier >= 4)
-            .then(|| numeric_scale(self.type_modifier))
+        let modifier = Some(self.type_modifier).filter(|modifier| *modifier >= 4)?;
+        match self.data_type.built_in_name() {
+            Some("numeric") => Some(numeric_scale(modifier)),
+            Some("bpchar") => Some(modifier - 4),
+            _ => None,
+        }
     }
 }
 
@@ -155,7 +201,7 @@ pub struct UniqueKey {
 pub struct FunctionFact {
     /// What it returns.
     pub result: TypeName,
-    /// Whether it is declared IMMUTABLE.
+    /// Whether it is declared IMMUTABLE; of an aggregate whether all functions are that it is made of.
     pub is_immutable: bool,
     /// What it is called as.
     pub kind: FunctionKind,

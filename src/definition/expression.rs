@@ -1,5 +1,7 @@
 //! Scalar expressions: only what is deterministic gets this far.
 
+use std::collections::BTreeSet;
+
 use super::TypeName;
 
 /// An expression and what is known of its values.
@@ -11,7 +13,8 @@ pub struct Expression {
     pub data_type: TypeName,
     /// The collation its values are compared by (quoted, with its schema), if there is one and it is known.
     pub collation: Option<String>,
-    /// The number of digits after the point that every value has, where that is certain.
+    /// The number of digits after the point that every value has, where that is certain; of a `char` the length to which every
+    /// value is padded.
     pub scale: Option<i32>,
     /// Whether it may be NULL.
     pub is_nullable: bool,
@@ -97,6 +100,13 @@ pub enum Kind {
     Array(Vec<Expression>),
     /// COLLATE.
     Collate(Box<Expression>, String),
+    /// Text around parts, of which there is one less: a subscript, a slice.
+    Written {
+        /// What stands before, between and after the parts.
+        texts: Vec<String>,
+        /// The parts.
+        parts: Vec<Expression>,
+    },
 }
 
 impl Expression {
@@ -130,6 +140,32 @@ impl Expression {
         }
         known.is_nullable |= other.is_nullable;
         known
+    }
+
+    /// The numbers of digits after the point that its values may have, where it is certain which they are.
+    #[must_use]
+    pub fn scales(&self) -> Option<BTreeSet<i32>> {
+        if let Some(scale) = self.scale {
+            return Some(BTreeSet::from([scale]));
+        }
+        let choices: Vec<&Self> = match &self.kind {
+            Kind::Case {
+                branches,
+                otherwise,
+                ..
+            } => {
+                let results = branches.iter().map(|(_, then)| then);
+                results.chain(otherwise.iter().map(|e| &**e)).collect()
+            }
+            Kind::Call { name, arguments }
+                if matches!(name.as_str(), "COALESCE" | "GREATEST" | "LEAST") =>
+            {
+                arguments.iter().collect()
+            }
+            _ => return None,
+        };
+        let scales: Option<Vec<_>> = choices.into_iter().map(Self::scales).collect();
+        Some(scales?.into_iter().flatten().collect())
     }
 
     /// The same over columns that stand elsewhere.
@@ -184,6 +220,7 @@ impl Expression {
             }
             Kind::Call { arguments: all, .. }
             | Kind::Logical { operands: all, .. }
+            | Kind::Written { parts: all, .. }
             | Kind::Array(all) => all.iter().collect(),
             Kind::Cast { operand, .. }
             | Kind::Not(operand)
@@ -249,6 +286,7 @@ impl Expression {
             }
             Kind::Call { arguments: all, .. }
             | Kind::Logical { operands: all, .. }
+            | Kind::Written { parts: all, .. }
             | Kind::Array(all) => {
                 all.iter_mut().for_each(renew);
             }

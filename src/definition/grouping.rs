@@ -112,7 +112,7 @@ impl Reader<'_> {
 }
 
 impl Keys {
-    /// PostgreSQL accepts columns outside GROUP BY only if they depend on a primary key that every grouping set has. As
+    /// `PostgreSQL` accepts columns outside GROUP BY only if they depend on a primary key that every grouping set has. As
     /// further keys they leave the groups as they are.
     pub(super) fn add_dependent_columns<'a>(
         &mut self,

@@ -78,6 +78,19 @@ pub enum Operator {
         /// Whether the right side's rows all stay, too.
         is_full: bool,
     },
+    /// Each row of the input with every row that functions of it give, side by side; the columns of the input first.
+    Unfold {
+        /// Of what the functions are.
+        input: Box<Operator>,
+        /// At least one; where they give different numbers of rows, those of the others are filled up with NULLs.
+        functions: Vec<SetFunction>,
+        /// Whether a last column counts the rows of each row.
+        has_ordinality: bool,
+        /// Whether a row stays, with NULLs, for which there is none (that meets the conditions).
+        is_outer: bool,
+        /// Booleans over all columns.
+        conditions: Vec<Expression>,
+    },
     /// The rows of the left side, depending on whether a row of the right side meets all conditions with them.
     Match {
         /// Whose rows these are.
@@ -89,6 +102,33 @@ pub enum Operator {
         /// What becomes of the answer.
         kind: MatchKind,
     },
+}
+
+/// A function in FROM.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SetFunction {
+    /// Its call, over the columns of the input.
+    pub call: Expression,
+    /// What is known of the columns that it gives.
+    pub columns: Vec<Expression>,
+    /// Names and types of the columns, as SQL, where the call has to say so.
+    pub definition: Option<String>,
+}
+
+impl SetFunction {
+    /// The same over other values.
+    pub(crate) fn with(&self, call: Expression) -> Self {
+        Self {
+            call,
+            ..self.clone()
+        }
+    }
+}
+
+/// How many columns functions give side by side.
+fn unfolded_width(functions: &[SetFunction], has_ordinality: bool) -> usize {
+    let columns = functions.iter().map(|function| function.columns.len());
+    columns.sum::<usize>() + usize::from(has_ordinality)
 }
 
 /// What a search for partners is for.
@@ -121,6 +161,12 @@ impl Operator {
             } => keys.len() + aggregates.len(),
             Self::Outer { left, right, .. } => left.width() + right.width(),
             Self::Match { left, kind, .. } => left.width() + usize::from(*kind == MatchKind::Mark),
+            Self::Unfold {
+                input,
+                functions,
+                has_ordinality,
+                ..
+            } => input.width() + unfolded_width(functions, *has_ordinality),
         }
     }
 
@@ -180,6 +226,27 @@ impl Operator {
                 }
                 placed(columns)
             }
+            Self::Unfold {
+                input,
+                functions,
+                has_ordinality,
+                is_outer,
+                ..
+            } => {
+                let mut columns = input.columns();
+                let known = columns.len();
+                columns.extend(functions.iter().flat_map(|of| of.columns.iter().cloned()));
+                if *has_ordinality {
+                    let mut number =
+                        Expression::new(Kind::Column(0), super::TypeName::built_in("int8"));
+                    number.is_nullable = false;
+                    columns.push(number);
+                }
+                for column in &mut columns[known..] {
+                    column.is_nullable |= *is_outer;
+                }
+                placed(columns)
+            }
             Self::Match { left, kind, .. } => {
                 let mut columns = left.columns();
                 if *kind == MatchKind::Mark {
@@ -199,6 +266,7 @@ impl Operator {
             Self::Scan(_) | Self::Values { .. } => Vec::new(),
             Self::Filter { input, .. }
             | Self::Project { input, .. }
+            | Self::Unfold { input, .. }
             | Self::Repeat { input, .. }
             | Self::Window { input, .. }
             | Self::First { input, .. }
@@ -246,6 +314,14 @@ impl Operator {
             }
             Self::Outer { conditions, .. } | Self::Match { conditions, .. } => {
                 conditions.iter().collect()
+            }
+            Self::Unfold {
+                functions,
+                conditions,
+                ..
+            } => {
+                let calls = functions.iter().map(|function| &function.call);
+                calls.chain(conditions).collect()
             }
         }
     }

@@ -8,28 +8,15 @@ use super::nodes::qualified;
 use super::ordering::sorted;
 use super::read_expression::Place;
 use super::read_select::Reader;
+use super::settings::is_written;
 use super::{
-    AggregateCall, AggregateFunction, Expression, Kind, OtherAggregate, Refusal, TypeName,
+    AggregateCall, AggregateFunction, Expression, FunctionKind, Kind, OtherAggregate, Refusal,
+    TypeName,
 };
+use crate::sql::identifier;
 
 /// Types of exact numbers.
 const EXACT: &[&str] = &["int2", "int4", "int8", "numeric"];
-
-/// What JSON says of a value whatever the settings are.
-const AS_JSON: &[&str] = &[
-    "int2",
-    "int4",
-    "int8",
-    "numeric",
-    "text",
-    "varchar",
-    "bool",
-    "uuid",
-    "date",
-    "timestamp",
-    "json",
-    "jsonb",
-];
 
 impl Reader<'_> {
     /// Reads an aggregate that only the general strategy knows.
@@ -40,9 +27,6 @@ impl Reader<'_> {
     ) -> Result<AggregateCall, Refusal> {
         let (schema, name) = qualified(&call.funcname)?;
         let refuse = |reason: &str| Err(Refusal::new(format!("{name}(…)"), reason));
-        if schema != "pg_catalog" {
-            return refuse("whether its value depends on the order of rows is not known");
-        }
         if call.func_variadic || call.agg_star {
             return refuse("this version does not know this form of an aggregate");
         }
@@ -60,14 +44,24 @@ impl Reader<'_> {
             })
             .collect::<Result<Vec<_>, Refusal>>()?;
         let filter = self.filter_of(call.agg_filter.as_deref(), place)?;
+        let is_built_in = schema == "pg_catalog";
+        let written = if is_built_in {
+            name.clone()
+        } else {
+            format!("{}.{}", identifier(&schema), identifier(&name))
+        };
         let other = OtherAggregate {
-            name: name.clone(),
+            name: written,
             arguments,
             is_distinct: call.agg_distinct,
             order,
             is_within_group: call.agg_within_group,
         };
-        let result = self.other_result(&other)?;
+        let result = if is_built_in {
+            self.other_result(&other)?
+        } else {
+            self.result_of_users(&schema, &name, &other)?
+        };
         Ok(AggregateCall {
             function: AggregateFunction::Count,
             argument: None,
@@ -75,6 +69,29 @@ impl Reader<'_> {
             result,
             other: Some(other),
         })
+    }
+
+    /// What an aggregate that is none of PostgreSQL's gives. It may depend on the order of rows.
+    fn result_of_users(
+        &self,
+        schema: &str,
+        name: &str,
+        call: &OtherAggregate,
+    ) -> Result<TypeName, Refusal> {
+        let refuse = |reason: &str| Err(Refusal::new(format!("{name}(…)"), reason));
+        let arguments = call.arguments.iter();
+        let types = arguments.map(|argument| argument.data_type.clone());
+        let key = (schema.to_owned(), name.to_owned(), types.collect());
+        match self.catalog.functions.get(&key) {
+            Some(fact) if fact.kind == FunctionKind::Aggregate && !call.is_within_group => {
+                if !fact.is_immutable {
+                    return refuse("the functions that it is made of are not all immutable");
+                }
+                self.require_order(call)?;
+                Ok(fact.result.clone())
+            }
+            _ => refuse("this version does not know it with arguments of these types"),
+        }
     }
 
     pub(super) fn other_result(&self, call: &OtherAggregate) -> Result<TypeName, Refusal> {
@@ -106,12 +123,14 @@ impl Reader<'_> {
             }
             ("sum", 1) if of(0) == "money" => built_in("money"),
             ("sum" | "avg", 1) if of(0) == "interval" && !call.is_distinct => built_in("interval"),
-            ("sum" | "avg", 1) if matches!(of(0), "float4" | "float8") => Err(Refusal::new(
-                format!("{name}(…)"),
-                format!(
-                    "{name} of floating-point numbers depends on the order of the rows; cast to numeric"
-                ),
-            )),
+            ("regr_count", 2) => built_in("int8"),
+            _ if is_inexact(call) => {
+                require_sorted_arguments(call)?;
+                built_in(match (name, of(0)) {
+                    ("sum", "float4") => "float4",
+                    _ => "float8",
+                })
+            }
             ("stddev" | "stddev_pop" | "stddev_samp" | "variance" | "var_pop" | "var_samp", 1)
                 if EXACT.contains(&of(0)) && !call.is_distinct =>
             {
@@ -138,7 +157,7 @@ impl Reader<'_> {
                 if call
                     .arguments
                     .iter()
-                    .any(|argument| !is_json_whatever_the_settings(argument))
+                    .any(|argument| !is_json_under_kept_settings(argument))
                 {
                     return refuse("how its values are written may depend on settings");
                 }
@@ -225,9 +244,59 @@ impl Reader<'_> {
     }
 }
 
-fn is_json_whatever_the_settings(value: &Expression) -> bool {
-    let name = value.data_type.built_in_name();
-    name.is_some_and(|name| AS_JSON.contains(&name))
+/// Whether it adds up floating-point numbers.
+fn is_inexact(call: &OtherAggregate) -> bool {
+    const OF_ONE: &[&str] = &[
+        "sum",
+        "avg",
+        "stddev",
+        "stddev_pop",
+        "stddev_samp",
+        "variance",
+        "var_pop",
+        "var_samp",
+    ];
+    const OF_TWO: &[&str] = &[
+        "corr",
+        "covar_pop",
+        "covar_samp",
+        "regr_avgx",
+        "regr_avgy",
+        "regr_intercept",
+        "regr_r2",
+        "regr_slope",
+        "regr_sxx",
+        "regr_sxy",
+        "regr_syy",
+    ];
+    let known = match call.arguments.len() {
+        1 => OF_ONE,
+        2 => OF_TWO,
+        _ => return false,
+    };
+    let is_float =
+        |value: &Expression| value.data_type.is("float4") || value.data_type.is("float8");
+    known.contains(&call.name.as_str()) && call.arguments.iter().all(is_float)
+}
+
+// The last digits of a sum of floating-point numbers depend on the order in which they are added. In the order of the numbers
+// themselves there is but one sum: those that are equal and not the same, 0 and -0, add the same to any other number.
+fn require_sorted_arguments(call: &OtherAggregate) -> Result<(), Refusal> {
+    let is_sorted = |argument| call.order.iter().any(|(value, _)| value == argument);
+    if !call.is_distinct && call.arguments.iter().all(is_sorted) {
+        return Ok(());
+    }
+    let name = &call.name;
+    Err(Refusal::new(
+        format!("{name}(…)"),
+        format!(
+            "{name} of floating-point numbers depends on the order of the rows; cast to numeric, or add ORDER BY of what it is over"
+        ),
+    ))
+}
+
+fn is_json_under_kept_settings(value: &Expression) -> bool {
+    is_written(&value.data_type)
 }
 
 fn is_from_exact(value: &Expression) -> bool {

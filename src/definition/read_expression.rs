@@ -10,6 +10,7 @@ use pg_query::protobuf::{
 
 use super::nodes::{content, kind_of, names, required};
 use super::read_select::Reader;
+use super::rows_and_arrays::two_rows;
 use super::scope::Scope;
 use super::subqueries::{Pending, in_subquery};
 use super::windows::Windows;
@@ -133,8 +134,13 @@ impl Reader<'_> {
                 }
                 self.call(call, place)
             }
+            NodeEnum::AIndirection(indirection) => self.subscripted(indirection, place),
             NodeEnum::AArrayExpr(array) => self.array(array, place),
             NodeEnum::CollateClause(clause) => self.collate(clause, place),
+            other @ NodeEnum::SqlvalueFunction(_) => Err(Refusal::new(
+                kind_of(other),
+                "it depends on the time of the refresh, or on who runs it",
+            )),
             other => Err(Refusal::unknown(kind_of(other))),
         }
     }
@@ -192,6 +198,12 @@ impl Reader<'_> {
             location: _,
         } = expression;
         let (schema, symbol) = super::nodes::qualified(name)?;
+        if let (Ok(AExprKind::AexprOp), Some(rows)) = (
+            AExprKind::try_from(*kind),
+            two_rows(lexpr.as_deref(), rexpr.as_deref()),
+        ) {
+            return self.rows_compared(&schema, &symbol, rows, place);
+        }
         let right = self.read(required(rexpr.as_deref())?, place)?;
         let left = lexpr
             .as_ref()

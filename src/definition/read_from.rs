@@ -3,9 +3,11 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{Alias, JoinExpr, JoinType, Node, RangeSubselect, RangeVar};
 
+use super::lateral::is_dependent;
 use super::nodes::{alias, content, kind_of, names, required};
 use super::read_select::{Outputs, Reader};
 use super::scope::{Item, Scope};
+use super::set_functions::one_row;
 use super::subqueries::{Pending, answered, everything, reading};
 use super::{Expression, Kind, Operator, Query, Refusal, Relation, RelationKind};
 
@@ -15,22 +17,26 @@ pub(super) type Source = (Operator, Scope);
 impl Reader<'_> {
     /// The cross join of everything that FROM lists.
     pub(super) fn cross_join_of(&self, items: &[Node]) -> Result<Source, Refusal> {
-        let mut sources = items.iter().map(|item| self.source(item));
-        let Some(first) = sources.next() else {
-            let one_row = Operator::Values {
-                rows: vec![Vec::new()],
-            };
-            return Ok((one_row, Scope::default()));
+        let Some((first, others)) = items.split_first() else {
+            return Ok((one_row(), Scope::default()));
         };
-        let first = first?;
-        sources.try_fold(first, |left, right| Ok(cross(left, right?)))
+        others.iter().try_fold(self.source(first)?, |left, item| {
+            if is_dependent(item)? {
+                return self.beside(left, item, JoinType::JoinInner, None);
+            }
+            Ok(cross(left, self.source(item)?))
+        })
     }
 
-    fn source(&self, item: &Node) -> Result<Source, Refusal> {
+    pub(super) fn source(&self, item: &Node) -> Result<Source, Refusal> {
         match content(item)? {
             NodeEnum::RangeVar(table) => self.named_relation(table),
             NodeEnum::RangeSubselect(subquery) => self.subquery(subquery),
             NodeEnum::JoinExpr(join) => self.join(join),
+            NodeEnum::RangeFunction(_) => {
+                let nothing = (one_row(), Scope::default());
+                self.beside(nothing, item, JoinType::JoinInner, None)
+            }
             other => Err(Refusal::unknown(kind_of(other))),
         }
     }
@@ -143,7 +149,13 @@ impl Reader<'_> {
             return Err(Refusal::unknown("a join with an alias"));
         }
         let mut left = self.source(required(larg.as_deref())?)?;
-        let mut right = self.source(required(rarg.as_deref())?)?;
+        let other = required(rarg.as_deref())?;
+        let may_depend = matches!(kind, JoinType::JoinInner | JoinType::JoinLeft);
+        if may_depend && using_clause.is_empty() && is_dependent(other)? {
+            let (operator, scope) = self.beside(left, other, kind, quals.as_deref())?;
+            return Ok((operator, renamed(scope, alias.as_ref())?));
+        }
+        let mut right = self.source(other)?;
         if matches!(kind, JoinType::JoinRight | JoinType::JoinFull) {
             left.1.may_be_missing();
         }
@@ -180,7 +192,7 @@ impl Reader<'_> {
         let operator = if pending.is_empty() {
             joined(kind, left.0, right.0, conditions)
         } else {
-            joined_by_answers(kind, left.0, right.0, conditions, &pending)?
+            joined_by_answers(kind, left.0, right.0, &conditions, &pending)?
         };
         Ok((operator, renamed(scope, alias.as_ref())?))
     }
@@ -244,7 +256,7 @@ fn joined_by_answers(
     kind: JoinType,
     left: Operator,
     right: Operator,
-    conditions: Vec<Expression>,
+    conditions: &[Expression],
     pending: &[Pending],
 ) -> Result<Operator, Refusal> {
     let (left_width, width) = (left.width(), left.width() + right.width());
@@ -322,7 +334,7 @@ fn cross(left: Source, right: Source) -> Source {
     (Operator::Join(vec![left.0, right.0]), scope)
 }
 
-fn named(
+pub(super) fn named(
     own: &str,
     given: Option<&Alias>,
     mut columns: Vec<(String, Expression)>,
@@ -348,7 +360,7 @@ fn relation_columns(relation: &Relation) -> Vec<(String, Expression)> {
     names.zip(relation.column_expressions()).collect()
 }
 
-fn as_columns(outputs: &Outputs) -> Vec<(String, Expression)> {
+pub(super) fn as_columns(outputs: &Outputs) -> Vec<(String, Expression)> {
     let numbered = outputs.iter().enumerate();
     numbered
         .map(|(at, (name, output))| (name.clone(), output.as_column(at)))

@@ -105,7 +105,9 @@ impl Reader<'_> {
 }
 
 /// The two sides of conditions that all say that something is equal to something of the row outside.
-fn links(conditions: &[Expression]) -> Result<(Vec<Expression>, Vec<Expression>), Refusal> {
+pub(super) fn links(
+    conditions: &[Expression],
+) -> Result<(Vec<Expression>, Vec<Expression>), Refusal> {
     let mut keys = Vec::new();
     let mut values = Vec::new();
     for condition in conditions {

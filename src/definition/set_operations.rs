@@ -5,7 +5,7 @@ use pg_query::protobuf::{SelectStmt, SetOperation};
 use super::read_select::{Outputs, Reader};
 use super::{AggregateCall, AggregateFunction, Expression, Kind, Operator, Refusal, TypeName};
 
-/// Types of numbers, each of which PostgreSQL takes for one that comes later where both are meant to be one type.
+/// Types of numbers, each of which `PostgreSQL` takes for one that comes later where both are meant to be one type.
 const WIDER: &[&str] = &["int2", "int4", "int8", "numeric"];
 
 impl Reader<'_> {
@@ -31,7 +31,10 @@ impl Reader<'_> {
         let left = alike(left, &mut outputs, &others);
         let right = alike(right, &mut others, &outputs);
         for ((name, output), (_, other)) in outputs.iter_mut().zip(&others) {
-            if output.data_type != other.data_type || output.collation != other.collation {
+            let is_collated = output.data_type.is_collatable();
+            if output.data_type != other.data_type
+                || (is_collated && output.collation != other.collation)
+            {
                 return Err(Refusal::new(
                     word,
                     format!(
@@ -168,7 +171,7 @@ fn integer(value: i32) -> Expression {
     literal
 }
 
-/// A side whose columns are cast to the other side's types where PostgreSQL does so without saying.
+/// A side whose columns are cast to the other side's types where `PostgreSQL` does so without saying.
 fn alike(input: Operator, outputs: &mut Outputs, others: &Outputs) -> Operator {
     let mut columns = input.columns();
     let mut is_cast = false;

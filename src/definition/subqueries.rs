@@ -10,7 +10,7 @@ use super::read_expression::Place;
 use super::read_select::Reader;
 use super::scalar_subqueries::Value;
 use super::scope::Scope;
-use super::{Expression, Kind, MatchKind, Operator, Refusal};
+use super::{Expression, Kind, MatchKind, Operator, Refusal, SetFunction};
 
 /// A subquery that was read in an expression, before its answer is a column.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +24,8 @@ pub(super) enum Pending {
     },
     /// A value.
     Value(Value),
+    /// A function in the select list that gives a set; all of them are taken side by side.
+    Set(SetFunction),
 }
 
 /// A subquery freed from the row outside.
@@ -307,14 +309,24 @@ pub(super) fn answered(
     outside: &dyn Fn(&Expression) -> Result<Expression, Refusal>,
 ) -> Result<(Operator, Vec<Expression>), Refusal> {
     let mut answers = Vec::new();
+    let mut sets = Vec::new();
     for (number, pending) in pending.iter().cloned().enumerate() {
         if !is_asked(number) {
             answers.push(Expression::boolean(Kind::Subquery(number)));
             continue;
         }
         let width = input.width();
+        if let Pending::Set(function) = pending {
+            let call = outside(&function.call)?;
+            sets.push((answers.len(), function.with(call)));
+            answers.push(function.columns[0].clone());
+            continue;
+        }
         let (Pending::Mark { conditions, .. } | Pending::Value(Value { conditions, .. })) =
-            &pending;
+            &pending
+        else {
+            continue;
+        };
         let conditions = conditions
             .iter()
             .map(|condition| placed(condition, width, outside))
@@ -332,6 +344,7 @@ pub(super) fn answered(
                     kind: MatchKind::Mark,
                 }
             }
+            Pending::Set(_) => *left,
             Pending::Value(found) => {
                 answers.push(found.output.moved(&|at| at + width));
                 if found.is_one_row {
@@ -347,6 +360,19 @@ pub(super) fn answered(
             }
         };
     }
+    if !sets.is_empty() {
+        let width = input.width();
+        for (at, (answer, function)) in sets.iter().enumerate() {
+            answers[*answer] = function.columns[0].as_column(width + at);
+        }
+        input = Operator::Unfold {
+            input: Box::new(input),
+            functions: sets.into_iter().map(|(_, function)| function).collect(),
+            has_ordinality: false,
+            is_outer: false,
+            conditions: Vec::new(),
+        };
+    }
     Ok((input, answers))
 }
 
@@ -359,7 +385,7 @@ pub(super) fn reading(expression: &Expression, answers: &[Expression]) -> Expres
 }
 
 /// A condition over the row outside and then the columns of the subquery.
-fn placed(
+pub(super) fn placed(
     condition: &Expression,
     width: usize,
     outside: &dyn Fn(&Expression) -> Result<Expression, Refusal>,
@@ -384,7 +410,7 @@ fn note(
     noted(place, Pending::Mark { right, conditions })
 }
 
-fn noted(place: &mut Place<'_>, noted: Pending) -> Result<Expression, Refusal> {
+pub(super) fn noted(place: &mut Place<'_>, noted: Pending) -> Result<Expression, Refusal> {
     let Some(pending) = place.subqueries.as_deref_mut() else {
         return Err(Refusal::unknown(
             "a subquery elsewhere than in the select list, WHERE and HAVING",

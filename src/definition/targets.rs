@@ -8,7 +8,7 @@ use super::ordering::sorted;
 use super::read_expression::Place;
 use super::read_select::{Outputs, Reader};
 use super::scope::Scope;
-use super::subqueries::{answered, asked, everything, reading};
+use super::subqueries::{Pending, answered, asked, everything, reading};
 use super::windows::{Noted, Windows};
 use super::{AggregateCall, Expression, Kind, Operator, Refusal};
 
@@ -89,6 +89,11 @@ impl Reader<'_> {
         let is_distinct = clauses.is_group_distinct;
         let mut keys = self.group_keys(clauses.groups, is_distinct, &outputs, &mut place)?;
         let mut calls = windows.calls;
+        if !calls.is_empty() && pending.iter().any(|one| matches!(one, Pending::Set(_))) {
+            return Err(Refusal::unknown(
+                "window functions beside functions that give sets",
+            ));
+        }
         let mut computed: Vec<Expression> =
             outputs.iter().map(|(_, output)| output.clone()).collect();
         computed.extend(hidden);
@@ -215,7 +220,15 @@ impl Reader<'_> {
                 ),
             };
         }
-        if !self.catalog.equality_is_identity(&expression.data_type) {
+        if expression.data_type.is("bpchar") && expression.scale.is_none() {
+            return refuse(
+                "equal values of char may differ in the blanks at their ends; cast to char(n)"
+                    .to_owned(),
+            );
+        }
+        if !expression.data_type.is("bpchar")
+            && !self.catalog.equality_is_identity(&expression.data_type)
+        {
             return refuse(format!(
                 "values of type {} may be equal and not the same",
                 expression.data_type

@@ -62,6 +62,12 @@ impl TypeName {
         self
     }
 
+    /// Whether it is remarked to be an enumeration.
+    #[must_use]
+    pub fn is_enumeration(&self) -> bool {
+        self.is_enumeration.0 && !self.is_array
+    }
+
     /// A type of `pg_catalog`.
     #[must_use]
     pub fn built_in(name: &str) -> Self {

@@ -6,6 +6,7 @@ use pg_query::protobuf::{List, Node};
 use super::nodes::content;
 use super::read_select::{Outputs, Reader};
 use super::scope::Scope;
+use super::set_functions::one_row;
 use super::{Expression, Operator, Refusal};
 
 impl Reader<'_> {
@@ -30,14 +31,23 @@ impl Reader<'_> {
                 .zip(&rows[0])
                 .any(|(one, other)| one.data_type != other.data_type)
         });
-        let is_outside = rows.iter().flatten().any(Expression::names_outside);
-        if widths_differ || types_differ || is_outside {
+        if widths_differ || types_differ {
             return Err(Refusal::new(
                 "VALUES",
                 "its rows differ in their types, or are not of constants",
             ));
         }
-        let operator = Operator::Values { rows };
+        let is_outside = rows.iter().flatten().any(Expression::names_outside);
+        let operator = if is_outside {
+            // rows that depend on another one are computed one by one
+            let each = rows.into_iter().map(|outputs| Operator::Project {
+                input: Box::new(one_row()),
+                outputs,
+            });
+            Operator::UnionAll(each.collect())
+        } else {
+            Operator::Values { rows }
+        };
         let columns = operator.columns().into_iter().enumerate();
         let outputs = columns.map(|(at, column)| (format!("column{}", at + 1), column));
         let outputs = outputs.collect();

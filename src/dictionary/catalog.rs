@@ -119,7 +119,13 @@ async fn functions(connection: &mut PgConnection, facts: &mut ServerFacts) -> sq
     let rows = sqlx::query(
         "SELECT n.nspname::text AS schema, p.proname::text AS name,
                 ARRAY(SELECT a::int8 FROM pg_catalog.unnest(p.proargtypes) AS a) AS arguments,
-                p.prorettype::int8 AS result, p.provolatile = 'i' AS is_immutable, p.prokind::text AS kind, p.proretset AS returns_set
+                p.prorettype::int8 AS result, p.prokind::text AS kind, p.proretset AS returns_set,
+                -- an aggregate is what its functions are
+                p.provolatile = 'i' AND NOT EXISTS (
+                    SELECT FROM pg_catalog.pg_aggregate a
+                    JOIN pg_catalog.pg_proc f ON f.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn,
+                                                           a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn)
+                    WHERE a.aggfnoid = p.oid AND f.provolatile <> 'i') AS is_immutable
          FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace",
     )
     .fetch_all(connection)

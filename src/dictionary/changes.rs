@@ -2,8 +2,9 @@
 //! session's `search_path`.
 
 use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Executor};
 
-use crate::sql::ModuleSchema;
+use crate::sql::{ModuleSchema, composed, quote_identifier};
 
 /// When a materialized view is refreshed; all `None`: only on request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,10 +36,29 @@ pub struct NewView<'a> {
     pub group: Option<&'a str>,
     /// Whether it is left empty for now.
     pub without_data: bool,
+    /// Whose it is, if not the session's user's.
+    pub owner: Option<&'a str>,
 }
 
 /// Creates a materialized view; its key.
 pub async fn create(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    view: &NewView<'_>,
+) -> sqlx::Result<i32> {
+    let Some(owner) = view.owner else {
+        return create_as_oneself(connection, schema, view).await;
+    };
+    let mut transaction = connection.begin().await?;
+    let act = format!("SET LOCAL ROLE {}", quote_identifier(owner));
+    transaction.execute(composed(act)).await?;
+    let mv_id = create_as_oneself(&mut transaction, schema, view).await?;
+    transaction.execute("SET LOCAL ROLE TO DEFAULT").await?;
+    transaction.commit().await?;
+    Ok(mv_id)
+}
+
+async fn create_as_oneself(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
     view: &NewView<'_>,

@@ -15,7 +15,7 @@ use crate::sql::identifier;
 
 /// The parts that give `input_changes`, if all that is added up comes from the one table that has changed.
 pub(super) fn input(grouped: &Grouped<'_>, writer: &Writer<'_>) -> Option<Vec<(String, String)>> {
-    let table = &writer.tables[&writer.only?];
+    let table = &writer.tables[&writer.changed.alone()?];
     let [block] = grouped.inputs.as_slice() else {
         return None;
     };

@@ -1,7 +1,7 @@
 //! A signed bag of rows applied to the stored rows.
 
 use super::blocks::Block;
-use super::identity::{hashed, identity, is_identical_if_equal};
+use super::identity::{any_of_same, hashed, identity, is_identical_if_equal};
 use super::names::Names;
 use super::program::Target;
 use super::terms::Writer;
@@ -49,7 +49,7 @@ pub(super) fn net_rows(
         values.push(if is_identical_if_equal(output) {
             column.clone()
         } else {
-            format!("(array_agg({column}))[1] AS {column}")
+            format!("{} AS {column}", any_of_same(output, column))
         });
     }
     Ok(format!(

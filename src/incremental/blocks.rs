@@ -85,6 +85,7 @@ pub(super) fn flatten(operator: &Operator) -> Result<Vec<Block>, Refusal> {
         Operator::Aggregate { .. }
         | Operator::Outer { .. }
         | Operator::Match { .. }
+        | Operator::Unfold { .. }
         | Operator::Repeat { .. }
         | Operator::Window { .. }
         | Operator::First { .. }

@@ -1,6 +1,7 @@
 //! The refresh as a function's statements: what is pending decides which statement runs.
 
-use super::program::FastRefresh;
+use super::logs::limit;
+use super::program::{FastRefresh, Variant};
 
 /// What a statement gives, as variables.
 const RESULTS: &str =
@@ -24,12 +25,11 @@ impl FastRefresh {
         if self.variants.is_empty() {
             return everything;
         }
-        let numbered = || self.variants.iter().zip(1..);
+        let numbered = || self.pending.iter().zip(1..);
         let counts: Vec<String> = numbered()
-            .map(|(variant, number)| {
+            .map(|(pending, number)| {
                 format!(
-                    "(SELECT count(*) AS pending_{number}, count(*) FILTER (WHERE weight = 0) AS markers_{number}\n          FROM {}) AS count_{number}",
-                    variant.pending
+                    "(SELECT count(*) AS pending_{number}, count(*) FILTER (WHERE weight = 0) AS markers_{number}\n          FROM {pending}) AS count_{number}"
                 )
             })
             .collect();
@@ -37,31 +37,16 @@ impl FastRefresh {
             let names = numbered().map(|(_, number)| format!("{name}_{number}"));
             names.collect::<Vec<_>>().join(separator)
         };
-        let few =
-            |statement: &str| statement.replace("LIMIT at_most", &format!("LIMIT {}", FEW + MORE));
-        let choice = |number: i32, more: &str, first: &str, statement: &str| {
-            format!(
-                "    ELSIF pending_{number} = pending AND markers = 0{more} THEN\n{first}        {}\n        INTO {RESULTS}, unforeseen;\n",
-                super::print::indented(statement, 2).trim_start()
-            )
-        };
-        let choices: String = numbered()
-            .map(|(variant, number)| {
-                let for_few = choice(
-                    number,
-                    &format!(" AND pending <= {FEW}"),
-                    "        -- few rows: the session keeps the plan\n        planned := set_config('plan_cache_mode', 'force_generic_plan', true);\n",
-                    &few(&variant.statement),
-                );
-                for_few + &choice(number, "", "", &variant.statement)
-            })
+        let limits: String = numbered()
+            .map(|(_, number)| format!("    {} := pending_{number} + {MORE};\n", limit(number)))
             .collect();
+        let choices: String = self.variants.iter().map(choice).collect();
         format!(
             "DECLARE
     {declared} int8;
+    {limited} int8;
     pending int8;
     markers int8;
-    at_most int8;
     planned text;
     unforeseen boolean := true;
 BEGIN
@@ -70,17 +55,17 @@ BEGIN
     INTO {numbers}, markers, {RESULTS}
     FROM {counts};
     pending := {sum};
-    at_most := pending + {MORE};
-    IF pending = 0 THEN
+{limits}    IF pending = 0 THEN
         unforeseen := false;
 {choices}    END IF;
     IF unforeseen THEN
-        -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
+        -- other tables have changed as well, or more has come meanwhile, or something happened that is not in the logs
         planned := set_config('plan_cache_mode', 'force_custom_plan', true);
         {everything}
     END IF;
 END;",
             declared = list("pending", " int8;\n    "),
+            limited = list("at_most", " int8;\n    "),
             markers = list("markers", " + "),
             numbers = list("pending", ", "),
             counts = counts.join(",\n         "),
@@ -100,4 +85,33 @@ END;",
             ("random_page_cost", "1.1"),
         ]
     }
+}
+
+/// The statement of a variant, under the condition that it is the right one; first with its plan kept, for few rows.
+fn choice(variant: &Variant) -> String {
+    let counted: Vec<String> = variant
+        .tables
+        .iter()
+        .map(|place| format!("pending_{}", place + 1))
+        .collect();
+    let counted = counted.join(" + ");
+    let branch = |more: &str, first: &str, statement: &str| {
+        format!(
+            "    ELSIF {counted} = pending AND markers = 0{more} THEN\n{first}        {}\n        INTO {RESULTS}, unforeseen;\n",
+            super::print::indented(statement, 2).trim_start()
+        )
+    };
+    let many = branch("", "", &variant.statement);
+    let [place] = variant.tables[..] else {
+        return many;
+    };
+    let few = branch(
+        &format!(" AND pending <= {FEW}"),
+        "        -- few rows: the session keeps the plan\n        planned := set_config('plan_cache_mode', 'force_generic_plan', true);\n",
+        &variant.statement.replace(
+            &format!("LIMIT {}", limit(place + 1)),
+            &format!("LIMIT {}", FEW + MORE),
+        ),
+    );
+    few + &many
 }

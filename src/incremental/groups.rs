@@ -194,7 +194,7 @@ impl<'a> Grouped<'a> {
         let mut unforeseen = None;
         if self.may_be_stale() {
             // NaN and the like are rare: then the statement that knows all does it
-            if is_additive && writer.only.is_some() {
+            if is_additive && writer.changed.is_foreseen() {
                 parts.push((
                     "new_groups AS".to_owned(),
                     recompute::groups_if_none_is_stale(self),

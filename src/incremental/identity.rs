@@ -37,10 +37,21 @@ pub(super) fn is_identical_if_equal(expression: &Expression) -> bool {
         return !element.is_collatable() && element.equality_is_identity();
     }
     if data_type.is_collatable() && !data_type.is("name") {
-        return !data_type.is("bpchar")
+        // those of a char(n) are all padded to one length
+        return (!data_type.is("bpchar") || expression.scale.is_some())
             && expression.collation.as_deref() == Some(DEFAULT_COLLATION);
     }
     data_type.equality_is_identity() || (data_type.is("numeric") && expression.scale.is_some())
+}
+
+/// One of values that are the same.
+pub(super) fn any_of_same(expression: &Expression, text: &str) -> String {
+    if expression.data_type.element().is_some() {
+        // an array of arrays is one array of more dimensions
+        format!("min({text})")
+    } else {
+        format!("(array_agg({text}))[1]")
+    }
 }
 
 /// A value as it is hashed: types without a hash of their own as text.

@@ -23,7 +23,7 @@ pub(super) struct Keyed<'a> {
 impl Keyed<'_> {
     /// The parts of the statement that lead to `target_rows`.
     pub(super) fn parts(&self, writer: &Writer<'_>) -> Result<Parts, Refusal> {
-        if let Some(only) = writer.only
+        if let Some(only) = writer.changed.alone()
             && let [scan] = writer.changeable(self.block)[..]
         {
             let table = &writer.tables[&only];

@@ -19,6 +19,8 @@ pub(super) struct ChangedTable {
     pub(super) changes: String,
     /// The quoted name of its log.
     pub(super) log: String,
+    /// The variable that says how many pending rows there are at most.
+    pub(super) limit: String,
 }
 
 impl ChangedTable {
@@ -31,6 +33,11 @@ impl ChangedTable {
             oid: self.relation.oid,
             columns: columns.collect(),
         }
+    }
+
+    /// What follows FROM in a query of its pending changes.
+    pub(super) fn pending(&self) -> String {
+        format!("{} WHERE {}", self.log, pending())
     }
 
     /// A column as the log calls it.
@@ -76,6 +83,7 @@ pub(super) fn changed_tables(
                 columns: BTreeSet::new(),
                 changes,
                 log: target.in_module(&format!("log${log_id}")),
+                limit: String::new(),
             };
             tables.insert(relation.oid, table);
         }
@@ -91,12 +99,52 @@ pub(super) fn changed_tables(
             }
         }
     }
+    for (table, number) in tables.values_mut().zip(1..) {
+        table.limit = limit(number);
+    }
     Ok(tables)
+}
+
+/// The variable that says how many pending rows of a table, by its place among all, there are at most.
+pub(super) fn limit(number: usize) -> String {
+    format!("at_most_{number}")
 }
 
 /// The pending rows of a log: of transactions that the watermark had not seen.
 pub(super) fn pending() -> &'static str {
     "xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)"
+}
+
+/// Which base tables have changed, as far as that is known: any, or only these.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Changed<'a>(pub(super) Option<&'a BTreeSet<u32>>);
+
+impl Changed<'_> {
+    /// Whether a table may have changed.
+    pub(super) fn may(self, oid: u32) -> bool {
+        self.0.is_none_or(|only| only.contains(&oid))
+    }
+
+    /// The only table that has.
+    pub(super) fn alone(self) -> Option<u32> {
+        self.0
+            .filter(|only| only.len() == 1)
+            .and_then(|only| only.first().copied())
+    }
+
+    /// Whether it is known; then what else there is makes the statement do nothing.
+    pub(super) fn is_foreseen(self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Which of the pending rows are read.
+    pub(super) fn reading(self) -> Reading {
+        if self.is_foreseen() {
+            Reading::Foreseen
+        } else {
+            Reading::All
+        }
+    }
 }
 
 /// Which of the pending rows a statement reads.
@@ -120,9 +168,10 @@ impl ChangedTable {
                     .map(|position| format!("{}, ", self.logged_column(*position)))
                     .collect();
                 format!(
-                    "(\n        SELECT {listed}weight FROM {}\n        WHERE {} AND (SELECT is_so FROM foreseen)\n        LIMIT at_most\n    ) AS pending",
+                    "(\n        SELECT {listed}weight FROM {}\n        WHERE {} AND (SELECT is_so FROM foreseen)\n        LIMIT {}\n    ) AS pending",
                     self.log,
-                    pending()
+                    pending(),
+                    self.limit,
                 )
             }
         }

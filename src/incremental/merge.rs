@@ -1,7 +1,7 @@
 //! The changes of groups, and the groups they lead to.
 
 use super::groups::Grouped;
-use super::identity::identity;
+use super::identity::{any_of_same, identity};
 use super::partials::{Partial, PartialKind};
 use super::stored::same_key;
 
@@ -21,7 +21,7 @@ impl Grouped<'_> {
             values.push(if terms.contains(name) {
                 name.clone()
             } else {
-                format!("(array_agg({name}))[1] AS {name}")
+                format!("{} AS {name}", any_of_same(expression, name))
             });
             by.extend(terms);
         }

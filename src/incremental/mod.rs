@@ -32,5 +32,6 @@ mod statement;
 mod stored;
 mod straight;
 mod terms;
+mod variants;
 
 pub use program::{FastRefresh, LoggedTable, Lookup, Plan, StateTable, Target, Variant, compile};

@@ -1,5 +1,7 @@
 //! What is kept of a group so that its aggregates can be told after any change.
 
+use std::collections::BTreeSet;
+
 use super::stored::Shown;
 use crate::definition::{AggregateCall, AggregateFunction, Expression, Kind, TypeName};
 
@@ -43,6 +45,15 @@ pub(super) enum Told {
     Sum(Counted, usize),
     /// The second divided by the first where that is not 0.
     Avg(Counted, usize),
+    /// A sum, or an average, of values with different numbers of digits, which decide how it is shown: the count of values, the
+    /// sum with all digits, the counts of values with so many digits (the most first), and the fewest digits.
+    OfScales {
+        count: Counted,
+        sum: usize,
+        scales: Vec<(i32, usize)>,
+        fewest: i32,
+        is_average: bool,
+    },
     /// As it is.
     Extremum(usize),
     /// Counts of true and of false.
@@ -74,6 +85,9 @@ impl Partials {
             AggregateFunction::Count => Told::Count(self.not_null(argument, call.filter.as_ref())),
             AggregateFunction::Sum | AggregateFunction::Avg => {
                 let count = self.not_null(argument, call.filter.as_ref());
+                if let Some(scales) = several_scales(argument) {
+                    return self.of_scales(call, argument, count, &scales);
+                }
                 let sum = self.note(
                     "sum",
                     PartialKind::Sum,
@@ -105,6 +119,37 @@ impl Partials {
                     Told::BoolOr(is_true, is_false)
                 }
             }
+        }
+    }
+
+    /// A sum of values of different scales: all of them with the most digits, and how many have how many.
+    fn of_scales(
+        &mut self,
+        call: &AggregateCall,
+        argument: &Expression,
+        count: Counted,
+        scales: &BTreeSet<i32>,
+    ) -> Told {
+        let filter = call.filter.as_ref();
+        let fewest = scales.first().copied().unwrap_or_default();
+        let most = scales.last().copied().unwrap_or_default();
+        let sum = self.note(
+            "sum",
+            PartialKind::Sum,
+            filtered_value(&rounded(argument, most), filter),
+        );
+        let counted = scales.iter().rev().filter(|scale| **scale != fewest);
+        let counted = counted.map(|scale| {
+            let condition = filtered_condition(has_scale(argument, *scale), filter);
+            let position = self.note("count", PartialKind::Count, condition);
+            (*scale, position)
+        });
+        Told::OfScales {
+            count,
+            sum,
+            scales: counted.collect(),
+            fewest,
+            is_average: call.function == AggregateFunction::Avg,
         }
     }
 
@@ -184,7 +229,9 @@ impl Told {
             Self::Count(Counted::Partial(position))
             | Self::Sum(_, position)
             | Self::Extremum(position) => Shown::Partial(position),
-            Self::Avg(..) | Self::BoolAnd(..) | Self::BoolOr(..) => Shown::Neither,
+            Self::Avg(..) | Self::OfScales { .. } | Self::BoolAnd(..) | Self::BoolOr(..) => {
+                Shown::Neither
+            }
         }
     }
 
@@ -195,6 +242,31 @@ impl Told {
             Counted::Partial(position) => partial(position),
         };
         match *self {
+            Self::OfScales {
+                count,
+                sum,
+                ref scales,
+                fewest,
+                is_average,
+            } => {
+                let branches: String = scales
+                    .iter()
+                    .map(|(scale, position)| {
+                        format!(
+                            "WHEN {} > 0 THEN round({}, {scale}) ",
+                            partial(*position),
+                            partial(sum)
+                        )
+                    })
+                    .collect();
+                let sum = format!("CASE {branches}ELSE round({}, {fewest}) END", partial(sum));
+                let count = counted(count);
+                if is_average {
+                    format!("CASE WHEN {count} > 0 THEN ({sum}) / {count}::numeric END")
+                } else {
+                    format!("CASE WHEN {count} > 0 THEN {sum} END")
+                }
+            }
             Self::Count(count) => counted(count),
             Self::Sum(count, sum) => {
                 format!("CASE WHEN {} > 0 THEN {} END", counted(count), partial(sum))
@@ -224,6 +296,44 @@ impl Told {
             }
         }
     }
+}
+
+/// The scales of values that have different ones, if those are known and few.
+fn several_scales(value: &Expression) -> Option<BTreeSet<i32>> {
+    const MOST: usize = 4;
+    let scales = value.scales().filter(|_| value.data_type.is("numeric"))?;
+    (2..=MOST).contains(&scales.len()).then_some(scales)
+}
+
+fn rounded(value: &Expression, scale: i32) -> Expression {
+    Expression {
+        scale: Some(scale),
+        kind: Kind::Call {
+            name: "round".to_owned(),
+            arguments: vec![value.clone(), number(scale)],
+        },
+        ..value.clone()
+    }
+}
+
+/// Not true of NaN and infinities, which have no digits.
+fn has_scale(value: &Expression, scale: i32) -> Expression {
+    let of_value = Expression::new(
+        Kind::Call {
+            name: "scale".to_owned(),
+            arguments: vec![value.clone()],
+        },
+        TypeName::built_in("int4"),
+    );
+    Expression::boolean(Kind::Operator {
+        left: Some(Box::new(of_value)),
+        operator: "=".to_owned(),
+        right: Box::new(number(scale)),
+    })
+}
+
+fn number(value: i32) -> Expression {
+    Expression::new(Kind::Literal(value.to_string()), TypeName::built_in("int4"))
 }
 
 fn test(operand: &Expression, test: &'static str) -> Expression {

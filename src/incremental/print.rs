@@ -55,6 +55,14 @@ pub(super) fn sql(expression: &Expression, column: &dyn Fn(usize) -> String) -> 
             array,
         } => format!("({} {operator} {word} ({}))", print(left), print(array)),
         Kind::Array(elements) => format!("ARRAY[{}]", list(elements, ", ")),
+        Kind::Written { texts, parts } => {
+            let mut written = texts.first().cloned().unwrap_or_default();
+            for (part, text) in parts.iter().zip(texts.iter().skip(1)) {
+                written += &print(part);
+                written += text;
+            }
+            written
+        }
         Kind::Collate(operand, collation) => format!("({} COLLATE {collation})", print(operand)),
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::blocks::{Block, flatten, not_simple, substituted};
-use super::logs::{ChangedTable, changed_tables, pending};
+use super::logs::{Changed, ChangedTable, changed_tables};
 use super::names::Names;
 use super::print::sql;
 use super::statement::Compiler;
 use super::terms::{as_columns, qualified};
+use super::variants::variants;
 use super::{general, groups};
 use crate::definition::{AggregateCall, Expression, Operator, Query, Refusal};
 use crate::sql::{ModuleSchema, identifier};
@@ -47,8 +48,10 @@ pub struct FastRefresh {
     /// were not those of the watermark, if `must_complete` a log says that it lacks changes: in both cases the transaction
     /// must not commit without a complete refresh.
     pub statement: String,
-    /// The same for the case that only one base table has changed: one for each, which gives `unforeseen` as well.
+    /// The same for the case that only one base table has changed, or two that are joined; it gives `unforeseen` as well.
     pub variants: Vec<Variant>,
+    /// For each base table of `logged` what follows FROM in a query of its pending changes.
+    pub pending: Vec<String>,
     /// What the logs must hold, in the order of the base tables' oids.
     pub logged: Vec<LoggedTable>,
     /// What has to be kept beside the materialized view's rows.
@@ -59,14 +62,14 @@ pub struct FastRefresh {
     pub plan: Plan,
 }
 
-/// A statement for changes of one base table only.
+/// A statement for changes of some base tables only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variant {
-    /// What follows FROM in a query of the table's pending changes.
-    pub pending: String,
-    /// As [`FastRefresh::statement`], for not more than `at_most` (a variable) pending rows. If there are more, or the log
-    /// says that it lacks changes, or other tables have changed as well, or it can't be done without them, it does nothing
-    /// and gives true as one more column, `unforeseen`.
+    /// Which ones, by their places in [`FastRefresh::logged`].
+    pub tables: Vec<usize>,
+    /// As [`FastRefresh::statement`], for not more pending rows of each table than the variable `at_most_<n>` says, n being
+    /// its place, counted from 1. If there are more, or a log says that it lacks changes, or other tables have changed as
+    /// well, or it can't be done without them, it does nothing and gives true as one more column, `unforeseen`.
     pub statement: String,
 }
 
@@ -146,16 +149,11 @@ fn simple(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
     let names = Names::outside(&taken);
     let columns: Vec<String> = query.columns.iter().map(|name| identifier(name)).collect();
     let compiler = Compiler::new(&shape, &tables, &columns, &names, target);
-    let mut variants = Vec::new();
-    for (oid, table) in &tables {
-        variants.push(Variant {
-            pending: format!("{} WHERE {}", table.log, pending()),
-            statement: compiler.statement(Some(*oid))?,
-        });
-    }
+    let variants = variants(query, &tables, &|changed| compiler.statement(changed))?;
     Ok(FastRefresh {
-        statement: compiler.statement(None)?,
+        statement: compiler.statement(Changed(None))?,
         variants,
+        pending: tables.values().map(ChangedTable::pending).collect(),
         logged: tables.values().map(ChangedTable::logged).collect(),
         state: compiler.state_table(),
         row_index: compiler.row_index(),
@@ -240,6 +238,7 @@ impl Shape {
             | Operator::Join(_)
             | Operator::UnionAll(_)
             | Operator::Outer { .. }
+            | Operator::Unfold { .. }
             | Operator::Repeat { .. }
             | Operator::Window { .. }
             | Operator::First { .. }

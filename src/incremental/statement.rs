@@ -6,7 +6,7 @@ use super::bag;
 use super::groups::{Grouped, Parts};
 use super::keyed::Keyed;
 use super::keys::{RowKey, row_key};
-use super::logs::{ChangedTable, pending};
+use super::logs::{Changed, ChangedTable, pending};
 use super::names::Names;
 use super::program::{Shape, StateTable, Target, common_outputs};
 use super::rows::KeyedRows;
@@ -70,18 +70,18 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// The statement for changes of any tables, or of one only.
-    pub(super) fn statement(&self, only: Option<u32>) -> Result<String, Refusal> {
+    /// The statement for changes of any tables, or of some only.
+    pub(super) fn statement(&self, changed: Changed<'_>) -> Result<String, Refusal> {
         let writer = Writer {
             tables: self.tables,
             weight: &self.names.weight,
-            only,
+            changed,
         };
         let mut parts = Vec::new();
-        if let Some(only) = only {
+        if changed.is_foreseen() {
             parts.push((
                 "foreseen AS MATERIALIZED".to_owned(),
-                foreseen(self.tables, only),
+                foreseen(self.tables, changed),
             ));
         }
         let from = match (&self.grouped, &self.key) {
@@ -132,7 +132,7 @@ impl<'a> Compiler<'a> {
         Ok(assembled(
             &parts,
             self.tables,
-            only,
+            changed,
             updated,
             &format!("{missing}{}", from.missing),
             from.unforeseen.as_deref(),
@@ -177,7 +177,7 @@ impl<'a> Compiler<'a> {
 pub(super) fn assembled(
     parts: &[(String, String)],
     tables: &BTreeMap<u32, ChangedTable>,
-    only: Option<u32>,
+    changed: Changed<'_>,
     updated: &str,
     missing: &str,
     unforeseen: Option<&str>,
@@ -186,16 +186,16 @@ pub(super) fn assembled(
         .iter()
         .map(|(head, body)| format!("{head} (\n{body}\n)"))
         .collect();
-    let last = if only.is_none() {
-        format!(
-            "-- a log that says: something happened that is not in it\n       {} AS must_complete",
-            markers(tables)
-        )
-    } else {
+    let last = if changed.is_foreseen() {
         let stale = unforeseen.map(|stale| format!(" OR {stale}"));
         format!(
             "false AS must_complete,\n       -- nothing was done, as this is not all there is to do\n       NOT (SELECT is_so FROM foreseen){} AS unforeseen",
             stale.unwrap_or_default()
+        )
+    } else {
+        format!(
+            "-- a log that says: something happened that is not in it\n       {} AS must_complete",
+            markers(tables)
         )
     };
     format!(
@@ -204,23 +204,24 @@ pub(super) fn assembled(
     )
 }
 
-/// Whether the pending rows of one table are all there is, and can be understood.
-pub(super) fn foreseen(tables: &BTreeMap<u32, ChangedTable>, only: u32) -> String {
-    let others: String = tables
-        .iter()
-        .filter(|(oid, _)| **oid != only)
-        .map(|(_, table)| {
-            format!(
-                "\n            AND NOT EXISTS (SELECT FROM {} WHERE {})",
-                table.log,
-                pending()
-            )
-        })
-        .collect();
+/// Whether the pending rows of these tables are all there is, and can be understood.
+pub(super) fn foreseen(tables: &BTreeMap<u32, ChangedTable>, changed: Changed<'_>) -> String {
+    let (these, others): (Vec<_>, Vec<_>) = tables.iter().partition(|(oid, _)| changed.may(**oid));
+    let others = others
+        .into_iter()
+        .map(|(_, table)| format!("NOT EXISTS (SELECT FROM {} WHERE {})", table.log, pending()));
+    let these = these.into_iter().map(|(_, table)| {
+        format!(
+            "(SELECT count(*) < {limit} AND count(*) FILTER (WHERE weight = 0) = 0\n             FROM (SELECT weight FROM {} WHERE {} LIMIT {limit}) AS pending)",
+            table.log,
+            pending(),
+            limit = table.limit,
+        )
+    });
+    let all: Vec<String> = these.chain(others).collect();
     format!(
-        "    -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew\n    SELECT pg_current_snapshot()::text = snapshot::text OR (\n        SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0{others}\n        FROM (SELECT weight FROM {} WHERE {} LIMIT at_most) AS pending\n    ) AS is_so",
-        tables[&only].log,
-        pending()
+        "    -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew\n    SELECT pg_current_snapshot()::text = snapshot::text OR (\n        {}\n    ) AS is_so",
+        all.join("\n        AND ")
     )
 }
 

@@ -11,7 +11,7 @@ use super::terms::Writer;
 impl Grouped<'_> {
     /// Whether changes of one table can be added to the rows as they are stored.
     pub(super) fn is_straight(&self, writer: &Writer<'_>) -> bool {
-        writer.only.is_some()
+        writer.changed.is_foreseen()
             && self.is_in_view()
             && !self.keys.is_empty()
             && self.partials.iter().all(Partial::is_additive)

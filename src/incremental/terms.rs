@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::blocks::Block;
-use super::logs::{ChangedTable, Reading};
+use super::logs::{Changed, ChangedTable, Reading};
 use super::names::free_name;
 use super::print::sql;
 use crate::definition::{Expression, Relation};
@@ -60,18 +60,13 @@ pub(super) type Conditions<'a> = &'a dyn Fn(&Block, &dyn Fn(usize) -> String) ->
 pub(super) struct Writer<'a> {
     pub(super) tables: &'a BTreeMap<u32, ChangedTable>,
     pub(super) weight: &'a str,
-    /// The only table that has changed, where that is known.
-    pub(super) only: Option<u32>,
+    pub(super) changed: Changed<'a>,
 }
 
 impl Writer<'_> {
     /// Which of the pending rows are read.
     pub(super) fn reading(&self) -> Reading {
-        if self.only.is_some() {
-            Reading::Foreseen
-        } else {
-            Reading::All
-        }
+        self.changed.reading()
     }
 
     /// The parts with the changes of tables: net ones, or images as logged where every block of a table allows it.
@@ -83,7 +78,7 @@ impl Writer<'_> {
         let changed = self
             .tables
             .iter()
-            .filter(|(oid, _)| self.only.is_none_or(|only| **oid == only));
+            .filter(|(oid, _)| self.changed.may(**oid));
         changed
             .map(|(oid, table)| {
                 let name = identifier(&table.changes);
@@ -114,7 +109,7 @@ impl Writer<'_> {
     /// The scans of tables that may have changed.
     pub(super) fn changeable(&self, block: &Block) -> Vec<usize> {
         (0..block.scans.len())
-            .filter(|scan| self.only.is_none_or(|only| block.scans[*scan].oid == only))
+            .filter(|scan| self.changed.may(block.scans[*scan].oid))
             .collect()
     }
 
@@ -129,7 +124,7 @@ impl Writer<'_> {
             if *state != State::New {
                 factors.push(format!("{alias}.{}", self.weight));
             }
-            if *state == State::Change && block.scans.len() > 1 && self.only.is_none() {
+            if *state == State::Change && block.scans.len() > 1 && self.changed.alone().is_none() {
                 // asked once before anything else is read
                 conditions.push(format!(
                     "EXISTS (SELECT FROM {})",

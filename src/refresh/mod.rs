@@ -3,6 +3,7 @@
 pub mod compile;
 pub mod examine;
 mod failure;
+pub mod parallel_fill;
 mod perform;
 
 pub use failure::{FailureClass, classify};

@@ -216,9 +216,14 @@ impl Session {
         }
         if form == Form::Unforeseen {
             // as if other transactions had committed since the count
-            body = body
-                .replace("at_most := pending + 100", "at_most := 1")
-                .replace("pg_current_snapshot()::text = snapshot::text", "false");
+            for number in 1..=refresh.pending.len() {
+                let limit = format!("at_most_{number} := ");
+                body = body.replace(
+                    &format!("{limit}pending_{number} + 100"),
+                    &format!("{limit}1"),
+                );
+            }
+            body = body.replace("pg_current_snapshot()::text = snapshot::text", "false");
         }
         let settings: Vec<String> = FastRefresh::settings()
             .iter()
@@ -427,7 +432,7 @@ impl Subject for Session {
 
     async fn tidy(&mut self) {
         self.end_transactions().await.unwrap();
-        for sql in ["SET statement_timeout = 0", "VACUUM"] {
+        for sql in ["SET statement_timeout = 0; SET lock_timeout = 0", "VACUUM"] {
             raw(&mut self.main, sql).await.unwrap();
         }
         // a session keeps what it knows of every table there ever was

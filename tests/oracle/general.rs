@@ -5,6 +5,9 @@ use fastrand::Rng;
 
 use crate::generate::{COLUMNS, Queries, Table, named, pick};
 
+/// One in so many queries has LATERAL or a function in FROM.
+const LATERAL: u8 = 6;
+
 /// Writes queries that are more than a grouping over a sum of joins.
 pub(crate) struct General<'a> {
     pub(crate) rng: &'a mut Rng,
@@ -47,6 +50,9 @@ impl General<'_> {
         }
         if self.rng.u8(..3) == 0 {
             return self.grouped();
+        }
+        if self.rng.u8(..LATERAL) == 0 {
+            return self.lateral();
         }
         let size = self.rng.usize(1..4);
         let (from, aliases) = self.tree(size, 2);
@@ -147,7 +153,12 @@ impl General<'_> {
             };
         }
         let exact = pick(self.rng, &["a", "e", "c", "n", "s"]);
-        let simple = match self.rng.u8(..12) {
+        let simple = match self.rng.u8(..15) {
+            12 => format!("sum({one}.x ORDER BY {one}.x)"),
+            13 => format!("avg({one}.a::float8 / 3 ORDER BY ({one}.a::float8 / 3) DESC)"),
+            14 => format!(
+                "covar_pop({one}.a::float8 / 3, {other}.s::float8 ORDER BY {one}.a::float8 / 3, {other}.s::float8)"
+            ),
             0 => format!("count(DISTINCT {one}.{exact})"),
             1 => format!("sum(DISTINCT {one}.a)"),
             2 => format!("stddev({one}.{exact})"),

@@ -33,6 +33,7 @@ pub(crate) const COLUMNS: &[(&str, &str)] = &[
     ("m", "kinds.mood"),
     ("h", "kinds.short"),
     ("k", "text COLLATE \"C\""),
+    ("w", "text[]"),
 ];
 
 pub(crate) fn tables(rng: &mut Rng) -> Vec<Table> {
@@ -81,6 +82,7 @@ fn value(rng: &mut Rng, data_type: &str) -> String {
         "timestamptz" => format!("'2024-01-01 00:00:00+0{}'", rng.u8(..3)),
         "jsonb" => pick(rng, &["'1.0'", "'1.00'", "'{\"a\": [1]}'", "'null'"]).to_owned(),
         "json" => pick(rng, &["'1'", "' 1'", "'{}'"]).to_owned(),
+        "text[]" => pick(rng, &["'{}'", "'{x,NULL}'", "'{x,y}'"]).to_owned(),
         "integer[]" => pick(rng, &["'{}'", "'{1,NULL}'", "'{1,2}'"]).to_owned(),
         "kinds.mood" => pick(rng, &["'sad'", "'ok'", "'happy'"]).to_owned(),
         "kinds.short" => pick(rng, &["'x'", "'y'"]).to_owned(),
@@ -376,7 +378,7 @@ impl Queries<'_> {
             4 => format!("({} + 0.5)::numeric(6,1)", self.column(aliases, &["c"])),
             5 => format!("greatest({}, 1)", self.column(aliases, &["a"])),
             6 => format!("{}::float8 / 3", self.column(aliases, &["a"])),
-            7 => self.column(aliases, &["x", "u", "p", "j", "q", "m", "k"]),
+            7 => self.column(aliases, &["x", "u", "p", "j", "q", "m", "k", "w"]),
             _ => self.column(
                 aliases,
                 &["a", "b", "c", "n", "d", "f", "e", "v", "s", "id", "weight"],

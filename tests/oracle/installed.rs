@@ -92,9 +92,15 @@ impl Installed {
                 .unwrap();
         }
         for schema in std::mem::take(&mut self.shops).into_values() {
-            run_in(&mut self.main, &format!("DROP SCHEMA {schema} CASCADE"))
-                .await
-                .unwrap();
+            run_in(
+                &mut self.main,
+                // however busy the machine is
+                &format!(
+                    "BEGIN; SET LOCAL statement_timeout = 0; DROP SCHEMA {schema} CASCADE; COMMIT"
+                ),
+            )
+            .await
+            .unwrap();
         }
         self.upkeep.run().await;
     }

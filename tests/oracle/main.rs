@@ -19,10 +19,12 @@ mod broken;
 mod case;
 mod catalog;
 mod changes;
+mod claims;
 mod general;
 mod generate;
 mod installed;
 mod known;
+mod lateral;
 mod scenario;
 mod script;
 mod shrink;
@@ -45,8 +47,8 @@ use tally::Tally;
 /// How many cases an ordinary run tries in a way.
 const fn ordinary_cases(way: Way) -> u64 {
     match way {
-        Way::Statements => 1400,
-        Way::Installed => 600,
+        Way::Statements => 4500,
+        Way::Installed => 500,
     }
 }
 

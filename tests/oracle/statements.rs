@@ -113,11 +113,11 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "SELECT order_id, now() FROM orders",
-        "now(…): it is not immutable: its result may change without any row changing",
+        "now(…): it depends on the time of the refresh",
     ),
     (
         "SELECT sum(discount) FROM orders",
-        "sum(…): sum of floating-point numbers depends on the order of the rows; cast to numeric",
+        "sum(…): sum of floating-point numbers depends on the order of the rows; cast to numeric, or add ORDER BY of what it is over",
     ),
     (
         "SELECT weight, count(*) FROM orders GROUP BY weight",
@@ -152,8 +152,8 @@ const REFUSED: &[(&str, &str)] = &[
         "string_agg(…): rows that ORDER BY takes for equal may come in any order; order by what is aggregated, too",
     ),
     (
-        "SELECT ordered_on::text FROM orders",
-        "cast from date to text: it depends on settings, or this version does not know it",
+        "SELECT name::date FROM customers",
+        "cast from text to date: it depends on settings, or this version does not know it",
     ),
     (
         "SELECT ctid FROM orders",
@@ -161,7 +161,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "SELECT g FROM generate_series(1, 3) AS g",
-        "a function in FROM: this version does not know it",
+        "FROM: there is no base table",
     ),
     (
         "SELECT name COLLATE some_case, count(*) FROM customers GROUP BY 1",

@@ -501,7 +501,7 @@ impl General<'_> {
             ),
             ("a", format!("max({other}.a)")),
             ("id", format!("count(DISTINCT {other}.s)::integer")),
-            ("f", format!("min({first_or}.f)", first_or = own)),
+            ("f", format!("min({own}.f)")),
             (
                 "b",
                 format!("string_agg({other}.b, ',' ORDER BY {other}.b)"),

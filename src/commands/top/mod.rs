@@ -73,7 +73,7 @@ async fn look(session: &mut Session, state: &mut State) {
         Err(error) => {
             state.problem = Some(describe(&error).replace('\n', " "));
             // what broke the connection may have passed
-            if let Ok(connection) = session.reconnect().await {
+            if let Ok(connection) = session.another("command").await {
                 session.connection = connection;
             }
         }

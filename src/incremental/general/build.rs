@@ -154,6 +154,7 @@ impl Nodes {
                 conditions,
                 is_full,
             } => self.outer(left, right, conditions, *is_full, wanted),
+            Operator::Unfold { .. } => self.unfolded(operator, wanted),
             Operator::Match {
                 left,
                 right,

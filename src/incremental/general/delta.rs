@@ -4,6 +4,7 @@ use super::super::identity::identity;
 use super::join::Source;
 use super::node::{NodeKind, NodeRef};
 use super::now::block_outputs;
+use super::unfold::unfolded_text;
 use super::writer::{Writer, columns_of, in_parentheses, listed};
 use crate::definition::{Expression, Refusal};
 use crate::sql::identifier;
@@ -53,6 +54,10 @@ impl Writer<'_> {
             NodeKind::First { .. } => self.first_delta(node)?,
             NodeKind::Repeat { input, times } => self.repeated_delta(input, *times)?,
             NodeKind::Outer { sides, is_full } => self.outer_delta(node, sides, *is_full)?,
+            NodeKind::Unfold { input, .. } => {
+                let changes = self.delta(input)?;
+                unfolded_text(node, &identifier(&changes), Some(self.weight))
+            }
             NodeKind::Match { sides, kind } => self.match_delta(node, sides, *kind)?,
         };
         let part = self.part(&format!("{}_changes", node.word()), &body);

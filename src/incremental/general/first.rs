@@ -1,8 +1,8 @@
 //! The first rows of an order: DISTINCT ON by key, LIMIT of all rows.
 //!
-//! By key it is f(X|K) − f(X_old|K). Without a key, let n rows be taken after leaving out m, and let there be p new rows in ΔX.
-//! Then the first n + m rows of X_old are among F, the first n + m + p rows of X, and the rows that went: the first of
-//! X_old = X − ΔX are the first of F − ΔX, where what is not there is not taken away.
+//! By key it is f(X|K) − `f(X_old|K)`. Without a key, let n rows be taken after leaving out m, and let there be p new rows in ΔX.
+//! Then the first n + m rows of `X_old` are among F, the first n + m + p rows of X, and the rows that went: the first of
+//! `X_old` = X − ΔX are the first of F − ΔX, where what is not there is not taken away.
 
 use std::collections::BTreeSet;
 

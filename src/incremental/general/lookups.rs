@@ -81,7 +81,10 @@ impl Lookups {
             NodeKind::Scan { relation, .. } => {
                 self.relations.insert(relation.oid, relation.clone());
             }
-            NodeKind::Union(_) | NodeKind::Values(_) | NodeKind::Repeat { .. } => {}
+            NodeKind::Union(_)
+            | NodeKind::Values(_)
+            | NodeKind::Repeat { .. }
+            | NodeKind::Unfold { .. } => {}
             NodeKind::Block {
                 items, conditions, ..
             } => {
@@ -154,6 +157,10 @@ impl Lookups {
                 for input in inputs {
                     self.look_up(input, columns);
                 }
+            }
+            NodeKind::Unfold { input, .. } => {
+                let columns = columns.range(..input.columns.len()).copied();
+                self.look_up(input, &columns.collect());
             }
             NodeKind::Repeat { input, .. } => self.look_up(input, columns),
             NodeKind::Window { input, keys, .. } | NodeKind::First { input, keys, .. } => {

@@ -17,6 +17,7 @@ mod pushdown;
 mod repeated;
 mod sides;
 mod types;
+mod unfold;
 mod windowed;
 mod writer;
 

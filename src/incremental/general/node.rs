@@ -5,7 +5,9 @@ use std::rc::Rc;
 
 use super::super::names::free_name;
 use super::first::Order;
-use crate::definition::{AggregateCall, Expression, Limit, MatchKind, Relation, WindowCall};
+use crate::definition::{
+    AggregateCall, Expression, Limit, MatchKind, Relation, SetFunction, WindowCall,
+};
 
 /// An operator that others may share.
 pub(super) type NodeRef = Rc<Node>;
@@ -63,6 +65,14 @@ pub(super) enum NodeKind {
     Outer { sides: Sides, is_full: bool },
     /// Rows of the left side by whether they have a partner.
     Match { sides: Sides, kind: MatchKind },
+    /// The columns of the input, and what functions of them give.
+    Unfold {
+        input: NodeRef,
+        functions: Vec<SetFunction>,
+        has_ordinality: bool,
+        is_outer: bool,
+        conditions: Vec<Expression>,
+    },
     /// Groups by the first columns of the input.
     Aggregate {
         input: NodeRef,
@@ -103,17 +113,18 @@ impl Node {
                 vec![&sides.left, &sides.right]
             }
             NodeKind::Aggregate { input, .. }
+            | NodeKind::Unfold { input, .. }
             | NodeKind::Repeat { input, .. }
             | NodeKind::Window { input, .. }
             | NodeKind::First { input, .. } => vec![input],
         }
     }
 
-    /// Whether it reads this base table, or any, at any depth.
-    pub(super) fn reads(&self, oid: Option<u32>) -> bool {
+    /// Whether it reads one of certain base tables, at any depth.
+    pub(super) fn reads(&self, is_one: &dyn Fn(u32) -> bool) -> bool {
         match &self.kind {
-            NodeKind::Scan { relation, .. } => oid.is_none_or(|oid| relation.oid == oid),
-            _ => self.inputs().iter().any(|input| input.reads(oid)),
+            NodeKind::Scan { relation, .. } => is_one(relation.oid),
+            _ => self.inputs().iter().any(|input| input.reads(is_one)),
         }
     }
 
@@ -121,9 +132,10 @@ impl Node {
     pub(super) fn is_transparent(&self) -> bool {
         match &self.kind {
             NodeKind::Scan { .. } | NodeKind::Values(_) => true,
-            NodeKind::Block { .. } | NodeKind::Outer { .. } | NodeKind::Match { .. } => {
-                self.inputs().iter().all(|input| input.is_transparent())
-            }
+            NodeKind::Block { .. }
+            | NodeKind::Outer { .. }
+            | NodeKind::Match { .. }
+            | NodeKind::Unfold { .. } => self.inputs().iter().all(|input| input.is_transparent()),
             NodeKind::Union(_)
             | NodeKind::Aggregate { .. }
             | NodeKind::Repeat { .. }
@@ -144,6 +156,7 @@ impl Node {
             NodeKind::First { .. } => "first".to_owned(),
             NodeKind::Outer { .. } => "outer_joined".to_owned(),
             NodeKind::Match { .. } => "matched".to_owned(),
+            NodeKind::Unfold { .. } => "unfolded".to_owned(),
             NodeKind::Aggregate { .. } => "group".to_owned(),
         }
     }

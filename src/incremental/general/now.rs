@@ -3,6 +3,7 @@
 use super::super::print::sql;
 use super::join::{Output, Source};
 use super::node::{Node, NodeKind, NodeRef, Sides};
+use super::unfold::unfolded_text;
 use super::writer::{Keys, Writer, columns_of, in_parentheses, listed, where_clause};
 use crate::definition::{Expression, Kind, MatchKind, Refusal, TypeName};
 use crate::sql::identifier;
@@ -43,6 +44,10 @@ impl Writer<'_> {
                 Ok(arms.collect::<Result<Vec<_>, _>>()?.join("\nUNION ALL\n"))
             }
             NodeKind::Aggregate { .. } => self.grouped_now(node, None),
+            NodeKind::Unfold { input, .. } => {
+                let input = self.text_in_from(input)?;
+                Ok(unfolded_text(node, &input, None))
+            }
             NodeKind::Window { .. } => self.windowed_now(node, None),
             NodeKind::First { .. } => self.first_now(node, None),
             NodeKind::Repeat { input, times } => self.repeated_now(input, *times, None),
@@ -92,9 +97,24 @@ impl Writer<'_> {
                 let text = self.now(node, None)?;
                 self.filtered_text(node, keys, text)
             }
+            NodeKind::Unfold { input, .. } if !node.is_transparent() => {
+                let is_kept = |at: usize| at < input.columns.len();
+                let text = match self.keys_among(keys, &is_kept) {
+                    Some(some) => {
+                        let input = in_parentheses(&self.now(input, Some(&some))?);
+                        unfolded_text(node, &input, None)
+                    }
+                    None => self.now(node, None)?,
+                };
+                if keys.columns.iter().all(|key| is_kept(key.at)) {
+                    return Ok(text);
+                }
+                self.filtered_text(node, keys, text)
+            }
             NodeKind::Scan { .. }
             | NodeKind::Values(_)
             | NodeKind::Outer { .. }
+            | NodeKind::Unfold { .. }
             | NodeKind::Match { .. } => self.arms(node, keys, &[Source::Now(node.clone())], &[]),
         }
     }

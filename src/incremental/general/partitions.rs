@@ -1,5 +1,5 @@
 //! Rows by key, where what is computed of the rows of a key depends on all of them: f(X) = Σ f(X|k) over the keys k. Then
-//! Δf(X) = f(X|K) − f(X_old|K), where K are the keys in ΔX and X_old|K = X|K − ΔX|K.
+//! Δf(X) = f(X|K) − `f(X_old|K)`, where K are the keys in ΔX and `X_old|K` = X|K − ΔX|K.
 
 use super::node::NodeRef;
 use super::writer::{Keys, Writer, columns_of, in_parentheses, listed};

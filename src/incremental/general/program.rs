@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::bag;
 use super::super::blocks::Block;
-use super::super::logs::{ChangedTable, Reading, changed_tables, pending};
+use super::super::logs::{Changed, ChangedTable, changed_tables};
 use super::super::names::Names;
-use super::super::program::{FastRefresh, Lookup, Plan, Target, Variant};
+use super::super::program::{FastRefresh, Lookup, Plan, Target};
 use super::super::statement::{assembled, foreseen};
 use super::super::terms::qualified;
+use super::super::variants::variants;
 use super::lookups::Lookups;
 use super::node::{Call, NodeKind, NodeRef, Nodes};
 use super::writer::{Writer, listed};
@@ -24,7 +25,7 @@ pub(in super::super) fn compile(query: &Query, target: &Target) -> Result<FastRe
     refuse_line_ends(query)?;
     let all: Vec<usize> = (0..query.columns.len()).collect();
     let root = nodes.exact(&query.root, &all)?;
-    if !root.reads(None) {
+    if !root.reads(&|_| true) {
         return Err(Refusal::new("FROM", "there is no base table"));
     }
     let tables = changed_tables(&read_columns(&nodes), target)?;
@@ -53,16 +54,11 @@ pub(in super::super) fn compile(query: &Query, target: &Target) -> Result<FastRe
             .map(|column| column.facts.clone())
             .collect(),
     };
-    let mut variants = Vec::new();
-    for (oid, table) in &tables {
-        variants.push(Variant {
-            pending: format!("{} WHERE {}", table.log, pending()),
-            statement: statements.statement(Some(*oid))?,
-        });
-    }
+    let variants = variants(query, &tables, &|changed| statements.statement(changed))?;
     Ok(FastRefresh {
-        statement: statements.statement(None)?,
+        statement: statements.statement(Changed(None))?,
         variants,
+        pending: tables.values().map(ChangedTable::pending).collect(),
         logged: tables.values().map(ChangedTable::logged).collect(),
         state: None,
         row_index: Some(format!(
@@ -86,29 +82,25 @@ struct Statements<'a> {
 }
 
 impl Statements<'_> {
-    /// The statement for changes of any tables, or of one only.
-    fn statement(&self, only: Option<u32>) -> Result<String, Refusal> {
+    /// The statement for changes of any tables, or of some only.
+    fn statement(&self, changed: Changed<'_>) -> Result<String, Refusal> {
         let weight = &self.names.weight;
         let mut parts = Vec::new();
-        let mut reading = Reading::All;
-        if let Some(only) = only {
+        if changed.is_foreseen() {
             parts.push((
                 "foreseen AS MATERIALIZED".to_owned(),
-                foreseen(self.tables, only),
+                foreseen(self.tables, changed),
             ));
-            reading = Reading::Foreseen;
         }
-        let changed_tables = self.tables.iter();
-        let changed_tables =
-            changed_tables.filter(|(oid, _)| only.is_none_or(|only| only == **oid));
+        let changed_tables = self.tables.iter().filter(|(oid, _)| changed.may(**oid));
         parts.extend(changed_tables.map(|(_, table)| {
             (
                 format!("{} AS MATERIALIZED", identifier(&table.changes)),
-                table.net_changes(weight, reading),
+                table.net_changes(weight, changed.reading()),
             )
         }));
-        let mut writer = Writer::new(self.tables, weight, only);
-        let changes = writer.delta(self.root)?;
+        let mut writer = Writer::new(self.tables, weight, changed);
+        let difference = writer.delta(self.root)?;
         parts.extend(writer.into_parts());
         let renamed = self.root.columns.iter().zip(&self.columns);
         let renamed =
@@ -118,7 +110,7 @@ impl Statements<'_> {
             format!(
                 "    -- difference of the query's rows\n    SELECT {}\n    FROM {}",
                 listed(renamed.chain([identifier(weight)])),
-                identifier(&changes)
+                identifier(&difference)
             ),
         ));
         parts.push((
@@ -135,7 +127,7 @@ impl Statements<'_> {
         Ok(assembled(
             &parts,
             self.tables,
-            only,
+            changed,
             "0::int8",
             &missing,
             None,
@@ -233,6 +225,10 @@ fn describe(node: &NodeRef, clauses: &mut Vec<(String, String)>) {
         NodeKind::Outer { is_full, .. } => {
             Some((if *is_full { "FULL JOIN" } else { "LEFT JOIN" }, PARTNERS))
         }
+        NodeKind::Unfold { .. } => Some((
+            "functions that give sets",
+            "computed of the rows that changed, as they were and as they are",
+        )),
         NodeKind::Match { .. } => Some(("EXISTS, IN or the like", PARTNERS)),
         NodeKind::Window { .. } => Some((
             "window functions",

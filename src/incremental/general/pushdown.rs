@@ -25,7 +25,9 @@ pub(super) fn push_down(parts: &mut Parts, wanted: &BTreeSet<usize>) {
             left,
             is_full: false,
             ..
-        }) = &mut parts.items[number]
+        }
+        // a function may fail for rows that a condition leaves out
+        | Operator::Unfold { input: left, .. }) = &mut parts.items[number]
         else {
             start += parts.items[number].width();
             continue;

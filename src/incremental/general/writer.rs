@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::identity::{identity, is_identical_if_equal};
-use super::super::logs::ChangedTable;
+use super::super::identity::{any_of_same, identity, is_identical_if_equal};
+use super::super::logs::{Changed, ChangedTable};
 use super::super::names::{free_name, is_part};
 use super::super::print::indented;
 use super::node::{Column, Node};
@@ -15,8 +15,7 @@ use crate::sql::identifier;
 pub(super) struct Writer<'a> {
     pub(super) tables: &'a BTreeMap<u32, ChangedTable>,
     pub(super) weight: &'a str,
-    /// The only table that has changed, where that is known.
-    pub(super) only: Option<u32>,
+    pub(super) changed: Changed<'a>,
     parts: Vec<(String, String)>,
     taken: BTreeSet<String>,
     /// The parts with the differences of nodes, by their numbers.
@@ -48,15 +47,15 @@ impl<'a> Writer<'a> {
     pub(super) fn new(
         tables: &'a BTreeMap<u32, ChangedTable>,
         weight: &'a str,
-        only: Option<u32>,
+        changed: Changed<'a>,
     ) -> Self {
-        let changes = tables.values().map(|table| table.changes.clone());
+        let names = tables.values().map(|table| table.changes.clone());
         Self {
             tables,
             weight,
-            only,
+            changed,
             parts: Vec::new(),
-            taken: changes.collect(),
+            taken: names.collect(),
             differences: BTreeMap::new(),
         }
     }
@@ -76,7 +75,7 @@ impl<'a> Writer<'a> {
 
     /// Whether a node's rows may have changed.
     pub(super) fn may_change(&self, node: &Node) -> bool {
-        node.reads(self.only)
+        node.reads(&|oid| self.changed.may(oid))
     }
 
     pub(super) fn into_parts(self) -> Vec<(String, String)> {
@@ -98,7 +97,7 @@ impl<'a> Writer<'a> {
             values.push(if is_identical_if_equal(&column.facts) {
                 name
             } else {
-                format!("(array_agg({name}))[1] AS {name}")
+                format!("{} AS {name}", any_of_same(&column.facts, &name))
             });
         }
         let weight_name = self.weight;

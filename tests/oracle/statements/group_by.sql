@@ -3,9 +3,10 @@
 DECLARE
     pending_1 int8;
     pending_2 int8;
+    at_most_1 int8;
+    at_most_2 int8;
     pending int8;
     markers int8;
-    at_most int8;
     planned text;
     unforeseen boolean := true;
 BEGIN
@@ -17,7 +18,8 @@ BEGIN
          (SELECT count(*) AS pending_2, count(*) FILTER (WHERE weight = 0) AS markers_2
           FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AS count_2;
     pending := pending_1 + pending_2;
-    at_most := pending + 100;
+    at_most_1 := pending_1 + 100;
+    at_most_2 := pending_2 + 100;
     IF pending = 0 THEN
         unforeseen := false;
     ELSIF pending_1 = pending AND markers = 0 AND pending <= 200 THEN
@@ -26,9 +28,9 @@ BEGIN
         WITH foreseen AS MATERIALIZED (
             -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
             SELECT pg_current_snapshot()::text = snapshot::text OR (
-                SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
-                    AND NOT EXISTS (SELECT FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1))
-                FROM (SELECT weight FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT 300) AS pending
+                (SELECT count(*) < at_most_1 AND count(*) FILTER (WHERE weight = 0) = 0
+                     FROM (SELECT weight FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT 300) AS pending)
+                AND NOT EXISTS (SELECT FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1))
             ) AS is_so
         ), customers_changes AS MATERIALIZED (
             -- net change of shop.customers since the watermark
@@ -128,9 +130,9 @@ BEGIN
         WITH foreseen AS MATERIALIZED (
             -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
             SELECT pg_current_snapshot()::text = snapshot::text OR (
-                SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
-                    AND NOT EXISTS (SELECT FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1))
-                FROM (SELECT weight FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+                (SELECT count(*) < at_most_1 AND count(*) FILTER (WHERE weight = 0) = 0
+                     FROM (SELECT weight FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most_1) AS pending)
+                AND NOT EXISTS (SELECT FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1))
             ) AS is_so
         ), customers_changes AS MATERIALIZED (
             -- net change of shop.customers since the watermark
@@ -138,7 +140,7 @@ BEGIN
             FROM (
                 SELECT c1, c3, weight FROM mvrefresh."log$1"
                 WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
-                LIMIT at_most
+                LIMIT at_most_1
             ) AS pending
             GROUP BY c1, c3
             HAVING sum(weight) <> 0
@@ -232,9 +234,9 @@ BEGIN
         WITH foreseen AS MATERIALIZED (
             -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
             SELECT pg_current_snapshot()::text = snapshot::text OR (
-                SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
-                    AND NOT EXISTS (SELECT FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1))
-                FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT 300) AS pending
+                (SELECT count(*) < at_most_2 AND count(*) FILTER (WHERE weight = 0) = 0
+                     FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT 300) AS pending)
+                AND NOT EXISTS (SELECT FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1))
             ) AS is_so
         ), orders_changes AS (
             -- changes of shop.orders, added up by what they are joined and grouped by
@@ -336,9 +338,9 @@ BEGIN
         WITH foreseen AS MATERIALIZED (
             -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
             SELECT pg_current_snapshot()::text = snapshot::text OR (
-                SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
-                    AND NOT EXISTS (SELECT FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1))
-                FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+                (SELECT count(*) < at_most_2 AND count(*) FILTER (WHERE weight = 0) = 0
+                     FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most_2) AS pending)
+                AND NOT EXISTS (SELECT FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1))
             ) AS is_so
         ), orders_changes AS (
             -- changes of shop.orders, added up by what they are joined and grouped by
@@ -348,7 +350,7 @@ BEGIN
             FROM (
                 SELECT c2, c4, weight FROM mvrefresh."log$2"
                 WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
-                LIMIT at_most
+                LIMIT at_most_2
             ) AS pending
             GROUP BY c2
             HAVING sum(weight) <> 0 OR coalesce(sum(CASE WHEN weight > 0 THEN c4::numeric ELSE -(c4::numeric) END), 0)::numeric <> 0
@@ -438,7 +440,7 @@ BEGIN
         INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
     END IF;
     IF unforeseen THEN
-        -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
+        -- other tables have changed as well, or more has come meanwhile, or something happened that is not in the logs
         planned := set_config('plan_cache_mode', 'force_custom_plan', true);
         WITH customers_changes AS MATERIALIZED (
             -- net change of shop.customers since the watermark

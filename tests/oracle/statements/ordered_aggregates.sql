@@ -2,9 +2,9 @@
 
 DECLARE
     pending_1 int8;
+    at_most_1 int8;
     pending int8;
     markers int8;
-    at_most int8;
     planned text;
     unforeseen boolean := true;
 BEGIN
@@ -14,7 +14,7 @@ BEGIN
     FROM (SELECT count(*) AS pending_1, count(*) FILTER (WHERE weight = 0) AS markers_1
           FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AS count_1;
     pending := pending_1;
-    at_most := pending + 100;
+    at_most_1 := pending_1 + 100;
     IF pending = 0 THEN
         unforeseen := false;
     ELSIF pending_1 = pending AND markers = 0 AND pending <= 200 THEN
@@ -23,8 +23,8 @@ BEGIN
         WITH foreseen AS MATERIALIZED (
             -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
             SELECT pg_current_snapshot()::text = snapshot::text OR (
-                SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
-                FROM (SELECT weight FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT 300) AS pending
+                (SELECT count(*) < at_most_1 AND count(*) FILTER (WHERE weight = 0) = 0
+                     FROM (SELECT weight FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT 300) AS pending)
             ) AS is_so
         ), customers_changes AS MATERIALIZED (
             -- net change of shop.customers since the watermark
@@ -89,9 +89,9 @@ BEGIN
             FROM group_changes_2
         ), net_rows AS (
             -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
-            SELECT region, names, (array_agg(listed))[1] AS listed, sum(weight)::int8 AS weight
+            SELECT region, names, listed, sum(weight)::int8 AS weight
             FROM row_changes
-            GROUP BY region, names, listed COLLATE "C"
+            GROUP BY region, names, listed
             HAVING sum(weight) <> 0
         ), numbered_changes AS MATERIALIZED (
             SELECT region, names, listed, weight, row_number() OVER () AS change_number, hash_record_extended(ROW(region, names, listed), 0) AS row_hash
@@ -134,8 +134,8 @@ BEGIN
         WITH foreseen AS MATERIALIZED (
             -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
             SELECT pg_current_snapshot()::text = snapshot::text OR (
-                SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
-                FROM (SELECT weight FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+                (SELECT count(*) < at_most_1 AND count(*) FILTER (WHERE weight = 0) = 0
+                     FROM (SELECT weight FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most_1) AS pending)
             ) AS is_so
         ), customers_changes AS MATERIALIZED (
             -- net change of shop.customers since the watermark
@@ -143,7 +143,7 @@ BEGIN
             FROM (
                 SELECT c2, c3, weight FROM mvrefresh."log$1"
                 WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
-                LIMIT at_most
+                LIMIT at_most_1
             ) AS pending
             GROUP BY c2, c3
             HAVING sum(weight) <> 0
@@ -243,7 +243,7 @@ BEGIN
         INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
     END IF;
     IF unforeseen THEN
-        -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
+        -- other tables have changed as well, or more has come meanwhile, or something happened that is not in the logs
         planned := set_config('plan_cache_mode', 'force_custom_plan', true);
         WITH customers_changes AS MATERIALIZED (
             -- net change of shop.customers since the watermark

@@ -2,9 +2,9 @@
 
 DECLARE
     pending_1 int8;
+    at_most_1 int8;
     pending int8;
     markers int8;
-    at_most int8;
     planned text;
     unforeseen boolean := true;
 BEGIN
@@ -14,7 +14,7 @@ BEGIN
     FROM (SELECT count(*) AS pending_1, count(*) FILTER (WHERE weight = 0) AS markers_1
           FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AS count_1;
     pending := pending_1;
-    at_most := pending + 100;
+    at_most_1 := pending_1 + 100;
     IF pending = 0 THEN
         unforeseen := false;
     ELSIF pending_1 = pending AND markers = 0 AND pending <= 200 THEN
@@ -23,8 +23,8 @@ BEGIN
         WITH foreseen AS MATERIALIZED (
             -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
             SELECT pg_current_snapshot()::text = snapshot::text OR (
-                SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
-                FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT 300) AS pending
+                (SELECT count(*) < at_most_1 AND count(*) FILTER (WHERE weight = 0) = 0
+                     FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT 300) AS pending)
             ) AS is_so
         ), orders_changes AS MATERIALIZED (
             -- net change of shop.orders since the watermark
@@ -94,8 +94,8 @@ BEGIN
         WITH foreseen AS MATERIALIZED (
             -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
             SELECT pg_current_snapshot()::text = snapshot::text OR (
-                SELECT count(*) < at_most AND count(*) FILTER (WHERE weight = 0) = 0
-                FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most) AS pending
+                (SELECT count(*) < at_most_1 AND count(*) FILTER (WHERE weight = 0) = 0
+                     FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most_1) AS pending)
             ) AS is_so
         ), orders_changes AS MATERIALIZED (
             -- net change of shop.orders since the watermark
@@ -103,7 +103,7 @@ BEGIN
             FROM (
                 SELECT c1, c2, c3, c7, weight FROM mvrefresh."log$2"
                 WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
-                LIMIT at_most
+                LIMIT at_most_1
             ) AS pending
             GROUP BY c1, c2, c3, c7
             HAVING sum(weight) <> 0
@@ -163,7 +163,7 @@ BEGIN
         INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
     END IF;
     IF unforeseen THEN
-        -- several tables have changed, or more has come meanwhile, or something happened that is not in the logs
+        -- other tables have changed as well, or more has come meanwhile, or something happened that is not in the logs
         planned := set_config('plan_cache_mode', 'force_custom_plan', true);
         WITH orders_changes AS MATERIALIZED (
             -- net change of shop.orders since the watermark

@@ -1,0 +1,107 @@
+//! Fast refresh of what depends on settings, and its refusal of what depends on the time.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use common::Database;
+use mvrefreshd::refresh::compile::Compiled;
+
+#[tokio::test]
+async fn dates_and_texts_are_those_of_the_creators_settings_whoever_refreshes() {
+    let database = Database::with_ordinary_roles().await;
+    let mut alice = database.session("alice").await;
+    alice
+        .run(
+            "CREATE TABLE alice.visits (id int PRIMARY KEY, at timestamptz NOT NULL, took interval NOT NULL, day date NOT NULL);
+             INSERT INTO alice.visits VALUES (1, '2024-03-31 20:30:00+00', '1 day 02:00', '2024-03-31');
+             SET TimeZone TO 'Asia/Tokyo'; SET DateStyle TO 'German'; SET IntervalStyle TO 'iso_8601';
+             SELECT mvrefresh.create_materialized_view('alice.texts',
+                 'SELECT id, at::date AS day, at::text AS at, took::text AS took, to_char(at, ''HH24 TZ'') AS hour, concat(day, '' '', took) AS both,
+                         day < at AS is_later, at + interval ''1 day'' AS next_day FROM alice.visits');
+             SELECT mvrefresh.create_materialized_view('alice.days',
+                 'SELECT date_trunc(''day'', at) AS day, count(*) AS n, sum(CASE WHEN took > ''1 hour'' THEN 1.25 ELSE 0 END) AS long FROM alice.visits GROUP BY 1');
+             RESET TimeZone; RESET DateStyle; RESET IntervalStyle",
+        )
+        .await;
+    let mut module = database.session("refresher").await;
+    module
+        .run("SET TimeZone TO 'America/New_York'; SET DateStyle TO 'ISO, MDY'")
+        .await;
+    for view in ["alice.texts", "alice.days"] {
+        module.make_fast(view).await;
+    }
+    alice
+        .run("INSERT INTO alice.visits VALUES (2, '2024-03-31 20:45:00+00', '90 minutes', '2024-04-01'), (3, '2024-03-31 01:00:00+00', '5 minutes', '2024-03-30')")
+        .await;
+    for view in ["alice.texts", "alice.days"] {
+        let refreshed = module.refresh(view, Some("fast")).await;
+        assert_eq!(refreshed.method, "fast", "{view}: {}", refreshed.reason);
+    }
+    alice
+        .run("SET TimeZone TO 'Asia/Tokyo'; SET DateStyle TO 'German'; SET IntervalStyle TO 'iso_8601'")
+        .await;
+    assert_eq!(
+        alice
+            .values::<String>("SELECT t::text FROM alice.texts t ORDER BY id")
+            .await,
+        [
+            "(1,01.04.2024,\"01.04.2024 05:30:00 JST\",P1DT2H,\"05 JST\",\"31.03.2024 P1DT2H\",t,\"02.04.2024 05:30:00 JST\")",
+            "(2,01.04.2024,\"01.04.2024 05:45:00 JST\",PT1H30M,\"05 JST\",\"01.04.2024 PT1H30M\",t,\"02.04.2024 05:45:00 JST\")",
+            "(3,31.03.2024,\"31.03.2024 10:00:00 JST\",PT5M,\"10 JST\",\"30.03.2024 PT5M\",t,\"01.04.2024 10:00:00 JST\")",
+        ]
+    );
+    // the number of digits is that of what is there
+    assert_eq!(
+        alice
+            .values::<String>("SELECT d::text FROM alice.days d ORDER BY day")
+            .await,
+        [
+            "(\"31.03.2024 00:00:00 JST\",1,0)",
+            "(\"01.04.2024 00:00:00 JST\",2,2.50)"
+        ]
+    );
+    alice
+        .run("UPDATE alice.visits SET took = '1 second' WHERE id < 3")
+        .await;
+    module.refresh("alice.days", Some("fast")).await;
+    assert_eq!(
+        alice
+            .values::<String>("SELECT long::text FROM alice.days ORDER BY day")
+            .await,
+        ["0", "0"]
+    );
+}
+
+#[tokio::test]
+async fn what_depends_on_the_time_is_refused_and_says_so() {
+    let database = Database::installed().await;
+    let mut sql = database.admin().await;
+    sql.run("CREATE TABLE visits (id int PRIMARY KEY, at timestamptz NOT NULL, day text NOT NULL)")
+        .await;
+    let refused = [
+        ("at < now()", "depends on the time"),
+        ("at::date = current_date", "depends on the time"),
+        ("at < clock_timestamp()", "depends on the time"),
+        ("day::date IS NULL", "cast from text to date"),
+        ("age(at) > '1 day'", "age"),
+        ("random() < 0.5", "random"),
+    ];
+    for (number, (condition, reason)) in refused.iter().enumerate() {
+        let name = format!("public.v{number}");
+        sql.run(&format!(
+            "SELECT mvrefresh.create_materialized_view('{name}', $q$SELECT id FROM visits WHERE {condition}$q$)"
+        ))
+        .await;
+        let Compiled::Refused(refusal) = sql.compile(&name).await else {
+            panic!("{condition} was taken");
+        };
+        assert!(
+            format!("{}: {}", refusal.clause, refusal.reason).contains(reason),
+            "{condition}: {refusal:?}"
+        );
+    }
+}

@@ -1,0 +1,111 @@
+-- Queries for every row of the table "What is fast, and what is not" in docs/fast-refresh.md: a row begins with `-- |` and what its
+-- first cell says. What is refreshed completely has the reason behind `-- because`.
+
+-- | columns, expressions, WHERE over one table
+SELECT order_id, amount * 2 AS twice, upper(note) AS note FROM orders WHERE amount > 10 OR is_paid IS NULL;
+SELECT note, CASE WHEN is_paid THEN 'paid' ELSE 'open' END AS state FROM orders WHERE note IN ('a', 'b');
+
+-- | inner and cross joins, self joins, USING, NATURAL, any condition
+SELECT o.order_id, c.name FROM orders o JOIN customers c USING (customer_id);
+SELECT a.order_id, b.order_id AS other FROM orders a JOIN orders b ON a.customer_id = b.customer_id AND a.amount < b.amount;
+SELECT * FROM customers NATURAL JOIN regions;
+SELECT c.name, r.region FROM customers c CROSS JOIN regions r;
+
+-- | UNION ALL, UNION, DISTINCT
+SELECT name FROM customers UNION ALL SELECT note FROM orders;
+SELECT name FROM customers UNION SELECT note FROM orders;
+SELECT customer_id FROM customers UNION ALL SELECT amount FROM orders;
+SELECT DISTINCT note FROM orders;
+
+-- | GROUP BY with count, sum, avg (integers, numeric), bool_and, bool_or, every; FILTER, HAVING
+SELECT customer_id, count(*) AS n, sum(amount) AS total, avg(amount) AS mean, bool_and(is_paid) AS paid FROM orders GROUP BY customer_id;
+SELECT customer_id, every(is_paid) AS paid, count(*) FILTER (WHERE amount > 10) AS large FROM orders GROUP BY customer_id HAVING count(*) > 1;
+
+-- | GROUP BY with min, max
+SELECT customer_id, min(ordered_on) AS first, max(amount) AS most FROM orders GROUP BY customer_id;
+
+-- | LEFT, RIGHT, FULL JOIN, nested, with any condition PostgreSQL takes
+SELECT c.name, o.amount FROM customers c LEFT JOIN orders o ON o.customer_id = c.customer_id AND o.is_paid;
+SELECT c.name, o.amount, r.rank FROM orders o RIGHT JOIN (customers c FULL JOIN regions r USING (region)) ON o.amount > c.customer_id;
+
+-- | EXISTS, NOT EXISTS, IN, NOT IN, ANY, ALL over subqueries
+SELECT name FROM customers c WHERE NOT EXISTS (SELECT FROM orders o WHERE o.customer_id = c.customer_id AND o.is_paid);
+SELECT name FROM customers WHERE region IN (SELECT region FROM regions WHERE rank < 3) OR customer_id = ANY (SELECT customer_id FROM orders);
+SELECT order_id FROM orders WHERE note NOT IN (SELECT name FROM customers) AND customer_id >= ALL (SELECT rank FROM regions);
+SELECT name FROM customers c WHERE EXISTS (SELECT FROM orders o WHERE o.customer_id = c.customer_id AND EXISTS (SELECT FROM regions r WHERE r.rank = o.order_id AND r.region = c.region));
+SELECT c.name, o.amount FROM customers c JOIN orders o ON o.customer_id = c.customer_id AND EXISTS (SELECT FROM regions r WHERE r.region = c.region);
+
+-- | groupings over any of these; groupings of groupings; aggregates with DISTINCT, ordered and statistical ones, sums of intervals
+SELECT n, count(*) AS customers FROM (SELECT c.customer_id, count(o.order_id) AS n FROM customers c LEFT JOIN orders o USING (customer_id) GROUP BY c.customer_id) x GROUP BY n;
+SELECT customer_id, count(DISTINCT note) AS notes, string_agg(note, ', ' ORDER BY note) AS listed, array_agg(amount ORDER BY amount) AS amounts FROM orders GROUP BY customer_id;
+SELECT customer_id, stddev(amount) AS deviation, percentile_disc(0.5) WITHIN GROUP (ORDER BY amount) AS median, mode() WITHIN GROUP (ORDER BY note) AS most, jsonb_agg(note ORDER BY note) AS notes FROM orders GROUP BY customer_id;
+SELECT customer_id, sum(took) AS took, avg(took) AS mean FROM orders GROUP BY customer_id;
+SELECT c.region, sum(CASE WHEN EXISTS (SELECT FROM orders o WHERE o.customer_id = c.customer_id) THEN 1 ELSE 0 END) AS buyers FROM customers c GROUP BY c.region;
+
+-- | sums and statistics of floating-point numbers with ORDER BY of what they are over; aggregates of users with ORDER BY
+SELECT customer_id, sum(discount ORDER BY discount) AS discounts, avg(discount ORDER BY discount DESC) AS mean, corr(discount, amount::float8 ORDER BY discount, amount::float8) AS c FROM orders GROUP BY customer_id;
+SELECT customer_id, shop.joined(note ORDER BY note) AS notes FROM orders GROUP BY customer_id;
+
+-- | INTERSECT, EXCEPT, with and without ALL, nested with UNION
+SELECT customer_id FROM customers INTERSECT SELECT customer_id FROM orders;
+SELECT customer_id FROM orders EXCEPT ALL SELECT customer_id FROM customers;
+(SELECT name FROM customers UNION SELECT note FROM orders) EXCEPT (SELECT region FROM regions INTERSECT ALL SELECT region FROM customers);
+
+-- | window functions with PARTITION BY, their frames, FILTER, named windows, windows over groupings
+SELECT order_id, rank() OVER w AS place, sum(amount) OVER (w ROWS UNBOUNDED PRECEDING) AS so_far, count(*) FILTER (WHERE is_paid) OVER (PARTITION BY note) AS paid FROM orders WINDOW w AS (PARTITION BY customer_id ORDER BY ordered_on, order_id);
+SELECT order_id, lag(amount) OVER (PARTITION BY customer_id ORDER BY order_id) AS before, first_value(note) OVER (PARTITION BY customer_id ORDER BY note) AS first FROM orders;
+SELECT customer_id, note, rank() OVER (PARTITION BY customer_id ORDER BY sum(amount) DESC) AS place FROM orders GROUP BY customer_id, note;
+
+-- | DISTINCT ON, ORDER BY … LIMIT, OFFSET, FETCH FIRST … WITH TIES, in subqueries as well
+SELECT DISTINCT ON (customer_id) customer_id, amount FROM orders ORDER BY customer_id, ordered_on DESC, order_id;
+SELECT name, amount FROM orders JOIN customers USING (customer_id) ORDER BY amount DESC, order_id LIMIT 2 OFFSET 1;
+SELECT order_id, amount FROM orders ORDER BY amount FETCH FIRST 2 ROWS WITH TIES;
+SELECT c.name, (SELECT o.amount FROM orders o ORDER BY o.order_id LIMIT 1) AS first FROM customers c;
+
+-- | GROUPING SETS, ROLLUP, CUBE, GROUPING()
+SELECT region, name, count(*) AS n, grouping(region, name) AS level FROM customers GROUP BY ROLLUP (region, name);
+SELECT region, count(*) AS n FROM customers GROUP BY GROUPING SETS ((region), (), ()) HAVING count(*) >= 0;
+SELECT customer_id, note, sum(amount) AS total FROM orders GROUP BY CUBE (customer_id, note);
+
+-- | WITH, VALUES, subqueries as values
+WITH paid AS (SELECT customer_id, amount FROM orders WHERE is_paid) SELECT c.name, (SELECT sum(p.amount) FROM paid p WHERE p.customer_id = c.customer_id) AS paid FROM customers c;
+SELECT v.label, o.order_id FROM orders o JOIN (VALUES (1, 'one'), (2, 'two')) AS v (number, label) ON v.number = o.customer_id;
+SELECT name FROM customers c WHERE customer_id < (SELECT max(o.customer_id) FROM orders o);
+
+-- | LATERAL, functions in FROM, functions that give sets
+SELECT c.name, o.amount FROM customers c CROSS JOIN LATERAL (SELECT amount FROM orders WHERE customer_id = c.customer_id) o;
+SELECT c.name, n FROM customers c CROSS JOIN generate_series(1, c.customer_id) AS n;
+SELECT order_id, unnest(string_to_array(note, 'n')) AS part FROM orders;
+
+-- | dates, times, texts and JSON that depend on kept settings
+SELECT order_id, ordered_on::text AS day FROM orders;
+
+-- | sums of floating-point numbers in no order, window functions without PARTITION BY
+-- because sum(…): sum of floating-point numbers depends on the order of the rows; cast to numeric, or add ORDER BY of what it is over
+SELECT sum(discount) FROM orders;
+-- because rank() OVER: without PARTITION BY any change may change the values of all rows
+SELECT rank() OVER (ORDER BY amount) AS place FROM orders;
+
+-- | what takes some rows of several that are equal in its order
+-- because LIMIT: which of the rows that ORDER BY takes for equal it takes depends on the order in which they are read; order by a unique key, too
+SELECT name FROM customers ORDER BY region LIMIT 1;
+-- because LIMIT: which rows it takes depends on the order in which they are read; add ORDER BY
+SELECT name FROM customers LIMIT 1;
+-- because array_agg(…): its value depends on the order in which rows are read; add ORDER BY
+SELECT array_agg(name) FROM customers;
+-- because row_number() OVER: its value depends on the order in which rows are read that are equal for PARTITION BY and ORDER BY; order by a unique key, too
+SELECT order_id, row_number() OVER (PARTITION BY customer_id ORDER BY amount) AS place FROM orders;
+
+-- | WITH RECURSIVE
+-- because WITH RECURSIVE: its rows depend on rows of itself
+WITH RECURSIVE x AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM x WHERE n < 3) SELECT order_id FROM orders WHERE order_id IN (SELECT n FROM x);
+
+-- | volatile functions, and those that depend on the time or on other settings
+-- because now(…): it depends on the time of the refresh
+SELECT order_id, now() AS at FROM orders;
+-- because random(…): it is not immutable: its result may change without any row changing
+SELECT order_id FROM orders WHERE random() < 2;
+
+-- | foreign tables, unlogged tables, inheritance, tables filled by a subscription, row security that applies to the owner
+-- because shop.ancestors: other tables inherit from it
+SELECT id FROM ancestors;
