@@ -22,7 +22,7 @@ async fn shop() -> TestServer {
             "CREATE TABLE orders (id integer PRIMARY KEY, amount integer NOT NULL);
              INSERT INTO orders SELECT i, i FROM generate_series(1, 100) i;
              SELECT mvrefresh.create_materialized_view('totals', 'SELECT sum(amount) AS total FROM orders', 1, refresh_method => 'fast');
-             SELECT mvrefresh.create_materialized_view('latest', 'SELECT id FROM orders ORDER BY id DESC LIMIT 1', 1);
+             SELECT mvrefresh.create_materialized_view('latest', 'SELECT id, clock_timestamp() AS seen_at FROM orders LIMIT 1', 1);
              SELECT mvrefresh.create_materialized_view('broken', 'SELECT 1 / (id - 1000) AS q FROM orders', 1, refresh_method => 'complete')",
         )
         .await;

@@ -28,6 +28,8 @@ pub enum Command {
     Resume(Resume),
     /// Show all materialized views with their staleness
     Status,
+    /// Show all materialized views live, in the terminal
+    Top(Top),
     /// Show the latest refreshes
     History(History),
     /// Say how a materialized view or a query is refreshed, and why
@@ -290,6 +292,14 @@ pub enum Generate {
         /// Where to
         directory: PathBuf,
     },
+}
+
+/// `top`.
+#[derive(Debug, Clone, Args)]
+pub struct Top {
+    /// Seconds between two looks at the database
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub interval: u32,
 }
 
 /// `healthcheck`.

@@ -13,7 +13,7 @@ use clap::{Args, Parser};
 
 pub use commands::{
     Adopt, Alter, Command, Create, CreateQuery, Demo, Drop, Explain, Generate, Healthcheck,
-    History, Refresh, Resume, Run, Schedule, Uninstall, Upgrade, Which,
+    History, Refresh, Resume, Run, Schedule, Top, Uninstall, Upgrade, Which,
 };
 pub use harness::{Harness, HarnessCreate, HarnessPlace, Pipeline, PipelinePart};
 pub use values::{CompleteForm, Method, RefreshRate};

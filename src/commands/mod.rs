@@ -25,6 +25,7 @@ mod schedules;
 mod self_check;
 mod session;
 mod status;
+mod top;
 mod uninstall;
 mod upgrade;
 mod verify;
@@ -71,6 +72,7 @@ async fn run_once(
         Command::Refresh(arguments) => refresh::run(session, &arguments, output).await,
         Command::Resume(arguments) => resume::run(session, &arguments, output).await,
         Command::Status => status::run(session, output).await,
+        Command::Top(arguments) => top::run(session, &arguments).await,
         Command::History(arguments) => history::run(session, &arguments, output).await,
         Command::Explain(arguments) => explain::run(session, &arguments, output).await,
         Command::Verify(arguments) => verify::run(session, &arguments, output).await,

@@ -46,6 +46,11 @@ impl Session {
         connected(&self.settings, &self.config, role).await
     }
 
+    /// The database's name.
+    pub(super) fn database(&self) -> &str {
+        self.settings.database()
+    }
+
     /// The role logged in as.
     pub(super) fn user(&self) -> &str {
         self.settings.user()
