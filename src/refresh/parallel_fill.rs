@@ -188,13 +188,10 @@ mod tests {
         }
     }
 
-    fn bound(text: &str) -> Option<String> {
-        Some(text.to_owned())
-    }
-
     #[test]
     fn ranges_join_without_gap_and_nulls_have_a_slice_of_their_own() {
         let slices = Vec::from(slices(&prepared(Some(&["f", "p"]), true), 3));
+        let bound = |text: &str| Some(text.to_owned());
         assert_eq!(
             slices,
             [

@@ -1,4 +1,4 @@
-//! A headless browser, driven over its DevTools protocol: JSON messages, each ended by a zero byte, on two pipes.
+//! A headless browser, driven over its `DevTools` protocol: JSON messages, each ended by a zero byte, on two pipes.
 
 use std::process::Stdio;
 use std::time::Duration;
