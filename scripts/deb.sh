@@ -9,11 +9,13 @@ if ! cargo deb --version >/dev/null 2>&1; then
 fi
 target=${CARGO_TARGET_DIR:-target}
 cargo build --release --locked
+rm -rf "$target/release/package"
 "$target/release/mvrefreshd" generate man "$target/release/package/man"
+gzip -9n "$target"/release/package/man/*.1
 "$target/release/mvrefreshd" generate completions "$target/release/package/completions"
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 printf 'mvrefreshd (%s-1) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- %s  %s\n' "$version" \
-    "$(sed -n 's/^maintainer = "\(.*\)"/\1/p' Cargo.toml)" "$(date -R)" >"$target/release/package/changelog"
+    "$(sed -n 's/^maintainer = "\(.*\)"/\1/p' Cargo.toml)" "$(date -R)" | gzip -9n >"$target/release/package/changelog.Debian.gz"
 package=$(cargo deb --no-build "$@" | tail -n 1)
 contents=$(dpkg-deb -c "$package")
 for wanted in ./usr/bin/mvrefreshd ./etc/mvrefreshd/mvrefreshd.toml ./etc/default/mvrefreshd \
