@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each bench uses its own part of this")]
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
+pub(crate) mod backend;
+
 use std::fs;
 use std::time::Duration;
 
@@ -38,7 +40,7 @@ pub(crate) fn cpu_time(pid: u32) -> Duration {
 }
 
 /// Processor time a process of one thread, such as a backend of the server, has used so far; finer than [`cpu_time`].
-pub(crate) fn backend_time(pid: u32) -> Duration {
+fn backend_time(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
     let nanoseconds = stat.split_whitespace().next().unwrap();
     Duration::from_nanos(nanoseconds.parse().unwrap())

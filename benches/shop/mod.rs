@@ -11,10 +11,10 @@ use mvrefreshd::dictionary::catalog::server_facts;
 use mvrefreshd::dictionary::installation;
 use mvrefreshd::refresh::compile::{Compiled, compile};
 use mvrefreshd::sql::ModuleSchema;
-use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::common::{TestServer, options};
-use crate::measure::{backend_time, median, report};
+use crate::measure::backend::Backend;
+use crate::measure::{median, report};
 use views::{JOIN_MERGES, VIEWS, View};
 
 /// A number from the environment.
@@ -34,45 +34,6 @@ pub(crate) enum Change {
     Product,
     /// The regions of 100 customers, who have 1,000 orders.
     Customers,
-}
-
-/// A session whose processor time can be read.
-struct Backend {
-    connection: PgConnection,
-    pid: u32,
-}
-
-impl Backend {
-    async fn open(server: &TestServer) -> Self {
-        let mut connection = server.connect().await;
-        let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
-        Self {
-            connection,
-            pid: u32::try_from(pid).unwrap(),
-        }
-    }
-
-    async fn run(&mut self, sql: &str) {
-        let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
-            .execute(&mut self.connection)
-            .await;
-        done.unwrap_or_else(|error| panic!("{sql}\n{error}"));
-    }
-
-    async fn text(&mut self, sql: &str) -> String {
-        sqlx::query_scalar(AssertSqlSafe(sql.to_owned()))
-            .fetch_one(&mut self.connection)
-            .await
-            .unwrap_or_else(|error| panic!("{sql}\n{error}"))
-    }
-
-    /// Processor time so far, in milliseconds.
-    fn cpu(&self) -> f64 {
-        backend_time(self.pid).as_secs_f64() * 1000.0
-    }
 }
 
 /// Times of refreshes in milliseconds: the sum of processor time, and every single one by the clock.

@@ -8,58 +8,19 @@ use mvrefreshd::dictionary::catalog::server_facts;
 use mvrefreshd::dictionary::installation;
 use mvrefreshd::refresh::compile::{Compiled, compile};
 use mvrefreshd::sql::ModuleSchema;
-use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::common::{TestServer, options};
 use crate::data;
 use crate::figures::{Figures, Time};
-use crate::measure::backend_time;
+use crate::measure::backend::Backend;
 use crate::queries::{queries, view};
 
-/// A session whose processor time can be read.
-struct Backend {
-    connection: PgConnection,
-    pid: u32,
-}
-
-impl Backend {
-    async fn open(server: &TestServer) -> Self {
-        let mut connection = server.connect().await;
-        let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
-        Self {
-            connection,
-            pid: u32::try_from(pid).unwrap(),
-        }
-    }
-
-    async fn run(&mut self, sql: &str) {
-        sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
-            .execute(&mut self.connection)
-            .await
-            .unwrap_or_else(|error| panic!("{sql}\n{error}"));
-    }
-
-    async fn text(&mut self, sql: &str) -> String {
-        sqlx::query_scalar(AssertSqlSafe(sql.to_owned()))
-            .fetch_one(&mut self.connection)
-            .await
-            .unwrap_or_else(|error| panic!("{sql}\n{error}"))
-    }
-
-    async fn timed(&mut self, sql: &str) -> Time {
-        let (before, begun) = (backend_time(self.pid), Instant::now());
-        self.run(sql).await;
-        Time {
-            wall: begun.elapsed().as_secs_f64() * 1000.0,
-            cpu: backend_time(self.pid)
-                .checked_sub(before)
-                .unwrap()
-                .as_secs_f64()
-                * 1000.0,
-        }
+async fn timed(backend: &mut Backend, sql: &str) -> Time {
+    let (before, begun) = (backend.cpu(), Instant::now());
+    backend.run(sql).await;
+    Time {
+        wall: begun.elapsed().as_secs_f64() * 1000.0,
+        cpu: backend.cpu() - before,
     }
 }
 
@@ -161,14 +122,14 @@ impl Warehouse {
             for (method, times) in ways {
                 self.ours.run("BEGIN").await;
                 let method = format!("'{method}'");
-                times.push(self.ours.timed(&refresh(id, &method)).await);
+                times.push(timed(&mut self.ours, &refresh(id, &method)).await);
                 self.ours.run("ROLLBACK").await;
             }
             let native = format!("REFRESH MATERIALIZED VIEW native_{name}");
-            figure.native.push(self.native.timed(&native).await);
+            figure.native.push(timed(&mut self.native, &native).await);
             figure
                 .auto
-                .push(self.ours.timed(&refresh(id, "NULL")).await);
+                .push(timed(&mut self.ours, &refresh(id, "NULL")).await);
             let method = format!(
                 "SELECT last_method FROM mvrefresh.materialized_view_state WHERE mv_id = {id}"
             );
