@@ -117,7 +117,7 @@ LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     own_path text := current_setting('search_path');
     -- only until it is moved to the module schema
-    view_name text := format('%I.%I', p_schema, 'view$' || pg_current_xact_id());
+    view_name text := format('%I.%I', p_schema, 'new_view$' || pg_current_xact_id());
 BEGIN
     PERFORM set_config('search_path', p_path, true);
     -- in parentheses, so that nothing but a query fits; whoever gets round that does it in their own name

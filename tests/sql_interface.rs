@@ -291,6 +291,19 @@ async fn results_do_not_depend_on_who_refreshes() {
 }
 
 #[tokio::test]
+async fn a_transaction_id_that_is_the_number_of_a_view_is_in_nobodys_way() {
+    let (_database, mut session) = with_base_table().await;
+    session
+        .run("SELECT mvrefresh.create_materialized_view('first', 'SELECT 1 AS n');
+              BEGIN;
+              DO $$ BEGIN EXECUTE format('ALTER VIEW mvrefresh.view$1 RENAME TO view$%s', pg_current_xact_id()); END $$;
+              SELECT mvrefresh.create_materialized_view('second', 'SELECT 2 AS n');
+              COMMIT")
+        .await;
+    assert_eq!(session.value::<i32>("SELECT n FROM second").await, 2);
+}
+
+#[tokio::test]
 async fn every_function_table_and_view_has_a_comment() {
     let (_database, mut session) = with_base_table().await;
     let bare = session
