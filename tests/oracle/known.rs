@@ -94,6 +94,10 @@ const EVERYDAY: &[&str] = &[
     "SELECT t1.id, t1.b, t2.a AS other FROM t1 LEFT JOIN t2 ON t2.id = t1.a",
     "SELECT t1.id, t2.id AS other FROM t1 FULL JOIN t2 ON t2.a = t1.a",
     "SELECT id, b FROM t1 ORDER BY f DESC NULLS LAST, id LIMIT 3",
+    // the first rows of each row outside: more than one, not from the first on, with those that are equal
+    "SELECT t1.id, x.id AS other FROM t1 CROSS JOIN LATERAL (SELECT o.id FROM t1 AS o WHERE o.a = t1.a ORDER BY o.id DESC LIMIT 2) AS x",
+    "SELECT t2.id, x.id AS other FROM t2 LEFT JOIN LATERAL (SELECT o.id FROM t1 AS o WHERE o.a = t2.a ORDER BY o.id LIMIT 1 OFFSET 1) AS x ON true",
+    "SELECT t2.id, x.id AS other FROM t2 CROSS JOIN LATERAL (SELECT o.id FROM t1 AS o WHERE o.a = t2.a ORDER BY o.f FETCH FIRST 1 ROW WITH TIES) AS x",
     // where a subquery has no row, the value is NULL, whatever would be computed of it
     "SELECT id, (SELECT coalesce(t2.a, 7) FROM t2 WHERE t2.id = t1.a) AS other FROM t1",
 ];

@@ -1,4 +1,4 @@
-//! The first rows of an order: DISTINCT ON by key, LIMIT of all rows.
+//! The first rows of an order: LIMIT of all rows; by key DISTINCT ON for the first, row_number() for more.
 //!
 //! By key it is f(X|K) − `f(X_old|K)`. Without a key, let n rows be taken after leaving out m, and let there be p new rows in ΔX.
 //! Then the first n + m rows of `X_old` are among F, the first n + m + p rows of X, and the rows that went: the first of
@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::build::Built;
-use super::node::{NodeKind, NodeRef, Nodes};
+use super::node::{NodeKind, NodeRef, Nodes, unique};
 use super::windowed::Values;
 use super::writer::{Keys, Writer, columns_of, in_parentheses, listed};
 use crate::definition::{Expression, Kind, Limit, Operator, Refusal};
@@ -139,6 +139,10 @@ impl Writer<'_> {
 }
 
 fn first(input: &NodeRef, keys: &[usize], order: &Order, limit: Limit, from: &str) -> String {
+    let is_one = limit.count == Some(1) && limit.offset == 0 && !limit.with_ties;
+    if !keys.is_empty() && !is_one {
+        return some_of_each(input, keys, order, limit, from);
+    }
     // of each key there is one
     let count = limit.count.filter(|_| keys.is_empty());
     let count = count.map(|count| count.to_string());
@@ -151,6 +155,43 @@ fn first(input: &NodeRef, keys: &[usize], order: &Order, limit: Limit, from: &st
         offset,
         with_ties,
         from,
+    )
+}
+
+/// The rows of each key at certain places of the order.
+fn some_of_each(
+    input: &NodeRef,
+    keys: &[usize],
+    order: &Order,
+    limit: Limit,
+    from: &str,
+) -> String {
+    let taken: BTreeSet<String> = input
+        .columns
+        .iter()
+        .map(|column| column.name.clone())
+        .collect();
+    let [place, rank] = ["place", "rank"].map(|name| identifier(&unique(name, &taken)));
+    let texts = columns_of(input, "ordered.");
+    let keys = listed(keys.iter().map(|key| texts[*key].clone()));
+    let order: Vec<String> = order
+        .iter()
+        .map(|(at, direction)| format!("{}{direction}", texts[*at]))
+        .collect();
+    let window = if order.is_empty() {
+        format!("PARTITION BY {keys}")
+    } else {
+        format!("PARTITION BY {keys} ORDER BY {}", listed(order))
+    };
+    let mut wanted = format!("{place} > {}", limit.offset);
+    if let Some(count) = limit.count {
+        let measure = if limit.with_ties { &rank } else { &place };
+        wanted += &format!(" AND {measure} <= {}", limit.offset + count);
+    }
+    format!(
+        "SELECT {}\nFROM (\n    SELECT {}, row_number() OVER in_order AS {place}, rank() OVER in_order AS {rank}\n    FROM {from} AS ordered\n    WINDOW in_order AS ({window})\n) AS placed\nWHERE {wanted}",
+        listed(columns_of(input, "placed.")),
+        listed(texts),
     )
 }
 
