@@ -236,8 +236,8 @@ async fn the_self_check_names_what_is_damaged() {
             "missing",
         ),
         (
-            "ALTER FUNCTION mvrefresh.elapsed_ms(timestamptz) RESET ALL",
-            "elapsed_ms(p_since timestamp with time zone)",
+            "ALTER FUNCTION mvrefresh.log_table(integer) RESET ALL",
+            "log_table(p_log_id integer)",
             "changed",
         ),
         (
