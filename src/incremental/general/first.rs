@@ -1,4 +1,4 @@
-//! The first rows of an order: DISTINCT ON by key, LIMIT of all rows.
+//! The first rows of an order: DISTINCT ON by key, LIMIT of all rows, LIMIT of those that LATERAL has for each row outside.
 //!
 //! By key it is f(X|K) − `f(X_old|K)`. Without a key, let n rows be taken after leaving out m, and let there be p new rows in ΔX.
 //! Then the first n + m rows of `X_old` are among F, the first n + m + p rows of X, and the rows that went: the first of
@@ -7,9 +7,9 @@
 use std::collections::BTreeSet;
 
 use super::build::Built;
-use super::node::{NodeKind, NodeRef, Nodes};
+use super::node::{NodeKind, NodeRef, Nodes, unique};
 use super::windowed::Values;
-use super::writer::{Keys, Writer, columns_of, in_parentheses, listed};
+use super::writer::{Keys, Writer, columns_of, in_parentheses, listed, where_clause};
 use crate::definition::{Expression, Kind, Limit, Operator, Refusal};
 use crate::sql::identifier;
 
@@ -139,6 +139,10 @@ impl Writer<'_> {
 }
 
 fn first(input: &NodeRef, keys: &[usize], order: &Order, limit: Limit, from: &str) -> String {
+    let is_one = limit.count == Some(1) && limit.offset == 0 && !limit.with_ties;
+    if !keys.is_empty() && !is_one {
+        return several(input, keys, order, limit, from);
+    }
     // of each key there is one
     let count = limit.count.filter(|_| keys.is_empty());
     let count = count.map(|count| count.to_string());
@@ -151,6 +155,44 @@ fn first(input: &NodeRef, keys: &[usize], order: &Order, limit: Limit, from: &st
         offset,
         with_ties,
         from,
+    )
+}
+
+/// `SELECT` of several of the first rows of each key.
+fn several(input: &NodeRef, keys: &[usize], order: &Order, limit: Limit, from: &str) -> String {
+    let texts = columns_of(input, "ordered.");
+    let mut names: BTreeSet<String> = input.columns.iter().map(|of| of.name.clone()).collect();
+    let mut free = |wanted: &str| {
+        let name = unique(wanted, &names);
+        names.insert(name.clone());
+        identifier(&name)
+    };
+    let (number, rank) = (free("place_number"), free("place_rank"));
+    let order: Vec<String> = order
+        .iter()
+        .map(|(at, direction)| format!("{}{direction}", texts[*at]))
+        .collect();
+    let order_by = if order.is_empty() {
+        String::new()
+    } else {
+        format!(" ORDER BY {}", listed(order))
+    };
+    let window = format!(
+        "PARTITION BY {}{order_by}",
+        listed(keys.iter().map(|key| texts[*key].clone()))
+    );
+    let mut conditions = vec![format!("numbered.{number} > {}", limit.offset)];
+    if let Some(count) = limit.count {
+        let last = count.saturating_add(limit.offset);
+        let place = if limit.with_ties { &rank } else { &number };
+        conditions.push(format!("numbered.{place} <= {last}"));
+    }
+    format!(
+        "SELECT {}\nFROM (\n    SELECT {}, row_number() OVER ({window}) AS {number}, rank() OVER ({window}) AS {rank}\n    FROM {} AS ordered\n) AS numbered{}",
+        listed(columns_of(input, "numbered.")),
+        listed(texts.iter().cloned()),
+        from.replace('\n', "\n    "),
+        where_clause(&conditions),
     )
 }
 
