@@ -60,6 +60,21 @@ const KNOWN: &[Known] = &[
         steps: &["create", "INSERT INTO t1 VALUES (1, 2)", "refresh"],
         has_keys: false,
     },
+    // of several first rows for each row outside only the first was taken
+    Known {
+        tables: &[("t1", &["a", "b"])],
+        query: "SELECT r0.id, r1.val FROM t1 AS r0 CROSS JOIN LATERAL (SELECT t1.a AS val FROM t1 WHERE t1.b = r0.b ORDER BY t1.a LIMIT 2) AS r1",
+        names: &[],
+        steps: &[
+            "INSERT INTO t1 VALUES (1, 5, 'x')",
+            "create",
+            "INSERT INTO t1 VALUES (9, 3, 'x'), (28, 2, 'x'), (29, 2, 'y')",
+            "refresh",
+            "DELETE FROM t1 WHERE a = 2",
+            "refresh",
+        ],
+        has_keys: false,
+    },
 ];
 
 /// Queries that people write, over [`EVERYDAY_TABLES`].
