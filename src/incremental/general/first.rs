@@ -1,4 +1,4 @@
-//! The first rows of an order: LIMIT of all rows; by key DISTINCT ON for the first, row_number() for more.
+//! The first rows of an order: LIMIT of all rows; by key DISTINCT ON for the first, `row_number()` for more.
 //!
 //! By key it is f(X|K) − `f(X_old|K)`. Without a key, let n rows be taken after leaving out m, and let there be p new rows in ΔX.
 //! Then the first n + m rows of `X_old` are among F, the first n + m + p rows of X, and the rows that went: the first of
