@@ -1,655 +1,418 @@
 -- SELECT region, name, count(*) AS n, grouping(region, name) AS level FROM customers GROUP BY ROLLUP (region, name)
 
-DECLARE
-    pending_1 int8;
-    at_most_1 int8;
-    pending int8;
-    markers int8;
-    planned text;
-    unforeseen boolean := true;
-BEGIN
-    SELECT pending_1, markers_1,
-           pg_current_snapshot(), 0, 0, 0, 0, false
-    INTO pending_1, markers, snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete
-    FROM (SELECT count(*) AS pending_1, count(*) FILTER (WHERE weight = 0) AS markers_1
-          FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AS count_1;
-    pending := pending_1;
-    at_most_1 := pending_1 + 100;
-    IF pending = 0 THEN
-        unforeseen := false;
-    ELSIF pending_1 = pending AND markers = 0 AND pending <= 200 THEN
-        -- few rows: the session keeps the plan
-        planned := set_config('plan_cache_mode', 'force_generic_plan', true);
-        WITH foreseen AS MATERIALIZED (
-            -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
-            SELECT pg_current_snapshot()::text = snapshot::text OR (
-                (SELECT count(*) < at_most_1 AND count(*) FILTER (WHERE weight = 0) = 0
-                     FROM (SELECT weight FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT 300) AS pending)
-            ) AS is_so
-        ), customers_changes AS MATERIALIZED (
-            -- net change of shop.customers since the watermark
-            SELECT c2 AS name, c3 AS region, sum(weight)::int8 AS weight
-            FROM (
-                SELECT c2, c3, weight FROM mvrefresh."log$1"
-                WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
-                LIMIT 300
-            ) AS pending
-            GROUP BY c2, c3
-            HAVING sum(weight) <> 0
-        ), joined_changes AS MATERIALIZED (
-            SELECT customers.region, customers.name, customers.weight
-            FROM customers_changes AS customers
-        ), net_joined_changes AS MATERIALIZED (
-            SELECT region, name, sum(weight)::int8 AS weight
-            FROM joined_changes
-            GROUP BY region, name
-            HAVING sum(weight) <> 0
-        ), net_joined_changes_keys AS MATERIALIZED (
-            SELECT DISTINCT region AS key_1, name AS key_2
-            FROM net_joined_changes AS partial
-        ), net_joined_changes_keys_with_null AS MATERIALIZED (
-            SELECT *
-            FROM net_joined_changes_keys
-            WHERE key_1 IS NULL
-        ), grouped_rows_now AS MATERIALIZED (
-            SELECT customers.region, customers.name
-            FROM net_joined_changes_keys AS keys, shop.customers AS customers
-            WHERE EXISTS (SELECT FROM net_joined_changes_keys) AND (customers.region = keys.key_1) AND (customers.name = keys.key_2)
+-- if nothing is pending but in mvrefresh."log$1"
+WITH foreseen AS MATERIALIZED (
+    -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
+    SELECT pg_current_snapshot()::text = snapshot::text OR (
+        (SELECT count(*) < at_most_1 AND count(*) FILTER (WHERE weight = 0) = 0
+             FROM (SELECT weight FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most_1) AS pending)
+    ) AS is_so
+), customers_changes AS MATERIALIZED (
+    -- net change of shop.customers since the watermark
+    SELECT c2 AS name, c3 AS region, sum(weight)::int8 AS weight
+    FROM (
+        SELECT c2, c3, weight FROM mvrefresh."log$1"
+        WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
+        LIMIT at_most_1
+    ) AS pending
+    GROUP BY c2, c3
+    HAVING sum(weight) <> 0
+), joined_changes AS MATERIALIZED (
+    SELECT customers.region, customers.name, customers.weight
+    FROM customers_changes AS customers
+), net_joined_changes AS MATERIALIZED (
+    SELECT region, name, sum(weight)::int8 AS weight
+    FROM joined_changes
+    GROUP BY region, name
+    HAVING sum(weight) <> 0
+), net_joined_changes_keys AS MATERIALIZED (
+    SELECT DISTINCT region AS key_1, name AS key_2
+    FROM net_joined_changes AS partial
+), net_joined_changes_keys_with_null AS MATERIALIZED (
+    SELECT *
+    FROM net_joined_changes_keys
+    WHERE key_1 IS NULL
+), grouped_rows_now AS MATERIALIZED (
+    SELECT customers.region, customers.name
+    FROM net_joined_changes_keys AS keys, shop.customers AS customers
+    WHERE EXISTS (SELECT FROM net_joined_changes_keys) AND (customers.region = keys.key_1) AND (customers.name = keys.key_2)
+    UNION ALL
+    SELECT customers.region, customers.name
+    FROM net_joined_changes_keys_with_null AS keys, shop.customers AS customers
+    WHERE EXISTS (SELECT FROM net_joined_changes_keys_with_null) AND (customers.region IS NOT DISTINCT FROM keys.key_1) AND (customers.name = keys.key_2)
+), grouped_rows_before AS MATERIALIZED (
+    -- as they were, each as often as it was there
+    SELECT region, name
+    FROM (
+        SELECT region, name, sum(weight)::int8 AS weight
+        FROM (
+            SELECT region, name, 1 AS weight
+            FROM grouped_rows_now
             UNION ALL
-            SELECT customers.region, customers.name
-            FROM net_joined_changes_keys_with_null AS keys, shop.customers AS customers
-            WHERE EXISTS (SELECT FROM net_joined_changes_keys_with_null) AND (customers.region IS NOT DISTINCT FROM keys.key_1) AND (customers.name = keys.key_2)
-        ), grouped_rows_before AS MATERIALIZED (
-            -- as they were, each as often as it was there
-            SELECT region, name
-            FROM (
-                SELECT region, name, sum(weight)::int8 AS weight
-                FROM (
-                    SELECT region, name, 1 AS weight
-                    FROM grouped_rows_now
-                    UNION ALL
-                    SELECT region, name, -weight
-                    FROM net_joined_changes
-                ) AS less
-                GROUP BY region, name
-                HAVING sum(weight) <> 0
-            ) AS counted
-            CROSS JOIN generate_series(1, counted.weight)
-        ), group_changes_2 AS MATERIALIZED (
-            SELECT grouped.region, grouped.name, count(*) AS count, 1 AS weight
-            FROM grouped_rows_now AS grouped
-            GROUP BY grouped.region, grouped.name
+            SELECT region, name, -weight
+            FROM net_joined_changes
+        ) AS less
+        GROUP BY region, name
+        HAVING sum(weight) <> 0
+    ) AS counted
+    CROSS JOIN generate_series(1, counted.weight)
+), group_changes_2 AS MATERIALIZED (
+    SELECT grouped.region, grouped.name, count(*) AS count, 1 AS weight
+    FROM grouped_rows_now AS grouped
+    GROUP BY grouped.region, grouped.name
+    UNION ALL
+    SELECT grouped.region, grouped.name, count(*) AS count, -1 AS weight
+    FROM grouped_rows_before AS grouped
+    GROUP BY grouped.region, grouped.name
+), joined_changes_2 AS MATERIALIZED (
+    SELECT "group".region AS region, "group".name AS name, "group".count AS count, 0 AS value_4, "group".weight AS weight
+    FROM group_changes_2 AS "group"
+), net_customers_changes AS MATERIALIZED (
+    SELECT region, sum(weight)::int8 AS weight
+    FROM customers_changes
+    GROUP BY region
+    HAVING sum(weight) <> 0
+), net_customers_changes_keys AS MATERIALIZED (
+    SELECT DISTINCT region AS key_1
+    FROM net_customers_changes AS partial
+), net_customers_changes_keys_with_null AS MATERIALIZED (
+    SELECT *
+    FROM net_customers_changes_keys
+    WHERE key_1 IS NULL
+), grouped_rows_now_2 AS MATERIALIZED (
+    SELECT customers.region
+    FROM net_customers_changes_keys AS keys, shop.customers AS customers
+    WHERE EXISTS (SELECT FROM net_customers_changes_keys) AND (customers.region = keys.key_1)
+    UNION ALL
+    SELECT customers.region
+    FROM net_customers_changes_keys_with_null AS keys, shop.customers AS customers
+    WHERE EXISTS (SELECT FROM net_customers_changes_keys_with_null) AND (customers.region IS NULL)
+), grouped_rows_before_2 AS MATERIALIZED (
+    -- as they were, each as often as it was there
+    SELECT region
+    FROM (
+        SELECT region, sum(weight)::int8 AS weight
+        FROM (
+            SELECT region, 1 AS weight
+            FROM grouped_rows_now_2
             UNION ALL
-            SELECT grouped.region, grouped.name, count(*) AS count, -1 AS weight
-            FROM grouped_rows_before AS grouped
-            GROUP BY grouped.region, grouped.name
-        ), joined_changes_2 AS MATERIALIZED (
-            SELECT "group".region AS region, "group".name AS name, "group".count AS count, 0 AS value_4, "group".weight AS weight
-            FROM group_changes_2 AS "group"
-        ), net_customers_changes AS MATERIALIZED (
-            SELECT region, sum(weight)::int8 AS weight
-            FROM customers_changes
-            GROUP BY region
-            HAVING sum(weight) <> 0
-        ), net_customers_changes_keys AS MATERIALIZED (
-            SELECT DISTINCT region AS key_1
-            FROM net_customers_changes AS partial
-        ), net_customers_changes_keys_with_null AS MATERIALIZED (
-            SELECT *
-            FROM net_customers_changes_keys
-            WHERE key_1 IS NULL
-        ), grouped_rows_now_2 AS MATERIALIZED (
-            SELECT customers.region
-            FROM net_customers_changes_keys AS keys, shop.customers AS customers
-            WHERE EXISTS (SELECT FROM net_customers_changes_keys) AND (customers.region = keys.key_1)
+            SELECT region, -weight
+            FROM net_customers_changes
+        ) AS less
+        GROUP BY region
+        HAVING sum(weight) <> 0
+    ) AS counted
+    CROSS JOIN generate_series(1, counted.weight)
+), group_changes_3 AS MATERIALIZED (
+    SELECT grouped.region, count(*) AS count, 1 AS weight
+    FROM grouped_rows_now_2 AS grouped
+    GROUP BY grouped.region
+    UNION ALL
+    SELECT grouped.region, count(*) AS count, -1 AS weight
+    FROM grouped_rows_before_2 AS grouped
+    GROUP BY grouped.region
+), joined_changes_3 AS MATERIALIZED (
+    SELECT "group".region AS region, (NULL)::text AS value_2, "group".count AS count, 1 AS value_4, "group".weight AS weight
+    FROM group_changes_3 AS "group"
+), joined_changes_4 AS MATERIALIZED (
+    SELECT true AS present, customers.weight
+    FROM customers_changes AS customers
+), net_joined_changes_4 AS MATERIALIZED (
+    SELECT present, sum(weight)::int8 AS weight
+    FROM joined_changes_4
+    GROUP BY present
+    HAVING sum(weight) <> 0
+), grouped_rows_now_3 AS MATERIALIZED (
+    SELECT *
+    FROM (
+        SELECT true AS present
+        FROM shop.customers AS customers
+    ) AS everything
+    WHERE EXISTS (SELECT FROM net_joined_changes_4)
+), grouped_rows_before_3 AS MATERIALIZED (
+    -- as they were, each as often as it was there
+    SELECT present
+    FROM (
+        SELECT present, sum(weight)::int8 AS weight
+        FROM (
+            SELECT present, 1 AS weight
+            FROM grouped_rows_now_3
             UNION ALL
-            SELECT customers.region
-            FROM net_customers_changes_keys_with_null AS keys, shop.customers AS customers
-            WHERE EXISTS (SELECT FROM net_customers_changes_keys_with_null) AND (customers.region IS NULL)
-        ), grouped_rows_before_2 AS MATERIALIZED (
-            -- as they were, each as often as it was there
-            SELECT region
-            FROM (
-                SELECT region, sum(weight)::int8 AS weight
-                FROM (
-                    SELECT region, 1 AS weight
-                    FROM grouped_rows_now_2
-                    UNION ALL
-                    SELECT region, -weight
-                    FROM net_customers_changes
-                ) AS less
-                GROUP BY region
-                HAVING sum(weight) <> 0
-            ) AS counted
-            CROSS JOIN generate_series(1, counted.weight)
-        ), group_changes_3 AS MATERIALIZED (
-            SELECT grouped.region, count(*) AS count, 1 AS weight
-            FROM grouped_rows_now_2 AS grouped
-            GROUP BY grouped.region
+            SELECT present, -weight
+            FROM net_joined_changes_4
+        ) AS less
+        GROUP BY present
+        HAVING sum(weight) <> 0
+    ) AS counted
+    CROSS JOIN generate_series(1, counted.weight)
+), group_changes_4 AS MATERIALIZED (
+    SELECT count(*) AS count, 1 AS weight
+    FROM grouped_rows_now_3 AS grouped
+    HAVING EXISTS (SELECT FROM net_joined_changes_4)
+    UNION ALL
+    SELECT count(*) AS count, -1 AS weight
+    FROM grouped_rows_before_3 AS grouped
+    HAVING EXISTS (SELECT FROM net_joined_changes_4)
+), joined_changes_5 AS MATERIALIZED (
+    SELECT (NULL)::text AS value_1, (NULL)::text AS value_2, "group".count AS count, 3 AS value_4, "group".weight AS weight
+    FROM group_changes_4 AS "group"
+), united_changes AS MATERIALIZED (
+    SELECT region, name, count, value_4, weight
+    FROM joined_changes_2
+    UNION ALL
+    SELECT region, value_2 AS name, count, value_4, weight
+    FROM joined_changes_3
+    UNION ALL
+    SELECT value_1 AS region, value_2 AS name, count, value_4, weight
+    FROM joined_changes_5
+), row_changes AS (
+    -- difference of the query's rows
+    SELECT region AS region, name AS name, count AS n, value_4 AS level, weight
+    FROM united_changes
+), net_rows AS (
+    -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
+    SELECT region, name, n, level, sum(weight)::int8 AS weight
+    FROM row_changes
+    GROUP BY region, name, n, level
+    HAVING sum(weight) <> 0
+), numbered_changes AS MATERIALIZED (
+    SELECT region, name, n, level, weight, row_number() OVER () AS change_number, hash_record_extended(ROW(region, name, n, level), 0) AS row_hash
+    FROM net_rows
+), doomed_rows AS MATERIALIZED (
+    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    SELECT candidate.row_address
+    FROM (
+        SELECT stored.ctid AS row_address, -change.weight AS surplus,
+               row_number() OVER (PARTITION BY change.change_number) AS occurrence
+        FROM numbered_changes AS change
+        JOIN ONLY shop.mv AS stored ON hash_record_extended(ROW(stored.region, stored.name, stored.n, stored.level), 0) = change.row_hash AND ROW(stored.region, stored.name, stored.n, stored.level)::record *= ROW(change.region, change.name, change.n, change.level)::record
+        WHERE change.weight < 0
+    ) AS candidate
+    WHERE candidate.occurrence <= candidate.surplus
+), deleted_rows AS (
+    DELETE FROM ONLY shop.mv AS stored USING doomed_rows
+    WHERE stored.ctid = doomed_rows.row_address
+    RETURNING 1
+), inserted_rows AS (
+    -- counting the deletions first lets them happen first: unique indexes see no passing duplicate
+    INSERT INTO shop.mv (region, name, n, level)
+    SELECT change.region, change.name, change.n, change.level
+    FROM numbered_changes AS change
+    CROSS JOIN generate_series(1, change.weight)
+    CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions
+    RETURNING 1
+)
+SELECT pg_current_snapshot() AS snapshot,
+       (SELECT count(*) FROM inserted_rows) AS rows_inserted,
+       0::int8 AS rows_updated,
+       (SELECT count(*) FROM deleted_rows) AS rows_deleted,
+       -- rows that should have been there
+       ((SELECT coalesce(sum(-weight), 0) FROM numbered_changes WHERE weight < 0) - (SELECT count(*) FROM deleted_rows))::int8 AS rows_missing,
+       false AS must_complete,
+       -- nothing was done, as this is not all there is to do
+       NOT (SELECT is_so FROM foreseen) AS unforeseen;
+
+-- else
+WITH customers_changes AS MATERIALIZED (
+    -- net change of shop.customers since the watermark
+    SELECT c2 AS name, c3 AS region, sum(weight)::int8 AS weight
+    FROM mvrefresh."log$1"
+    WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)
+    GROUP BY c2, c3
+    HAVING sum(weight) <> 0
+), joined_changes AS MATERIALIZED (
+    SELECT customers.region, customers.name, customers.weight
+    FROM customers_changes AS customers
+), net_joined_changes AS MATERIALIZED (
+    SELECT region, name, sum(weight)::int8 AS weight
+    FROM joined_changes
+    GROUP BY region, name
+    HAVING sum(weight) <> 0
+), net_joined_changes_keys AS MATERIALIZED (
+    SELECT DISTINCT region AS key_1, name AS key_2
+    FROM net_joined_changes AS partial
+), net_joined_changes_keys_with_null AS MATERIALIZED (
+    SELECT *
+    FROM net_joined_changes_keys
+    WHERE key_1 IS NULL
+), grouped_rows_now AS MATERIALIZED (
+    SELECT customers.region, customers.name
+    FROM net_joined_changes_keys AS keys, shop.customers AS customers
+    WHERE EXISTS (SELECT FROM net_joined_changes_keys) AND (customers.region = keys.key_1) AND (customers.name = keys.key_2)
+    UNION ALL
+    SELECT customers.region, customers.name
+    FROM net_joined_changes_keys_with_null AS keys, shop.customers AS customers
+    WHERE EXISTS (SELECT FROM net_joined_changes_keys_with_null) AND (customers.region IS NOT DISTINCT FROM keys.key_1) AND (customers.name = keys.key_2)
+), grouped_rows_before AS MATERIALIZED (
+    -- as they were, each as often as it was there
+    SELECT region, name
+    FROM (
+        SELECT region, name, sum(weight)::int8 AS weight
+        FROM (
+            SELECT region, name, 1 AS weight
+            FROM grouped_rows_now
             UNION ALL
-            SELECT grouped.region, count(*) AS count, -1 AS weight
-            FROM grouped_rows_before_2 AS grouped
-            GROUP BY grouped.region
-        ), joined_changes_3 AS MATERIALIZED (
-            SELECT "group".region AS region, (NULL)::text AS value_2, "group".count AS count, 1 AS value_4, "group".weight AS weight
-            FROM group_changes_3 AS "group"
-        ), joined_changes_4 AS MATERIALIZED (
-            SELECT true AS present, customers.weight
-            FROM customers_changes AS customers
-        ), net_joined_changes_4 AS MATERIALIZED (
-            SELECT present, sum(weight)::int8 AS weight
-            FROM joined_changes_4
-            GROUP BY present
-            HAVING sum(weight) <> 0
-        ), grouped_rows_now_3 AS MATERIALIZED (
-            SELECT *
-            FROM (
-                SELECT true AS present
-                FROM shop.customers AS customers
-            ) AS everything
-            WHERE EXISTS (SELECT FROM net_joined_changes_4)
-        ), grouped_rows_before_3 AS MATERIALIZED (
-            -- as they were, each as often as it was there
-            SELECT present
-            FROM (
-                SELECT present, sum(weight)::int8 AS weight
-                FROM (
-                    SELECT present, 1 AS weight
-                    FROM grouped_rows_now_3
-                    UNION ALL
-                    SELECT present, -weight
-                    FROM net_joined_changes_4
-                ) AS less
-                GROUP BY present
-                HAVING sum(weight) <> 0
-            ) AS counted
-            CROSS JOIN generate_series(1, counted.weight)
-        ), group_changes_4 AS MATERIALIZED (
-            SELECT count(*) AS count, 1 AS weight
-            FROM grouped_rows_now_3 AS grouped
-            HAVING EXISTS (SELECT FROM net_joined_changes_4)
+            SELECT region, name, -weight
+            FROM net_joined_changes
+        ) AS less
+        GROUP BY region, name
+        HAVING sum(weight) <> 0
+    ) AS counted
+    CROSS JOIN generate_series(1, counted.weight)
+), group_changes_2 AS MATERIALIZED (
+    SELECT grouped.region, grouped.name, count(*) AS count, 1 AS weight
+    FROM grouped_rows_now AS grouped
+    GROUP BY grouped.region, grouped.name
+    UNION ALL
+    SELECT grouped.region, grouped.name, count(*) AS count, -1 AS weight
+    FROM grouped_rows_before AS grouped
+    GROUP BY grouped.region, grouped.name
+), joined_changes_2 AS MATERIALIZED (
+    SELECT "group".region AS region, "group".name AS name, "group".count AS count, 0 AS value_4, "group".weight AS weight
+    FROM group_changes_2 AS "group"
+), net_customers_changes AS MATERIALIZED (
+    SELECT region, sum(weight)::int8 AS weight
+    FROM customers_changes
+    GROUP BY region
+    HAVING sum(weight) <> 0
+), net_customers_changes_keys AS MATERIALIZED (
+    SELECT DISTINCT region AS key_1
+    FROM net_customers_changes AS partial
+), net_customers_changes_keys_with_null AS MATERIALIZED (
+    SELECT *
+    FROM net_customers_changes_keys
+    WHERE key_1 IS NULL
+), grouped_rows_now_2 AS MATERIALIZED (
+    SELECT customers.region
+    FROM net_customers_changes_keys AS keys, shop.customers AS customers
+    WHERE EXISTS (SELECT FROM net_customers_changes_keys) AND (customers.region = keys.key_1)
+    UNION ALL
+    SELECT customers.region
+    FROM net_customers_changes_keys_with_null AS keys, shop.customers AS customers
+    WHERE EXISTS (SELECT FROM net_customers_changes_keys_with_null) AND (customers.region IS NULL)
+), grouped_rows_before_2 AS MATERIALIZED (
+    -- as they were, each as often as it was there
+    SELECT region
+    FROM (
+        SELECT region, sum(weight)::int8 AS weight
+        FROM (
+            SELECT region, 1 AS weight
+            FROM grouped_rows_now_2
             UNION ALL
-            SELECT count(*) AS count, -1 AS weight
-            FROM grouped_rows_before_3 AS grouped
-            HAVING EXISTS (SELECT FROM net_joined_changes_4)
-        ), joined_changes_5 AS MATERIALIZED (
-            SELECT (NULL)::text AS value_1, (NULL)::text AS value_2, "group".count AS count, 3 AS value_4, "group".weight AS weight
-            FROM group_changes_4 AS "group"
-        ), united_changes AS MATERIALIZED (
-            SELECT region, name, count, value_4, weight
-            FROM joined_changes_2
+            SELECT region, -weight
+            FROM net_customers_changes
+        ) AS less
+        GROUP BY region
+        HAVING sum(weight) <> 0
+    ) AS counted
+    CROSS JOIN generate_series(1, counted.weight)
+), group_changes_3 AS MATERIALIZED (
+    SELECT grouped.region, count(*) AS count, 1 AS weight
+    FROM grouped_rows_now_2 AS grouped
+    GROUP BY grouped.region
+    UNION ALL
+    SELECT grouped.region, count(*) AS count, -1 AS weight
+    FROM grouped_rows_before_2 AS grouped
+    GROUP BY grouped.region
+), joined_changes_3 AS MATERIALIZED (
+    SELECT "group".region AS region, (NULL)::text AS value_2, "group".count AS count, 1 AS value_4, "group".weight AS weight
+    FROM group_changes_3 AS "group"
+), joined_changes_4 AS MATERIALIZED (
+    SELECT true AS present, customers.weight
+    FROM customers_changes AS customers
+), net_joined_changes_4 AS MATERIALIZED (
+    SELECT present, sum(weight)::int8 AS weight
+    FROM joined_changes_4
+    GROUP BY present
+    HAVING sum(weight) <> 0
+), grouped_rows_now_3 AS MATERIALIZED (
+    SELECT *
+    FROM (
+        SELECT true AS present
+        FROM shop.customers AS customers
+    ) AS everything
+    WHERE EXISTS (SELECT FROM net_joined_changes_4)
+), grouped_rows_before_3 AS MATERIALIZED (
+    -- as they were, each as often as it was there
+    SELECT present
+    FROM (
+        SELECT present, sum(weight)::int8 AS weight
+        FROM (
+            SELECT present, 1 AS weight
+            FROM grouped_rows_now_3
             UNION ALL
-            SELECT region, value_2 AS name, count, value_4, weight
-            FROM joined_changes_3
-            UNION ALL
-            SELECT value_1 AS region, value_2 AS name, count, value_4, weight
-            FROM joined_changes_5
-        ), row_changes AS (
-            -- difference of the query's rows
-            SELECT region AS region, name AS name, count AS n, value_4 AS level, weight
-            FROM united_changes
-        ), net_rows AS (
-            -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
-            SELECT region, name, n, level, sum(weight)::int8 AS weight
-            FROM row_changes
-            GROUP BY region, name, n, level
-            HAVING sum(weight) <> 0
-        ), numbered_changes AS MATERIALIZED (
-            SELECT region, name, n, level, weight, row_number() OVER () AS change_number, hash_record_extended(ROW(region, name, n, level), 0) AS row_hash
-            FROM net_rows
-        ), doomed_rows AS MATERIALIZED (
-            -- as many stored rows as each negative weight says, found by hash and equal byte for byte
-            SELECT candidate.row_address
-            FROM (
-                SELECT stored.ctid AS row_address, -change.weight AS surplus,
-                       row_number() OVER (PARTITION BY change.change_number) AS occurrence
-                FROM numbered_changes AS change
-                JOIN ONLY shop.mv AS stored ON hash_record_extended(ROW(stored.region, stored.name, stored.n, stored.level), 0) = change.row_hash AND ROW(stored.region, stored.name, stored.n, stored.level)::record *= ROW(change.region, change.name, change.n, change.level)::record
-                WHERE change.weight < 0
-            ) AS candidate
-            WHERE candidate.occurrence <= candidate.surplus
-        ), deleted_rows AS (
-            DELETE FROM ONLY shop.mv AS stored USING doomed_rows
-            WHERE stored.ctid = doomed_rows.row_address
-            RETURNING 1
-        ), inserted_rows AS (
-            -- counting the deletions first lets them happen first: unique indexes see no passing duplicate
-            INSERT INTO shop.mv (region, name, n, level)
-            SELECT change.region, change.name, change.n, change.level
-            FROM numbered_changes AS change
-            CROSS JOIN generate_series(1, change.weight)
-            CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions
-            RETURNING 1
-        )
-        SELECT pg_current_snapshot() AS snapshot,
-               (SELECT count(*) FROM inserted_rows) AS rows_inserted,
-               0::int8 AS rows_updated,
-               (SELECT count(*) FROM deleted_rows) AS rows_deleted,
-               -- rows that should have been there
-               ((SELECT coalesce(sum(-weight), 0) FROM numbered_changes WHERE weight < 0) - (SELECT count(*) FROM deleted_rows))::int8 AS rows_missing,
-               false AS must_complete,
-               -- nothing was done, as this is not all there is to do
-               NOT (SELECT is_so FROM foreseen) AS unforeseen
-        INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
-    ELSIF pending_1 = pending AND markers = 0 THEN
-        WITH foreseen AS MATERIALIZED (
-            -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
-            SELECT pg_current_snapshot()::text = snapshot::text OR (
-                (SELECT count(*) < at_most_1 AND count(*) FILTER (WHERE weight = 0) = 0
-                     FROM (SELECT weight FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most_1) AS pending)
-            ) AS is_so
-        ), customers_changes AS MATERIALIZED (
-            -- net change of shop.customers since the watermark
-            SELECT c2 AS name, c3 AS region, sum(weight)::int8 AS weight
-            FROM (
-                SELECT c2, c3, weight FROM mvrefresh."log$1"
-                WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
-                LIMIT at_most_1
-            ) AS pending
-            GROUP BY c2, c3
-            HAVING sum(weight) <> 0
-        ), joined_changes AS MATERIALIZED (
-            SELECT customers.region, customers.name, customers.weight
-            FROM customers_changes AS customers
-        ), net_joined_changes AS MATERIALIZED (
-            SELECT region, name, sum(weight)::int8 AS weight
-            FROM joined_changes
-            GROUP BY region, name
-            HAVING sum(weight) <> 0
-        ), net_joined_changes_keys AS MATERIALIZED (
-            SELECT DISTINCT region AS key_1, name AS key_2
-            FROM net_joined_changes AS partial
-        ), net_joined_changes_keys_with_null AS MATERIALIZED (
-            SELECT *
-            FROM net_joined_changes_keys
-            WHERE key_1 IS NULL
-        ), grouped_rows_now AS MATERIALIZED (
-            SELECT customers.region, customers.name
-            FROM net_joined_changes_keys AS keys, shop.customers AS customers
-            WHERE EXISTS (SELECT FROM net_joined_changes_keys) AND (customers.region = keys.key_1) AND (customers.name = keys.key_2)
-            UNION ALL
-            SELECT customers.region, customers.name
-            FROM net_joined_changes_keys_with_null AS keys, shop.customers AS customers
-            WHERE EXISTS (SELECT FROM net_joined_changes_keys_with_null) AND (customers.region IS NOT DISTINCT FROM keys.key_1) AND (customers.name = keys.key_2)
-        ), grouped_rows_before AS MATERIALIZED (
-            -- as they were, each as often as it was there
-            SELECT region, name
-            FROM (
-                SELECT region, name, sum(weight)::int8 AS weight
-                FROM (
-                    SELECT region, name, 1 AS weight
-                    FROM grouped_rows_now
-                    UNION ALL
-                    SELECT region, name, -weight
-                    FROM net_joined_changes
-                ) AS less
-                GROUP BY region, name
-                HAVING sum(weight) <> 0
-            ) AS counted
-            CROSS JOIN generate_series(1, counted.weight)
-        ), group_changes_2 AS MATERIALIZED (
-            SELECT grouped.region, grouped.name, count(*) AS count, 1 AS weight
-            FROM grouped_rows_now AS grouped
-            GROUP BY grouped.region, grouped.name
-            UNION ALL
-            SELECT grouped.region, grouped.name, count(*) AS count, -1 AS weight
-            FROM grouped_rows_before AS grouped
-            GROUP BY grouped.region, grouped.name
-        ), joined_changes_2 AS MATERIALIZED (
-            SELECT "group".region AS region, "group".name AS name, "group".count AS count, 0 AS value_4, "group".weight AS weight
-            FROM group_changes_2 AS "group"
-        ), net_customers_changes AS MATERIALIZED (
-            SELECT region, sum(weight)::int8 AS weight
-            FROM customers_changes
-            GROUP BY region
-            HAVING sum(weight) <> 0
-        ), net_customers_changes_keys AS MATERIALIZED (
-            SELECT DISTINCT region AS key_1
-            FROM net_customers_changes AS partial
-        ), net_customers_changes_keys_with_null AS MATERIALIZED (
-            SELECT *
-            FROM net_customers_changes_keys
-            WHERE key_1 IS NULL
-        ), grouped_rows_now_2 AS MATERIALIZED (
-            SELECT customers.region
-            FROM net_customers_changes_keys AS keys, shop.customers AS customers
-            WHERE EXISTS (SELECT FROM net_customers_changes_keys) AND (customers.region = keys.key_1)
-            UNION ALL
-            SELECT customers.region
-            FROM net_customers_changes_keys_with_null AS keys, shop.customers AS customers
-            WHERE EXISTS (SELECT FROM net_customers_changes_keys_with_null) AND (customers.region IS NULL)
-        ), grouped_rows_before_2 AS MATERIALIZED (
-            -- as they were, each as often as it was there
-            SELECT region
-            FROM (
-                SELECT region, sum(weight)::int8 AS weight
-                FROM (
-                    SELECT region, 1 AS weight
-                    FROM grouped_rows_now_2
-                    UNION ALL
-                    SELECT region, -weight
-                    FROM net_customers_changes
-                ) AS less
-                GROUP BY region
-                HAVING sum(weight) <> 0
-            ) AS counted
-            CROSS JOIN generate_series(1, counted.weight)
-        ), group_changes_3 AS MATERIALIZED (
-            SELECT grouped.region, count(*) AS count, 1 AS weight
-            FROM grouped_rows_now_2 AS grouped
-            GROUP BY grouped.region
-            UNION ALL
-            SELECT grouped.region, count(*) AS count, -1 AS weight
-            FROM grouped_rows_before_2 AS grouped
-            GROUP BY grouped.region
-        ), joined_changes_3 AS MATERIALIZED (
-            SELECT "group".region AS region, (NULL)::text AS value_2, "group".count AS count, 1 AS value_4, "group".weight AS weight
-            FROM group_changes_3 AS "group"
-        ), joined_changes_4 AS MATERIALIZED (
-            SELECT true AS present, customers.weight
-            FROM customers_changes AS customers
-        ), net_joined_changes_4 AS MATERIALIZED (
-            SELECT present, sum(weight)::int8 AS weight
-            FROM joined_changes_4
-            GROUP BY present
-            HAVING sum(weight) <> 0
-        ), grouped_rows_now_3 AS MATERIALIZED (
-            SELECT *
-            FROM (
-                SELECT true AS present
-                FROM shop.customers AS customers
-            ) AS everything
-            WHERE EXISTS (SELECT FROM net_joined_changes_4)
-        ), grouped_rows_before_3 AS MATERIALIZED (
-            -- as they were, each as often as it was there
-            SELECT present
-            FROM (
-                SELECT present, sum(weight)::int8 AS weight
-                FROM (
-                    SELECT present, 1 AS weight
-                    FROM grouped_rows_now_3
-                    UNION ALL
-                    SELECT present, -weight
-                    FROM net_joined_changes_4
-                ) AS less
-                GROUP BY present
-                HAVING sum(weight) <> 0
-            ) AS counted
-            CROSS JOIN generate_series(1, counted.weight)
-        ), group_changes_4 AS MATERIALIZED (
-            SELECT count(*) AS count, 1 AS weight
-            FROM grouped_rows_now_3 AS grouped
-            HAVING EXISTS (SELECT FROM net_joined_changes_4)
-            UNION ALL
-            SELECT count(*) AS count, -1 AS weight
-            FROM grouped_rows_before_3 AS grouped
-            HAVING EXISTS (SELECT FROM net_joined_changes_4)
-        ), joined_changes_5 AS MATERIALIZED (
-            SELECT (NULL)::text AS value_1, (NULL)::text AS value_2, "group".count AS count, 3 AS value_4, "group".weight AS weight
-            FROM group_changes_4 AS "group"
-        ), united_changes AS MATERIALIZED (
-            SELECT region, name, count, value_4, weight
-            FROM joined_changes_2
-            UNION ALL
-            SELECT region, value_2 AS name, count, value_4, weight
-            FROM joined_changes_3
-            UNION ALL
-            SELECT value_1 AS region, value_2 AS name, count, value_4, weight
-            FROM joined_changes_5
-        ), row_changes AS (
-            -- difference of the query's rows
-            SELECT region AS region, name AS name, count AS n, value_4 AS level, weight
-            FROM united_changes
-        ), net_rows AS (
-            -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
-            SELECT region, name, n, level, sum(weight)::int8 AS weight
-            FROM row_changes
-            GROUP BY region, name, n, level
-            HAVING sum(weight) <> 0
-        ), numbered_changes AS MATERIALIZED (
-            SELECT region, name, n, level, weight, row_number() OVER () AS change_number, hash_record_extended(ROW(region, name, n, level), 0) AS row_hash
-            FROM net_rows
-        ), doomed_rows AS MATERIALIZED (
-            -- as many stored rows as each negative weight says, found by hash and equal byte for byte
-            SELECT candidate.row_address
-            FROM (
-                SELECT stored.ctid AS row_address, -change.weight AS surplus,
-                       row_number() OVER (PARTITION BY change.change_number) AS occurrence
-                FROM numbered_changes AS change
-                JOIN ONLY shop.mv AS stored ON hash_record_extended(ROW(stored.region, stored.name, stored.n, stored.level), 0) = change.row_hash AND ROW(stored.region, stored.name, stored.n, stored.level)::record *= ROW(change.region, change.name, change.n, change.level)::record
-                WHERE change.weight < 0
-            ) AS candidate
-            WHERE candidate.occurrence <= candidate.surplus
-        ), deleted_rows AS (
-            DELETE FROM ONLY shop.mv AS stored USING doomed_rows
-            WHERE stored.ctid = doomed_rows.row_address
-            RETURNING 1
-        ), inserted_rows AS (
-            -- counting the deletions first lets them happen first: unique indexes see no passing duplicate
-            INSERT INTO shop.mv (region, name, n, level)
-            SELECT change.region, change.name, change.n, change.level
-            FROM numbered_changes AS change
-            CROSS JOIN generate_series(1, change.weight)
-            CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions
-            RETURNING 1
-        )
-        SELECT pg_current_snapshot() AS snapshot,
-               (SELECT count(*) FROM inserted_rows) AS rows_inserted,
-               0::int8 AS rows_updated,
-               (SELECT count(*) FROM deleted_rows) AS rows_deleted,
-               -- rows that should have been there
-               ((SELECT coalesce(sum(-weight), 0) FROM numbered_changes WHERE weight < 0) - (SELECT count(*) FROM deleted_rows))::int8 AS rows_missing,
-               false AS must_complete,
-               -- nothing was done, as this is not all there is to do
-               NOT (SELECT is_so FROM foreseen) AS unforeseen
-        INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
-    END IF;
-    IF unforeseen THEN
-        -- other tables have changed as well, or more has come meanwhile, or something happened that is not in the logs
-        planned := set_config('plan_cache_mode', 'force_custom_plan', true);
-        WITH customers_changes AS MATERIALIZED (
-            -- net change of shop.customers since the watermark
-            SELECT c2 AS name, c3 AS region, sum(weight)::int8 AS weight
-            FROM mvrefresh."log$1"
-            WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)
-            GROUP BY c2, c3
-            HAVING sum(weight) <> 0
-        ), joined_changes AS MATERIALIZED (
-            SELECT customers.region, customers.name, customers.weight
-            FROM customers_changes AS customers
-        ), net_joined_changes AS MATERIALIZED (
-            SELECT region, name, sum(weight)::int8 AS weight
-            FROM joined_changes
-            GROUP BY region, name
-            HAVING sum(weight) <> 0
-        ), net_joined_changes_keys AS MATERIALIZED (
-            SELECT DISTINCT region AS key_1, name AS key_2
-            FROM net_joined_changes AS partial
-        ), net_joined_changes_keys_with_null AS MATERIALIZED (
-            SELECT *
-            FROM net_joined_changes_keys
-            WHERE key_1 IS NULL
-        ), grouped_rows_now AS MATERIALIZED (
-            SELECT customers.region, customers.name
-            FROM net_joined_changes_keys AS keys, shop.customers AS customers
-            WHERE EXISTS (SELECT FROM net_joined_changes_keys) AND (customers.region = keys.key_1) AND (customers.name = keys.key_2)
-            UNION ALL
-            SELECT customers.region, customers.name
-            FROM net_joined_changes_keys_with_null AS keys, shop.customers AS customers
-            WHERE EXISTS (SELECT FROM net_joined_changes_keys_with_null) AND (customers.region IS NOT DISTINCT FROM keys.key_1) AND (customers.name = keys.key_2)
-        ), grouped_rows_before AS MATERIALIZED (
-            -- as they were, each as often as it was there
-            SELECT region, name
-            FROM (
-                SELECT region, name, sum(weight)::int8 AS weight
-                FROM (
-                    SELECT region, name, 1 AS weight
-                    FROM grouped_rows_now
-                    UNION ALL
-                    SELECT region, name, -weight
-                    FROM net_joined_changes
-                ) AS less
-                GROUP BY region, name
-                HAVING sum(weight) <> 0
-            ) AS counted
-            CROSS JOIN generate_series(1, counted.weight)
-        ), group_changes_2 AS MATERIALIZED (
-            SELECT grouped.region, grouped.name, count(*) AS count, 1 AS weight
-            FROM grouped_rows_now AS grouped
-            GROUP BY grouped.region, grouped.name
-            UNION ALL
-            SELECT grouped.region, grouped.name, count(*) AS count, -1 AS weight
-            FROM grouped_rows_before AS grouped
-            GROUP BY grouped.region, grouped.name
-        ), joined_changes_2 AS MATERIALIZED (
-            SELECT "group".region AS region, "group".name AS name, "group".count AS count, 0 AS value_4, "group".weight AS weight
-            FROM group_changes_2 AS "group"
-        ), net_customers_changes AS MATERIALIZED (
-            SELECT region, sum(weight)::int8 AS weight
-            FROM customers_changes
-            GROUP BY region
-            HAVING sum(weight) <> 0
-        ), net_customers_changes_keys AS MATERIALIZED (
-            SELECT DISTINCT region AS key_1
-            FROM net_customers_changes AS partial
-        ), net_customers_changes_keys_with_null AS MATERIALIZED (
-            SELECT *
-            FROM net_customers_changes_keys
-            WHERE key_1 IS NULL
-        ), grouped_rows_now_2 AS MATERIALIZED (
-            SELECT customers.region
-            FROM net_customers_changes_keys AS keys, shop.customers AS customers
-            WHERE EXISTS (SELECT FROM net_customers_changes_keys) AND (customers.region = keys.key_1)
-            UNION ALL
-            SELECT customers.region
-            FROM net_customers_changes_keys_with_null AS keys, shop.customers AS customers
-            WHERE EXISTS (SELECT FROM net_customers_changes_keys_with_null) AND (customers.region IS NULL)
-        ), grouped_rows_before_2 AS MATERIALIZED (
-            -- as they were, each as often as it was there
-            SELECT region
-            FROM (
-                SELECT region, sum(weight)::int8 AS weight
-                FROM (
-                    SELECT region, 1 AS weight
-                    FROM grouped_rows_now_2
-                    UNION ALL
-                    SELECT region, -weight
-                    FROM net_customers_changes
-                ) AS less
-                GROUP BY region
-                HAVING sum(weight) <> 0
-            ) AS counted
-            CROSS JOIN generate_series(1, counted.weight)
-        ), group_changes_3 AS MATERIALIZED (
-            SELECT grouped.region, count(*) AS count, 1 AS weight
-            FROM grouped_rows_now_2 AS grouped
-            GROUP BY grouped.region
-            UNION ALL
-            SELECT grouped.region, count(*) AS count, -1 AS weight
-            FROM grouped_rows_before_2 AS grouped
-            GROUP BY grouped.region
-        ), joined_changes_3 AS MATERIALIZED (
-            SELECT "group".region AS region, (NULL)::text AS value_2, "group".count AS count, 1 AS value_4, "group".weight AS weight
-            FROM group_changes_3 AS "group"
-        ), joined_changes_4 AS MATERIALIZED (
-            SELECT true AS present, customers.weight
-            FROM customers_changes AS customers
-        ), net_joined_changes_4 AS MATERIALIZED (
-            SELECT present, sum(weight)::int8 AS weight
-            FROM joined_changes_4
-            GROUP BY present
-            HAVING sum(weight) <> 0
-        ), grouped_rows_now_3 AS MATERIALIZED (
-            SELECT *
-            FROM (
-                SELECT true AS present
-                FROM shop.customers AS customers
-            ) AS everything
-            WHERE EXISTS (SELECT FROM net_joined_changes_4)
-        ), grouped_rows_before_3 AS MATERIALIZED (
-            -- as they were, each as often as it was there
-            SELECT present
-            FROM (
-                SELECT present, sum(weight)::int8 AS weight
-                FROM (
-                    SELECT present, 1 AS weight
-                    FROM grouped_rows_now_3
-                    UNION ALL
-                    SELECT present, -weight
-                    FROM net_joined_changes_4
-                ) AS less
-                GROUP BY present
-                HAVING sum(weight) <> 0
-            ) AS counted
-            CROSS JOIN generate_series(1, counted.weight)
-        ), group_changes_4 AS MATERIALIZED (
-            SELECT count(*) AS count, 1 AS weight
-            FROM grouped_rows_now_3 AS grouped
-            HAVING EXISTS (SELECT FROM net_joined_changes_4)
-            UNION ALL
-            SELECT count(*) AS count, -1 AS weight
-            FROM grouped_rows_before_3 AS grouped
-            HAVING EXISTS (SELECT FROM net_joined_changes_4)
-        ), joined_changes_5 AS MATERIALIZED (
-            SELECT (NULL)::text AS value_1, (NULL)::text AS value_2, "group".count AS count, 3 AS value_4, "group".weight AS weight
-            FROM group_changes_4 AS "group"
-        ), united_changes AS MATERIALIZED (
-            SELECT region, name, count, value_4, weight
-            FROM joined_changes_2
-            UNION ALL
-            SELECT region, value_2 AS name, count, value_4, weight
-            FROM joined_changes_3
-            UNION ALL
-            SELECT value_1 AS region, value_2 AS name, count, value_4, weight
-            FROM joined_changes_5
-        ), row_changes AS (
-            -- difference of the query's rows
-            SELECT region AS region, name AS name, count AS n, value_4 AS level, weight
-            FROM united_changes
-        ), net_rows AS (
-            -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
-            SELECT region, name, n, level, sum(weight)::int8 AS weight
-            FROM row_changes
-            GROUP BY region, name, n, level
-            HAVING sum(weight) <> 0
-        ), numbered_changes AS MATERIALIZED (
-            SELECT region, name, n, level, weight, row_number() OVER () AS change_number, hash_record_extended(ROW(region, name, n, level), 0) AS row_hash
-            FROM net_rows
-        ), doomed_rows AS MATERIALIZED (
-            -- as many stored rows as each negative weight says, found by hash and equal byte for byte
-            SELECT candidate.row_address
-            FROM (
-                SELECT stored.ctid AS row_address, -change.weight AS surplus,
-                       row_number() OVER (PARTITION BY change.change_number) AS occurrence
-                FROM numbered_changes AS change
-                JOIN ONLY shop.mv AS stored ON hash_record_extended(ROW(stored.region, stored.name, stored.n, stored.level), 0) = change.row_hash AND ROW(stored.region, stored.name, stored.n, stored.level)::record *= ROW(change.region, change.name, change.n, change.level)::record
-                WHERE change.weight < 0
-            ) AS candidate
-            WHERE candidate.occurrence <= candidate.surplus
-        ), deleted_rows AS (
-            DELETE FROM ONLY shop.mv AS stored USING doomed_rows
-            WHERE stored.ctid = doomed_rows.row_address
-            RETURNING 1
-        ), inserted_rows AS (
-            -- counting the deletions first lets them happen first: unique indexes see no passing duplicate
-            INSERT INTO shop.mv (region, name, n, level)
-            SELECT change.region, change.name, change.n, change.level
-            FROM numbered_changes AS change
-            CROSS JOIN generate_series(1, change.weight)
-            CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions
-            RETURNING 1
-        )
-        SELECT pg_current_snapshot() AS snapshot,
-               (SELECT count(*) FROM inserted_rows) AS rows_inserted,
-               0::int8 AS rows_updated,
-               (SELECT count(*) FROM deleted_rows) AS rows_deleted,
-               -- rows that should have been there
-               ((SELECT coalesce(sum(-weight), 0) FROM numbered_changes WHERE weight < 0) - (SELECT count(*) FROM deleted_rows))::int8 AS rows_missing,
-               -- a log that says: something happened that is not in it
-               EXISTS (SELECT FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND weight = 0) AS must_complete
-        INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete;
-    END IF;
-END;
+            SELECT present, -weight
+            FROM net_joined_changes_4
+        ) AS less
+        GROUP BY present
+        HAVING sum(weight) <> 0
+    ) AS counted
+    CROSS JOIN generate_series(1, counted.weight)
+), group_changes_4 AS MATERIALIZED (
+    SELECT count(*) AS count, 1 AS weight
+    FROM grouped_rows_now_3 AS grouped
+    HAVING EXISTS (SELECT FROM net_joined_changes_4)
+    UNION ALL
+    SELECT count(*) AS count, -1 AS weight
+    FROM grouped_rows_before_3 AS grouped
+    HAVING EXISTS (SELECT FROM net_joined_changes_4)
+), joined_changes_5 AS MATERIALIZED (
+    SELECT (NULL)::text AS value_1, (NULL)::text AS value_2, "group".count AS count, 3 AS value_4, "group".weight AS weight
+    FROM group_changes_4 AS "group"
+), united_changes AS MATERIALIZED (
+    SELECT region, name, count, value_4, weight
+    FROM joined_changes_2
+    UNION ALL
+    SELECT region, value_2 AS name, count, value_4, weight
+    FROM joined_changes_3
+    UNION ALL
+    SELECT value_1 AS region, value_2 AS name, count, value_4, weight
+    FROM joined_changes_5
+), row_changes AS (
+    -- difference of the query's rows
+    SELECT region AS region, name AS name, count AS n, value_4 AS level, weight
+    FROM united_changes
+), net_rows AS (
+    -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
+    SELECT region, name, n, level, sum(weight)::int8 AS weight
+    FROM row_changes
+    GROUP BY region, name, n, level
+    HAVING sum(weight) <> 0
+), numbered_changes AS MATERIALIZED (
+    SELECT region, name, n, level, weight, row_number() OVER () AS change_number, hash_record_extended(ROW(region, name, n, level), 0) AS row_hash
+    FROM net_rows
+), doomed_rows AS MATERIALIZED (
+    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    SELECT candidate.row_address
+    FROM (
+        SELECT stored.ctid AS row_address, -change.weight AS surplus,
+               row_number() OVER (PARTITION BY change.change_number) AS occurrence
+        FROM numbered_changes AS change
+        JOIN ONLY shop.mv AS stored ON hash_record_extended(ROW(stored.region, stored.name, stored.n, stored.level), 0) = change.row_hash AND ROW(stored.region, stored.name, stored.n, stored.level)::record *= ROW(change.region, change.name, change.n, change.level)::record
+        WHERE change.weight < 0
+    ) AS candidate
+    WHERE candidate.occurrence <= candidate.surplus
+), deleted_rows AS (
+    DELETE FROM ONLY shop.mv AS stored USING doomed_rows
+    WHERE stored.ctid = doomed_rows.row_address
+    RETURNING 1
+), inserted_rows AS (
+    -- counting the deletions first lets them happen first: unique indexes see no passing duplicate
+    INSERT INTO shop.mv (region, name, n, level)
+    SELECT change.region, change.name, change.n, change.level
+    FROM numbered_changes AS change
+    CROSS JOIN generate_series(1, change.weight)
+    CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions
+    RETURNING 1
+)
+SELECT pg_current_snapshot() AS snapshot,
+       (SELECT count(*) FROM inserted_rows) AS rows_inserted,
+       0::int8 AS rows_updated,
+       (SELECT count(*) FROM deleted_rows) AS rows_deleted,
+       -- rows that should have been there
+       ((SELECT coalesce(sum(-weight), 0) FROM numbered_changes WHERE weight < 0) - (SELECT count(*) FROM deleted_rows))::int8 AS rows_missing,
+       -- a log that says: something happened that is not in it
+       EXISTS (SELECT FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND weight = 0) AS must_complete;
 
 CREATE INDEX ON shop.mv ((hash_record_extended(ROW(region, name, n, level), 0)));
 
