@@ -299,6 +299,15 @@ END $$;
 COMMENT ON FUNCTION try_fast_refresh(integer, materialized_view_state, refresh_choice) IS
     'Refreshes fast; if that does not succeed nothing has happened, and there is a reason but no method in the result';
 
+CREATE FUNCTION is_quarantined(p_view materialized_view_settings) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+    -- PL/pgSQL keeps the plan; an SQL function would be planned with every refresh
+    RETURN EXISTS (SELECT FROM materialized_view_state WHERE mv_id = p_view.mv_id AND quarantined_at > coalesce(p_view.resumed_at, '-infinity'));
+END $$;
+COMMENT ON FUNCTION is_quarantined(materialized_view_settings) IS
+    'Whether a materialized view was found to differ from its query, and nobody has looked at it since';
+
 CREATE FUNCTION run_complete_refresh(p_view materialized_view_settings, p_form text, p_reason text) RETURNS refresh_result
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
@@ -310,7 +319,7 @@ BEGIN
         PERFORM ensure_compiled(p_view.mv_id);
         SELECT snapshot, rows_inserted, rows_updated, rows_deleted
         INTO STRICT result.snapshot, result.rows_inserted, result.rows_updated, result.rows_deleted
-        FROM run_refresh_function('complete_' || p_form, p_view.mv_id)
+        FROM run_refresh_function('complete_' || CASE WHEN is_quarantined(p_view) THEN 'by_query' ELSE p_form END, p_view.mv_id)
              AS (snapshot pg_snapshot, rows_inserted bigint, rows_updated bigint, rows_deleted bigint);
         result.form := p_form;
     END IF;

@@ -317,7 +317,7 @@ impl<'a> Grouped<'a> {
     }
 
     /// Whether the row of a group is there, after (or, with a suffix, before).
-    fn is_shown(&self, suffix: &str) -> String {
+    pub(super) fn is_shown(&self, suffix: &str) -> String {
         let mut conditions = Vec::new();
         if !suffix.is_empty() {
             conditions.push(format!("changed.{} IS NOT NULL", self.names.address));
@@ -339,7 +339,7 @@ impl<'a> Grouped<'a> {
     }
 
     /// The columns of the rows over the columns of groups, after (or, with a suffix, before).
-    fn outputs(&self, suffix: &str) -> Vec<String> {
+    pub(super) fn outputs(&self, suffix: &str) -> Vec<String> {
         let column = |position: usize| self.group_column(position, suffix);
         let outputs = self.grouping.outputs.iter().zip(self.columns);
         outputs

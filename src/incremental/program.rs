@@ -89,8 +89,13 @@ pub struct StateTable {
     pub create: String,
     /// Its columns, quoted.
     pub columns: Vec<String>,
-    /// The query whose rows fill the empty table; must see the snapshot at which the materialized view is filled.
+    /// The query whose rows it holds; must see the snapshot at which the materialized view is filled.
     pub rows: String,
+    /// The rows of `fresh_state` (those of `rows`) that differ from what is stored: `state_address` (where something is
+    /// stored that is to go), `is_fresh` (whether a row is to come) and the columns.
+    pub difference: String,
+    /// The rows of the materialized view, told from those of `fresh_state`.
+    pub outputs: String,
 }
 
 /// The strategy, for `explain`.
