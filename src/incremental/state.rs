@@ -54,7 +54,9 @@ impl Grouped<'_> {
     }
 
     /// The table that keeps the groups, where the materialized view itself does not.
-    pub(super) fn state_table(&self) -> Option<StateTable> {
+    ///
+    /// `all_rows` are the rows that are grouped, where they are no sum of blocks.
+    pub(super) fn state_table(&self, all_rows: Option<&str>) -> Option<StateTable> {
         if self.is_in_view() {
             return None;
         }
@@ -89,7 +91,10 @@ impl Grouped<'_> {
                 .map(|(name, _)| name.clone())
                 .chain(self.state_columns())
                 .collect(),
-            rows: recompute::all_groups(self, &self.input_names()),
+            rows: match all_rows {
+                Some(rows) => recompute::groups_over(self, rows),
+                None => recompute::all_groups(self, &self.input_names()),
+            },
             difference: self.state_difference(),
             outputs: format!(
                 "SELECT {}\nFROM fresh_state AS changed\nWHERE {}",
