@@ -105,7 +105,8 @@ impl Writer<'_> {
             (Touched { now, before }, format!("\nHAVING {gate}"))
         } else {
             let keys: Vec<usize> = (0..keys).collect();
-            (self.touched(input, &keys)?, String::new())
+            let asked = self.asked_for.get(&node.id).cloned();
+            (self.touched(input, &keys, asked.as_ref())?, String::new())
         };
         let text = |from: &str, weight_of: &str| {
             format!(

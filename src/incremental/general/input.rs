@@ -55,7 +55,7 @@ impl Input {
         grouped: &Grouped<'_>,
         tables: &BTreeMap<u32, ChangedTable>,
     ) -> Result<String, Refusal> {
-        let mut writer = Writer::new(tables, &grouped.names.weight, Changed(None));
+        let mut writer = Writer::new(tables, &grouped.names.weight, Changed(None), &self.node);
         let rows = writer.now(&self.node, None)?;
         if !writer.take_parts().is_empty() {
             return Err(Refusal::unknown("rows that are read in several steps"));
@@ -73,7 +73,7 @@ impl Input {
     ) -> Result<Parts, Refusal> {
         let weight = &grouped.names.weight;
         let mut parts = net_changes(tables, weight, changed);
-        let mut writer = Writer::new(tables, weight, changed);
+        let mut writer = Writer::new(tables, weight, changed, &self.node);
         let difference = writer.delta(&self.node)?;
         parts.extend(writer.take_parts());
         let text = self.renamed(

@@ -93,7 +93,7 @@ impl Statements<'_> {
             ));
         }
         parts.extend(net_changes(self.tables, weight, changed));
-        let mut writer = Writer::new(self.tables, weight, changed);
+        let mut writer = Writer::new(self.tables, weight, changed, self.root);
         let difference = writer.delta(self.root)?;
         parts.extend(writer.take_parts());
         let renamed = self.root.columns.iter().zip(&self.columns);
