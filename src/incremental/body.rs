@@ -1,6 +1,6 @@
 //! The refresh as a function's statements: what is pending decides which statement runs.
 
-use super::logs::limit;
+use super::logs::{all, limit, pending, pending_if_not};
 use super::program::{FastRefresh, Variant};
 
 /// What a statement gives, as variables.
@@ -25,11 +25,12 @@ impl FastRefresh {
         if self.variants.is_empty() {
             return everything;
         }
-        let numbered = || self.pending.iter().zip(1..);
+        let numbered = || self.logs.iter().zip(1..);
         let counts: Vec<String> = numbered()
-            .map(|(pending, number)| {
+            .map(|(log, number)| {
                 format!(
-                    "(SELECT count(*) AS pending_{number}, count(*) FILTER (WHERE weight = 0) AS markers_{number}\n          FROM {pending}) AS count_{number}"
+                    "(SELECT count(*) AS pending_{number}, count(*) FILTER (WHERE weight = 0) AS markers_{number}\n          FROM {log} WHERE {}) AS count_{number}",
+                    pending()
                 )
             })
             .collect();
@@ -40,12 +41,20 @@ impl FastRefresh {
         let limits: String = numbered()
             .map(|(_, number)| format!("    {} := pending_{number} + {MORE};\n", limit(number)))
             .collect();
+        let alls: Vec<(usize, &String)> = numbered()
+            .map(|(log, number)| (number, log))
+            .filter(|(number, _)| {
+                let condition = pending_if_not(&all(*number));
+                let mut variants = self.variants.iter();
+                variants.any(|variant| variant.statement.contains(&condition))
+            })
+            .collect();
         let choices: String = self.variants.iter().map(choice).collect();
         format!(
             "DECLARE
     {declared} int8;
     {limited} int8;
-    pending int8;
+{declared_alls}    pending int8;
     markers int8;
     planned text;
     unforeseen boolean := true;
@@ -55,7 +64,7 @@ BEGIN
     INTO {numbers}, markers, {RESULTS}
     FROM {counts};
     pending := {sum};
-{limits}    IF pending = 0 THEN
+{limits}{alls}    IF pending = 0 THEN
         unforeseen := false;
 {choices}    END IF;
     IF unforeseen THEN
@@ -66,6 +75,8 @@ BEGIN
 END;",
             declared = list("pending", " int8;\n    "),
             limited = list("at_most", " int8;\n    "),
+            declared_alls = alls.iter().map(|(number, _)| format!("    {} boolean;\n", all(*number))).collect::<String>(),
+            alls = where_nothing_else(&alls),
             markers = list("markers", " + "),
             numbers = list("pending", ", "),
             counts = counts.join(",\n         "),
@@ -85,6 +96,29 @@ END;",
             ("random_page_cost", "1.1"),
         ]
     }
+}
+
+/// Looks whether these logs (by the places of their tables) hold nothing else than what is pending.
+fn where_nothing_else(logs: &[(usize, &String)]) -> String {
+    if logs.is_empty() {
+        return String::new();
+    }
+    let checks: String = logs
+        .iter()
+        .map(|(number, log)| {
+            format!(
+                "        {} := pending_{number} > 0 AND NOT EXISTS (SELECT FROM {log} WHERE NOT ({}));\n",
+                all(*number),
+                pending()
+            )
+        })
+        .collect();
+    format!(
+        "    IF pending > {FEW} THEN
+        -- whether the logs hold nothing else: the planner then knows how much there is
+{checks}    END IF;
+"
+    )
 }
 
 /// The statement of a variant, under the condition that it is the right one; first with its plan kept, for few rows.
@@ -108,10 +142,13 @@ fn choice(variant: &Variant) -> String {
     let few = branch(
         &format!(" AND pending <= {FEW}"),
         "        -- few rows: the session keeps the plan\n        planned := set_config('plan_cache_mode', 'force_generic_plan', true);\n",
-        &variant.statement.replace(
-            &format!("LIMIT {}", limit(place + 1)),
-            &format!("LIMIT {}", FEW + MORE),
-        ),
+        &variant
+            .statement
+            .replace(
+                &format!("LIMIT {}", limit(place + 1)),
+                &format!("LIMIT {}", FEW + MORE),
+            )
+            .replace(&pending_if_not(&all(place + 1)), pending()),
     );
     few + &many
 }

@@ -13,7 +13,7 @@ WITH foreseen AS MATERIALIZED (
     SELECT c1 AS customer_id, c3 AS region, sum(weight)::int8 AS weight_2
     FROM (
         SELECT c1, c3, weight FROM mvrefresh."log$1"
-        WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
+        WHERE (all_1 OR xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AND (SELECT is_so FROM foreseen)
         LIMIT at_most_1
     ) AS pending
     GROUP BY c1, c3
@@ -111,29 +111,25 @@ WITH foreseen AS MATERIALIZED (
         AND NOT EXISTS (SELECT FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1))
     ) AS is_so
 ), orders_changes AS (
-    -- changes of shop.orders, added up by what they are joined and grouped by
-    SELECT c2 AS customer_id,
-           coalesce(sum(CASE WHEN weight > 0 THEN c4::numeric ELSE -(c4::numeric) END), 0)::numeric AS sum_1,
-           coalesce(sum(weight), 0)::int8 AS weight_2
+    -- changes of shop.orders since the watermark
+    SELECT c2 AS customer_id, c4 AS amount, weight::int4 AS weight_2
     FROM (
         SELECT c2, c4, weight FROM mvrefresh."log$2"
-        WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
+        WHERE (all_2 OR xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AND (SELECT is_so FROM foreseen)
         LIMIT at_most_2
     ) AS pending
-    GROUP BY c2
-    HAVING sum(weight) <> 0 OR coalesce(sum(CASE WHEN weight > 0 THEN c4::numeric ELSE -(c4::numeric) END), 0)::numeric <> 0
 ), input_changes AS (
-    -- by group
-    SELECT customers.region AS key_1, orders.sum_1 AS sum_1, orders.weight_2 AS weight_2
+    -- difference of the rows that are grouped
+    SELECT customers.region AS key_1, orders.amount AS sum_1, orders.weight_2 AS weight_2
     FROM orders_changes AS orders, shop.customers AS customers
     WHERE (orders.customer_id = customers.customer_id)
 ), group_changes AS (
     -- by how much counts and sums of each group change
     SELECT key_1, coalesce(sum(weight_2), 0)::int8 AS row_count,
-           coalesce(sum(sum_1), 0)::numeric AS sum_1
+           coalesce(sum(CASE WHEN weight_2 > 0 THEN sum_1::numeric ELSE -(sum_1::numeric) END), 0)::numeric AS sum_1
     FROM input_changes
     GROUP BY key_1
-    HAVING sum(weight_2) <> 0 OR coalesce(sum(sum_1), 0)::numeric <> 0
+    HAVING sum(weight_2) <> 0 OR coalesce(sum(CASE WHEN weight_2 > 0 THEN sum_1::numeric ELSE -(sum_1::numeric) END), 0)::numeric <> 0
 ), merged_groups AS MATERIALIZED (
     -- the groups with their new counts and sums; stale where what was taken away may have been the value itself
     SELECT change.key_1, stored.ctid AS row_address,

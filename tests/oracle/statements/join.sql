@@ -13,7 +13,7 @@ WITH foreseen AS MATERIALIZED (
     SELECT DISTINCT c1 AS customer_id
     FROM (
         SELECT c1, weight FROM mvrefresh."log$1"
-        WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
+        WHERE (all_1 OR xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AND (SELECT is_so FROM foreseen)
         LIMIT at_most_1
     ) AS pending
 ), gone_images AS (
@@ -21,7 +21,7 @@ WITH foreseen AS MATERIALIZED (
     SELECT c1 AS customer_id
     FROM (
         SELECT c1, weight FROM mvrefresh."log$1"
-        WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
+        WHERE (all_1 OR xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AND (SELECT is_so FROM foreseen)
         LIMIT at_most_1
     ) AS pending
     GROUP BY c1
@@ -95,7 +95,7 @@ WITH foreseen AS MATERIALIZED (
     SELECT DISTINCT c1 AS order_id
     FROM (
         SELECT c1, weight FROM mvrefresh."log$2"
-        WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
+        WHERE (all_2 OR xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AND (SELECT is_so FROM foreseen)
         LIMIT at_most_2
     ) AS pending
 ), target_rows AS (
