@@ -1,6 +1,6 @@
 //! The refresh as a function's statements: what is pending decides which statement runs.
 
-use super::logs::limit;
+use super::logs::{all, limit, pending, pending_if_not};
 use super::program::{FastRefresh, Variant};
 
 /// What a statement gives, as variables.
@@ -25,11 +25,12 @@ impl FastRefresh {
         if self.variants.is_empty() {
             return everything;
         }
-        let numbered = || self.pending.iter().zip(1..);
+        let numbered = || self.logs.iter().zip(1..);
         let counts: Vec<String> = numbered()
-            .map(|(pending, number)| {
+            .map(|(log, number)| {
                 format!(
-                    "(SELECT count(*) AS pending_{number}, count(*) FILTER (WHERE weight = 0) AS markers_{number}\n          FROM {pending}) AS count_{number}"
+                    "(SELECT count(*) AS pending_{number}, count(*) FILTER (WHERE weight = 0) AS markers_{number}\n          FROM {log} WHERE {}) AS count_{number}",
+                    pending()
                 )
             })
             .collect();
@@ -40,13 +41,21 @@ impl FastRefresh {
         let limits: String = numbered()
             .map(|(_, number)| format!("    {} := pending_{number} + {MORE};\n", limit(number)))
             .collect();
+        let alls: Vec<(usize, &String)> = numbered()
+            .map(|(log, number)| (number, log))
+            .filter(|(number, _)| {
+                let condition = pending_if_not(&all(*number));
+                let mut variants = self.variants.iter();
+                variants.any(|variant| variant.statement.contains(&condition))
+            })
+            .collect();
         let choices = self.variants.iter().map(|variant| self.choice(variant));
         let choices: String = choices.collect();
         format!(
             "DECLARE
     {declared} int8;
     {limited} int8;
-    pending int8;
+{declared_alls}    pending int8;
     markers int8;
     planned text;
     unforeseen boolean := true;
@@ -56,7 +65,7 @@ BEGIN
     INTO {numbers}, markers, {RESULTS}
     FROM {counts};
     pending := {sum};
-{limits}    IF pending = 0 THEN
+{limits}{alls}    IF pending = 0 THEN
         unforeseen := false;
 {choices}    END IF;
     IF unforeseen THEN
@@ -67,6 +76,8 @@ BEGIN
 END;",
             declared = list("pending", " int8;\n    "),
             limited = list("at_most", " int8;\n    "),
+            declared_alls = alls.iter().map(|(number, _)| format!("    {} boolean;\n", all(*number))).collect::<String>(),
+            alls = where_nothing_else(&alls),
             markers = list("markers", " + "),
             numbers = list("pending", ", "),
             counts = counts.join(",\n         "),
@@ -99,7 +110,9 @@ END;",
             )
         };
         let kept = KEPT.iter().map(|most| {
-            let statement = places().fold(variant.statement.clone(), |statement, place| {
+            // from the last one on, as the first one's name is the beginning of the tenth's
+            let statement = places().rev().fold(variant.statement.clone(), |statement, place| {
+                let statement = statement.replace(&pending_if_not(&all(place)), pending());
                 statement.replace(
                     &format!("LIMIT {}", limit(place)),
                     &format!("LIMIT {}", most + MORE),
@@ -113,9 +126,33 @@ END;",
         });
         let mut branches: Vec<String> = kept.collect();
         // what is for all tables needs no other statement for many rows
-        if variant.tables.len() < self.pending.len() || self.pending.len() == 1 {
+        if variant.tables.len() < self.logs.len() || self.logs.len() == 1 {
             branches.push(branch("", "", &variant.statement));
         }
         branches.concat()
     }
+}
+
+/// Looks whether these logs (by the places of their tables) hold nothing else than what is pending.
+fn where_nothing_else(logs: &[(usize, &String)]) -> String {
+    if logs.is_empty() {
+        return String::new();
+    }
+    let checks: String = logs
+        .iter()
+        .map(|(number, log)| {
+            format!(
+                "        {} := pending_{number} > 0 AND NOT EXISTS (SELECT FROM {log} WHERE NOT ({}));\n",
+                all(*number),
+                pending()
+            )
+        })
+        .collect();
+    format!(
+        "    IF pending > {} THEN
+        -- whether the logs hold nothing else: the planner then knows how much there is
+{checks}    END IF;
+",
+        KEPT[1]
+    )
 }

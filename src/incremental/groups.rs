@@ -156,16 +156,22 @@ impl<'a> Grouped<'a> {
     pub(super) fn parts(&self, writer: &Writer<'_>, rows: Option<&KeyedRows<'_>>) -> Parts {
         let mut parts = Vec::new();
         let mut input = Input::Net;
-        if let Some(added_up) = added_up::input(self, writer) {
+        let needs_no_net = self
+            .inputs
+            .iter()
+            .all(|block| added_up::needs_no_net(block, writer));
+        let is_direct = self.is_additive() && needs_no_net;
+        let added_up = (!is_direct)
+            .then(|| added_up::input(self, writer))
+            .flatten();
+        if let Some(added_up) = added_up {
             parts.extend(added_up);
             input = Input::AddedUp;
         } else {
-            // images are enough where they are added up next, and not joined before
-            let is_alone = self.inputs.iter().all(|block| block.scans.len() == 1);
-            if self.is_additive() && is_alone {
+            if is_direct {
                 input = Input::Images;
             }
-            parts.extend(writer.changes(|_| input == Input::Images, &self.inputs));
+            parts.extend(writer.changes(|_| needs_no_net, &self.inputs));
             parts.push((
                 "input_changes AS".to_owned(),
                 format!(
@@ -198,7 +204,7 @@ impl<'a> Grouped<'a> {
             from = "net_input_changes";
         }
         if let Some(rows) = rows.filter(|_| self.is_straight(changed)) {
-            let changes = self.group_changes(from, input);
+            let changes = self.group_changes(from, input) + &self.order_of_stored();
             parts.push(("group_changes AS MATERIALIZED".to_owned(), changes));
             let (written_by, written) = self.straight_parts(rows);
             parts.extend(written_by);

@@ -50,8 +50,8 @@ pub struct FastRefresh {
     pub statement: String,
     /// The same for the case that only one base table has changed, or two that are joined; it gives `unforeseen` as well.
     pub variants: Vec<Variant>,
-    /// For each base table of `logged` what follows FROM in a query of its pending changes.
-    pub pending: Vec<String>,
+    /// For each base table of `logged` the quoted name of its log.
+    pub logs: Vec<String>,
     /// What the logs must hold, in the order of the base tables' oids.
     pub logged: Vec<LoggedTable>,
     /// What has to be kept beside the materialized view's rows.
@@ -68,7 +68,7 @@ pub struct Variant {
     /// Which ones, by their places in [`FastRefresh::logged`].
     pub tables: Vec<usize>,
     /// As [`FastRefresh::statement`], for not more pending rows of each table than the variable `at_most_<n>` says, n being
-    /// its place, counted from 1. If there are more, or a log says that it lacks changes, or other tables have changed as
+    /// its place, counted from 1; `all_<n>` says whether its log holds nothing else. If there are more, or a log says that it lacks changes, or other tables have changed as
     /// well, or it can't be done without them, it does nothing and gives true as one more column, `unforeseen`.
     pub statement: String,
 }
@@ -148,7 +148,7 @@ fn simple(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
     Ok(FastRefresh {
         statement: compiler.statement(Changed(None))?,
         variants,
-        pending: tables.values().map(ChangedTable::pending).collect(),
+        logs: tables.values().map(|table| table.log.clone()).collect(),
         logged: tables.values().map(ChangedTable::logged).collect(),
         state: compiler.state_table()?,
         row_index: compiler.row_index(),
@@ -182,7 +182,7 @@ fn grouped(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
     Ok(FastRefresh {
         statement: compiler.statement(Changed(None))?,
         variants,
-        pending: tables.values().map(ChangedTable::pending).collect(),
+        logs: tables.values().map(|table| table.log.clone()).collect(),
         logged: tables.values().map(ChangedTable::logged).collect(),
         state: compiler.state_table()?,
         row_index: compiler.row_index(),

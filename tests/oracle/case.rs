@@ -212,11 +212,20 @@ impl Session {
         let mut body = (self.distortion)(&refresh.body());
         if view.is_multiple_of(2) {
             // few changes, but planned like many
-            body = body.replace("AND pending <= 200", "AND pending <= 2");
+            for (most, fewer) in [("200", "1"), ("3000", "3")] {
+                body = body.replace(
+                    &format!("pending <= {most} "),
+                    &format!("pending <= {fewer} "),
+                );
+                body = body.replace(
+                    &format!("pending > {most} "),
+                    &format!("pending > {fewer} "),
+                );
+            }
         }
         if form == Form::Unforeseen {
             // as if other transactions had committed since the count
-            for number in 1..=refresh.pending.len() {
+            for number in 1..=refresh.logs.len() {
                 let limit = format!("at_most_{number} := ");
                 body = body.replace(
                     &format!("{limit}pending_{number} + 100"),

@@ -58,7 +58,7 @@ pub(in super::super) fn compile(query: &Query, target: &Target) -> Result<FastRe
     Ok(FastRefresh {
         statement: statements.statement(Changed(None))?,
         variants,
-        pending: tables.values().map(ChangedTable::pending).collect(),
+        logs: tables.values().map(|table| table.log.clone()).collect(),
         logged: tables.values().map(ChangedTable::logged).collect(),
         state: None,
         row_index: Some(format!(
