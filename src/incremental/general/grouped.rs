@@ -130,6 +130,9 @@ impl Writer<'_> {
         let NodeKind::Aggregate { input, keys, calls } = &node.kind else {
             return Err(Refusal::unknown("a grouping"));
         };
+        if let Some(kept) = self.kept_of(node) {
+            return self.kept_now(node, kept, restriction);
+        }
         let is_key = |at: usize| at < *keys;
         match restriction {
             Some(by) if by.columns.iter().any(|key| !is_key(key.at)) => {

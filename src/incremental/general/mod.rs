@@ -9,6 +9,7 @@ mod first;
 mod grouped;
 mod input;
 mod join;
+mod kept;
 mod lookups;
 mod node;
 mod now;

@@ -7,6 +7,7 @@ use super::super::logs::{Changed, ChangedTable};
 use super::super::names::{free_name, is_part};
 use super::super::print::indented;
 use super::asked::AskedFor;
+use super::kept::Kept;
 use super::node::{Column, Node};
 use crate::definition::Refusal;
 use crate::sql::identifier;
@@ -23,6 +24,12 @@ pub(super) struct Writer<'a> {
     pub(super) differences: BTreeMap<usize, String>,
     /// Groupings whose groups only count where the rows of a left side ask for them, by their numbers.
     pub(super) asked_for: BTreeMap<usize, AskedFor>,
+    /// Groupings of which counts and sums are kept, by their numbers.
+    pub(super) kept: &'a [Kept<'a>],
+    /// Whether these are read from what a complete refresh has just computed.
+    pub(super) is_fresh: bool,
+    /// What to add to the number of rows that should have been there.
+    pub(super) missing: String,
     /// The numbers of nodes that are inputs of several.
     shared: BTreeSet<usize>,
 }
@@ -64,6 +71,9 @@ impl<'a> Writer<'a> {
             taken: names.collect(),
             differences: BTreeMap::new(),
             asked_for: BTreeMap::new(),
+            kept: &[],
+            is_fresh: false,
+            missing: String::new(),
             shared: shared(root),
         }
     }
@@ -71,6 +81,26 @@ impl<'a> Writer<'a> {
     /// Whether a node is the input of more than one.
     pub(super) fn is_shared(&self, node: &Node) -> bool {
         self.shared.contains(&node.id)
+    }
+
+    /// With groupings of which counts and sums are kept.
+    pub(super) fn keeping(self, kept: &'a [Kept<'a>]) -> Self {
+        Self { kept, ..self }
+    }
+
+    /// Adds parts as they are.
+    pub(super) fn add(&mut self, parts: impl IntoIterator<Item = (String, String)>) {
+        self.parts.extend(parts);
+    }
+
+    /// The number of parts that there are.
+    pub(super) fn mark(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Takes back the parts since a mark.
+    pub(super) fn since(&mut self, mark: usize) -> Vec<(String, String)> {
+        self.parts.split_off(mark)
     }
 
     /// Writes a part; gives its name.
