@@ -49,6 +49,7 @@ pub(super) fn determine(operator: &Operator, known: &BTreeSet<usize>) -> bool {
             right,
             conditions,
             is_full: false,
+            is_dependent: _,
         } => {
             let width = left.width();
             // of one row of the left side there are its partners, or one row without any

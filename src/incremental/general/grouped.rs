@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::build::Built;
-use super::node::{Call, Column, Node, NodeKind, NodeRef, Nodes};
+use super::node::{Call, Column, Node, NodeKind, NodeRef, Nodes, Sides};
 use super::partitions::Touched;
 use super::writer::{Keys, Writer, columns_of, in_parentheses, listed};
 use crate::definition::{AggregateCall, Expression, Operator, Refusal};
@@ -119,6 +119,36 @@ impl Writer<'_> {
             text(&touched.now, "1"),
             text(&touched.before, "-1")
         ))
+    }
+
+    /// Of a subquery that depends on the row outside only the group of that row, which is `kept`, for FROM: as the query
+    /// itself is computed, so that all rows cost no more.
+    pub(super) fn groups_of_kept_row(&mut self, sides: &Sides) -> Result<Option<String>, Refusal> {
+        let NodeKind::Aggregate { input, keys, calls } = &sides.right.kind else {
+            return Ok(None);
+        };
+        let linked = |key: usize| sides.equal.iter().find(|(_, right)| *right == key);
+        let links: Option<Vec<_>> = (0..*keys).map(linked).collect();
+        let Some(links) = links.filter(|links| sides.is_dependent && !links.is_empty()) else {
+            return Ok(None);
+        };
+        if self.kept_of(&sides.right).is_some() {
+            return Ok(None);
+        }
+        let same = links.into_iter().map(|(left, right)| {
+            format!(
+                "asked.{} = kept.{}",
+                identifier(&input.columns[*right].name),
+                identifier(&sides.left.columns[*left].name)
+            )
+        });
+        let rows = format!(
+            "(SELECT * FROM {} AS asked WHERE {})",
+            in_parentheses(&self.now(input, None)?),
+            same.collect::<Vec<_>>().join(" AND ")
+        );
+        let group = grouping(&sides.right, input, *keys, calls, &rows, None);
+        Ok(Some(format!("LATERAL {}", in_parentheses(&group))))
     }
 
     /// The groups as they are now, all or those of some keys.

@@ -379,6 +379,7 @@ impl Sides {
             // a FULL JOIN has none: they count among the others there
             left_only: Vec::new(),
             has_more: self.has_more,
+            is_dependent: false,
         }
     }
 }
