@@ -83,7 +83,7 @@ impl Input {
     ) -> Plan {
         let lookups = Lookups::of(&self.node);
         let mut clauses = grouping;
-        describe(&self.node, &mut clauses);
+        describe(&self.node, &[], &mut clauses);
         Plan {
             tables: tables
                 .iter()

@@ -141,10 +141,16 @@ pub(super) fn fresh<'a>(
     writer
 }
 
+impl Kept<'_> {
+    pub(super) fn is_of(&self, node: &Node) -> bool {
+        self.id == node.id
+    }
+}
+
 impl<'a> Writer<'a> {
     /// The grouping, if it is kept.
     pub(super) fn kept_of(&self, node: &Node) -> Option<&'a Kept<'a>> {
-        self.kept.iter().find(|kept| kept.id == node.id)
+        self.kept.iter().find(|kept| kept.is_of(node))
     }
 
     /// Δγ = the groups as they are less as they were stored; what is stored is changed as well.

@@ -73,7 +73,7 @@ pub(in super::super) fn compile(query: &Query, target: &Target) -> Result<FastRe
             target.view_text(),
             bag::row_hash(&statements.outputs, &statements.columns, "")
         )),
-        plan: plan(&root, &tables),
+        plan: plan(&root, &tables, &kept),
     })
 }
 
@@ -236,10 +236,16 @@ fn kept_apart(root: &NodeRef) -> &NodeRef {
     }
 }
 
-fn plan(root: &NodeRef, tables: &BTreeMap<u32, ChangedTable>) -> Plan {
+fn plan(root: &NodeRef, tables: &BTreeMap<u32, ChangedTable>, kept: &[Kept<'_>]) -> Plan {
     let lookups = Lookups::of(root);
     let mut clauses = Vec::new();
-    describe(root, &mut clauses);
+    if !kept.is_empty() {
+        clauses.push((
+            "GROUP BY below what reads all groups".to_owned(),
+            "counts and sums per group, kept in a state table".to_owned(),
+        ));
+    }
+    describe(root, kept, &mut clauses);
     Plan {
         tables: tables
             .iter()
@@ -251,7 +257,7 @@ fn plan(root: &NodeRef, tables: &BTreeMap<u32, ChangedTable>) -> Plan {
 }
 
 /// How the operators of a tree are maintained, in words.
-pub(super) fn describe(node: &NodeRef, clauses: &mut Vec<(String, String)>) {
+pub(super) fn describe(node: &NodeRef, kept: &[Kept<'_>], clauses: &mut Vec<(String, String)>) {
     const PARTNERS: &str =
         "rows that get a first partner or lose the last one are found by counting partners";
     let described = match &node.kind {
@@ -280,6 +286,7 @@ pub(super) fn describe(node: &NodeRef, clauses: &mut Vec<(String, String)>) {
             "DISTINCT ON",
             "the rows of values that changed are sought as they are and as they were",
         )),
+        NodeKind::Aggregate { .. } if kept.iter().any(|kept| kept.is_of(node)) => None,
         NodeKind::Aggregate { keys: 0, .. } => Some((
             "aggregates without GROUP BY",
             "computed from all rows as they are and as they were, whenever one of them changes",
@@ -300,6 +307,6 @@ pub(super) fn describe(node: &NodeRef, clauses: &mut Vec<(String, String)>) {
         }
     }
     for input in node.inputs() {
-        describe(input, clauses);
+        describe(input, kept, clauses);
     }
 }
