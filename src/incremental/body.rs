@@ -10,8 +10,8 @@ const RESULTS: &str =
 /// More pending rows than were counted may have come before the statement begins, by this.
 const MORE: i32 = 100;
 
-/// For up to so many pending rows the session keeps one plan: making one for just these would cost more than they do.
-const FEW: i32 = 200;
+/// For up to so many pending rows the session keeps a plan: making one for just these would cost more than they do.
+const KEPT: [i32; 2] = [200, 3000];
 
 impl FastRefresh {
     /// The statements of a PL/pgSQL function with the parameter `watermark pg_snapshot` (the first) and the results
@@ -49,7 +49,8 @@ impl FastRefresh {
                 variants.any(|variant| variant.statement.contains(&condition))
             })
             .collect();
-        let choices: String = self.variants.iter().map(choice).collect();
+        let choices = self.variants.iter().map(|variant| self.choice(variant));
+        let choices: String = choices.collect();
         format!(
             "DECLARE
     {declared} int8;
@@ -96,6 +97,40 @@ END;",
             ("random_page_cost", "1.1"),
         ]
     }
+
+    /// The statement of a variant, under the condition that it is the right one; first with its plans kept, for few rows.
+    fn choice(&self, variant: &Variant) -> String {
+        let places = || variant.tables.iter().map(|place| place + 1);
+        let counted: Vec<String> = places().map(|place| format!("pending_{place}")).collect();
+        let counted = counted.join(" + ");
+        let branch = |more: &str, first: &str, statement: &str| {
+            format!(
+                "    ELSIF {counted} = pending AND markers = 0{more} THEN\n{first}        {}\n        INTO {RESULTS}, unforeseen;\n",
+                super::print::indented(statement, 2).trim_start()
+            )
+        };
+        let kept = KEPT.iter().map(|most| {
+            let statement = places().fold(variant.statement.clone(), |statement, place| {
+                statement
+                    .replace(
+                        &format!("LIMIT {}", limit(place)),
+                        &format!("LIMIT {}", most + MORE),
+                    )
+                    .replace(&pending_if_not(&all(place)), pending())
+            });
+            branch(
+                &format!(" AND pending <= {most}"),
+                "        -- few rows: the session keeps the plan\n        planned := set_config('plan_cache_mode', 'force_generic_plan', true);\n",
+                &statement,
+            )
+        });
+        let mut branches: Vec<String> = kept.collect();
+        // what is for all tables needs no other statement for many rows
+        if variant.tables.len() < self.logs.len() || self.logs.len() == 1 {
+            branches.push(branch("", "", &variant.statement));
+        }
+        branches.concat()
+    }
 }
 
 /// Looks whether these logs (by the places of their tables) hold nothing else than what is pending.
@@ -114,41 +149,10 @@ fn where_nothing_else(logs: &[(usize, &String)]) -> String {
         })
         .collect();
     format!(
-        "    IF pending > {FEW} THEN
+        "    IF pending > {} THEN
         -- whether the logs hold nothing else: the planner then knows how much there is
 {checks}    END IF;
-"
+",
+        KEPT[KEPT.len() - 1]
     )
-}
-
-/// The statement of a variant, under the condition that it is the right one; first with its plan kept, for few rows.
-fn choice(variant: &Variant) -> String {
-    let counted: Vec<String> = variant
-        .tables
-        .iter()
-        .map(|place| format!("pending_{}", place + 1))
-        .collect();
-    let counted = counted.join(" + ");
-    let branch = |more: &str, first: &str, statement: &str| {
-        format!(
-            "    ELSIF {counted} = pending AND markers = 0{more} THEN\n{first}        {}\n        INTO {RESULTS}, unforeseen;\n",
-            super::print::indented(statement, 2).trim_start()
-        )
-    };
-    let many = branch("", "", &variant.statement);
-    let [place] = variant.tables[..] else {
-        return many;
-    };
-    let few = branch(
-        &format!(" AND pending <= {FEW}"),
-        "        -- few rows: the session keeps the plan\n        planned := set_config('plan_cache_mode', 'force_generic_plan', true);\n",
-        &variant
-            .statement
-            .replace(
-                &format!("LIMIT {}", limit(place + 1)),
-                &format!("LIMIT {}", FEW + MORE),
-            )
-            .replace(&pending_if_not(&all(place + 1)), pending()),
-    );
-    few + &many
 }

@@ -1,20 +1,16 @@
 //! Changes of groups added straight to the rows that show them, where nothing has to be known of the rows before.
 
 use super::groups::{Grouped, Written};
+use super::logs::Changed;
 use super::merge::NOT_FINITE;
-use super::partials::Partial;
 use super::print::sql;
 use super::rows::KeyedRows;
 use super::stored::same_key;
-use super::terms::Writer;
 
 impl Grouped<'_> {
     /// Whether changes of one table can be added to the rows as they are stored.
-    pub(super) fn is_straight(&self, writer: &Writer<'_>) -> bool {
-        writer.changed.is_foreseen()
-            && self.is_in_view()
-            && !self.keys.is_empty()
-            && self.partials.iter().all(Partial::is_additive)
+    pub(super) fn is_straight(&self, changed: Changed<'_>) -> bool {
+        changed.is_foreseen() && self.is_in_view() && !self.keys.is_empty() && self.is_additive()
     }
 
     /// Neighbours in the index, and often in the table, one after the other: where sorting costs less than that saves.

@@ -213,7 +213,12 @@ impl Session {
         if view.is_multiple_of(2) {
             // few changes, but planned like many
             body = body.replace("pending <= 200", "pending <= 2");
-            body = body.replace("pending > 200", "pending > 2");
+            for comparison in ["<=", ">"] {
+                body = body.replace(
+                    &format!("pending {comparison} 3000"),
+                    &format!("pending {comparison} 4"),
+                );
+            }
         }
         if form == Form::Unforeseen {
             // as if other transactions had committed since the count
