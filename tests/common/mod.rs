@@ -26,7 +26,7 @@ pub(crate) use database::{Database, Failure, Session, install_as};
 pub(crate) use fast::Refreshed;
 pub(crate) use http::{Answer, get, request, url_of};
 pub(crate) use notify::NotifySocket;
-pub(crate) use proxy::Proxy;
+pub(crate) use proxy::{Break, Link, Proxy};
 pub(crate) use server::{TestServer, covered_majors, installation, options};
 pub(crate) use upkeep::Upkeep;
 pub(crate) use watch::{
