@@ -31,6 +31,7 @@ pub struct ConnectionSettings {
     sslkey: Option<PathBuf>,
     application_name: String,
     connect_timeout: Duration,
+    broken_after: Duration,
     session: Vec<(String, String)>,
     statement_cache: usize,
 }
@@ -81,6 +82,7 @@ impl ConnectionSettings {
             sslkey: config.sslkey.clone(),
             application_name: config.application_name.clone(),
             connect_timeout: config.connect_timeout,
+            broken_after: config.broken_after,
             // Validation has refused options that can't be read.
             session: config
                 .options
@@ -146,6 +148,12 @@ impl ConnectionSettings {
     #[must_use]
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout
+    }
+
+    /// After how long without a sign of life a connection counts as broken, here and on the server.
+    #[must_use]
+    pub fn broken_after(&self) -> Duration {
+        self.broken_after
     }
 
     /// sqlx's options, for callers that open connections another way than by [`open`](super::open). `role` (such as

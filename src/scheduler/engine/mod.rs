@@ -236,7 +236,7 @@ impl Engine {
         if self.control.reconnect().await {
             self.watermark = None;
             self.next_poll = Instant::now();
-            self.workers.forget_idle();
+            self.workers.server_was_away();
         }
         if !self.control.is_ready() {
             return;
@@ -297,8 +297,8 @@ impl Engine {
         let mut clock = self.clock;
         // reading everything takes its time where there are very many views
         let patience = match since {
-            Some(_) => control::PATIENCE,
-            None => 10 * control::PATIENCE,
+            Some(_) => self.control.patience(),
+            None => 10 * self.control.patience(),
         };
         let answer = self
             .control
