@@ -247,14 +247,17 @@ DECLARE
     owner_oid oid;
 BEGIN
     SELECT relowner INTO owner_oid FROM pg_class WHERE oid = NEW.mv_relation;
+    IF owner_oid IS NULL AND TG_OP = 'UPDATE' THEN
+        RETURN NULL; -- gone, see forget_stray_numbers
+    END IF;
     PERFORM require_membership(owner_oid);
-    INSERT INTO materialized_view_state (mv_id, system_identifier)
-    VALUES (NEW.mv_id, (SELECT system_identifier FROM pg_control_system()))
+    INSERT INTO materialized_view_state (mv_id, system_identifier, incarnation)
+    VALUES (NEW.mv_id, (SELECT system_identifier FROM pg_control_system()), own_incarnation())
     ON CONFLICT (mv_id) DO UPDATE
     -- made again, it is empty as a new one; what a refresh costs is still as good a guess as any
     SET last_refresh = NULL, last_snapshot = NULL, last_method = NULL, last_duration_ms = NULL, last_rows_changed = NULL,
         failures = 0, last_error = NULL, last_error_code = NULL, last_error_at = NULL, retry_at = NULL, suspended_at = NULL,
-        system_identifier = excluded.system_identifier;
+        system_identifier = excluded.system_identifier, incarnation = excluded.incarnation;
     IF NEW.view_origin = 'module' THEN
         -- the row was written by a user: only a view of the same owner may be moved
         IF NOT EXISTS (SELECT FROM pg_class WHERE oid = NEW.v_relation AND relowner = owner_oid AND relkind = 'v') THEN

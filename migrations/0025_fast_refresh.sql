@@ -60,6 +60,7 @@ BEGIN
         WHEN p_state.quarantined_at > (SELECT coalesce(s.resumed_at, '-infinity') FROM materialized_view_settings s WHERE s.mv_id = p_mv_id) THEN 'quarantined: its rows were found to differ from the query''s'
         WHEN p_state.system_identifier IS DISTINCT FROM (SELECT system_identifier FROM pg_control_system()) THEN
             'restored into another cluster'
+        WHEN p_state.incarnation IS DISTINCT FROM own_incarnation() THEN 'restored from a dump'
         -- within one transaction its own id may be higher than what has ended
         WHEN pg_snapshot_xmax(p_state.last_snapshot) > pg_snapshot_xmax(pg_current_snapshot())
              AND p_state.last_xid IS DISTINCT FROM pg_current_xact_id_if_assigned() THEN 'transaction ids have been set back'

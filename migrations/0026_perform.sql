@@ -47,6 +47,7 @@ BEGIN
         auto_method = costs.auto_method,
         auto_spent_ms = costs.auto_spent_ms,
         system_identifier = CASE WHEN p_result.method = 'fast' THEN system_identifier ELSE (SELECT system_identifier FROM pg_control_system()) END,
+        incarnation = CASE WHEN p_result.method = 'fast' THEN incarnation ELSE own_incarnation() END,
         failures = 0, last_error = NULL, last_error_code = NULL, retry_at = NULL, suspended_at = NULL
     WHERE mv_id = p_state.mv_id;
     IF p_result.method <> 'fast' THEN

@@ -1,11 +1,9 @@
 //! What logging costs the writers, beside a trigger written by hand.
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
-use mvrefreshd::dictionary::installation;
-use mvrefreshd::sql::ModuleSchema;
-
 use super::Backend;
-use crate::common::{TestServer, options};
+use crate::common::TestServer;
+use crate::measure::server::{pgbench, roomy_server};
 use crate::measure::{median, report};
 
 /// Rows of each table, and of a batch.
@@ -15,20 +13,7 @@ const ROWS: u32 = 100_000;
 const TABLES: [&str; 3] = ["plain", "by_hand", "logged"];
 
 pub(crate) async fn logs(scale: f64) {
-    let mut settings = options();
-    for (name, value) in [
-        ("shared_buffers", "1GB"),
-        ("max_wal_size", "16GB"),
-        ("autovacuum", "off"),
-    ] {
-        settings.settings.push((name.to_owned(), value.to_owned()));
-    }
-    let server = TestServer::start_with(settings).await;
-    let mut session = Backend::open(&server).await;
-    installation::install(&mut session.connection, &ModuleSchema::new("mvrefresh"))
-        .await
-        .unwrap();
-    session.run("RESET search_path").await;
+    let (server, mut session) = roomy_server("1GB").await;
     for table in TABLES {
         session.run(&table_of(table)).await;
     }
@@ -119,7 +104,7 @@ async fn singles(server: &TestServer, session: &mut Backend, rows: u32) {
                 TABLES[number]
             );
             std::fs::write(&script, sql).unwrap();
-            let rate = pgbench(server, &script).await;
+            let rate = rate_of(server, &script).await;
             if round > 0 {
                 rates[number].push(rate);
             }
@@ -148,30 +133,15 @@ async fn log_table(session: &mut Backend) -> String {
         .await
 }
 
-async fn pgbench(server: &TestServer, script: &std::path::Path) -> f64 {
-    let program = server.installation().program("pgbench").unwrap();
-    let output = tokio::process::Command::new(program)
-        .args([
-            "-n", "-c", "4", "-j", "1", "-T", "3", "-M", "prepared", "-f",
-        ])
-        .arg(script)
-        .arg("-h")
-        .arg(server.socket_dir())
-        .args([
-            "-p",
-            &server.port().to_string(),
-            "-U",
-            server.superuser(),
-            "postgres",
-        ])
-        .output()
-        .await
-        .unwrap();
+/// Transactions per second of a script.
+async fn rate_of(server: &TestServer, script: &std::path::Path) -> f64 {
+    let arguments = ["-c", "4", "-T", "3", "-M", "prepared"];
+    let output = pgbench(server, script, &arguments).await;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let rate = text.lines().find_map(|line| line.strip_prefix("tps = "));
     rate.and_then(|rate| rate.split(' ').next())
         .and_then(|rate| rate.parse().ok())
-        .unwrap_or_else(|| panic!("{text}\n{}", String::from_utf8_lossy(&output.stderr)))
+        .unwrap_or_else(|| panic!("{text}"))
 }
 
 /// Like the orders of the other figures, with their indexes.

@@ -8,12 +8,12 @@ use std::time::Instant;
 
 use fastrand::Rng;
 use mvrefreshd::dictionary::catalog::server_facts;
-use mvrefreshd::dictionary::installation;
 use mvrefreshd::refresh::compile::{Compiled, compile};
 use mvrefreshd::sql::ModuleSchema;
 
-use crate::common::{TestServer, options};
+use crate::common::TestServer;
 use crate::measure::backend::Backend;
+use crate::measure::server::roomy_server;
 use crate::measure::{median, report};
 use views::{JOIN_MERGES, VIEWS, View};
 
@@ -75,24 +75,9 @@ pub(crate) struct Shop {
 impl Shop {
     /// With the views of these figures.
     pub(crate) async fn open(scale: f64, wants: &dyn Fn(&str) -> bool) -> Self {
-        let mut settings = options();
-        settings
-            .settings
-            .push(("shared_buffers".to_owned(), "2GB".to_owned()));
-        settings
-            .settings
-            .push(("max_wal_size".to_owned(), "16GB".to_owned()));
-        settings
-            .settings
-            .push(("autovacuum".to_owned(), "off".to_owned()));
-        let server = TestServer::start_with(settings).await;
+        let (server, mut writer) = roomy_server("2GB").await;
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let orders = (1_000_000.0 * scale) as u32;
-        let mut writer = Backend::open(&server).await;
-        installation::install(&mut writer.connection, &ModuleSchema::new("mvrefresh"))
-            .await
-            .unwrap();
-        writer.run("RESET search_path").await;
         writer.run(&tables(orders)).await;
         let mut shop = Self {
             rng: Rng::with_seed(20_261_121),

@@ -14,7 +14,7 @@ use crate::config::{DatabaseConfig, Environment, Secret, SslMode, session_option
 /// Where distributions put the server's Unix socket.
 const SOCKET_DIRECTORIES: [&str; 3] = ["/var/run/postgresql", "/private/tmp", "/tmp"];
 
-/// Name of the systemd credential that holds the password.
+/// Name of the systemd credential that holds the password; `.NAME` follows for one of several databases.
 pub const CREDENTIAL: &str = "database-password";
 
 /// Everything needed to open connections. Displayed without secrets: `user u, database d, server /sock:5432`.
@@ -31,6 +31,7 @@ pub struct ConnectionSettings {
     sslkey: Option<PathBuf>,
     application_name: String,
     connect_timeout: Duration,
+    broken_after: Duration,
     session: Vec<(String, String)>,
     statement_cache: usize,
 }
@@ -59,10 +60,17 @@ impl ConnectionSettings {
                 .get_username()
                 .to_owned()
         });
+        let own = config
+            .name
+            .as_ref()
+            .map(|name| format!("{CREDENTIAL}.{name}"));
         let credential = environment
             .get("CREDENTIALS_DIRECTORY")
-            .map(|directory| Path::new(directory).join(CREDENTIAL))
-            .filter(|path| path.exists());
+            .and_then(|directory| {
+                let names = own.into_iter().chain([CREDENTIAL.to_owned()]);
+                let mut paths = names.map(|name| Path::new(directory).join(name));
+                paths.find(|path| path.exists())
+            });
         let password_file = config.password_file.clone().or(credential);
         let password = match (&config.password, password_file) {
             (Some(password), _) => Password::Given(password.clone()),
@@ -81,6 +89,7 @@ impl ConnectionSettings {
             sslkey: config.sslkey.clone(),
             application_name: config.application_name.clone(),
             connect_timeout: config.connect_timeout,
+            broken_after: config.broken_after,
             // Validation has refused options that can't be read.
             session: config
                 .options
@@ -146,6 +155,12 @@ impl ConnectionSettings {
     #[must_use]
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout
+    }
+
+    /// After how long without a sign of life a connection counts as broken, here and on the server.
+    #[must_use]
+    pub fn broken_after(&self) -> Duration {
+        self.broken_after
     }
 
     /// sqlx's options, for callers that open connections another way than by [`open`](super::open). `role` (such as
@@ -361,7 +376,12 @@ mod tests {
         assert!(matches!(password(&config()), Password::PassFile));
         std::fs::write(&credential, "secret").unwrap();
         assert!(matches!(password(&config()), Password::File(f) if f == credential));
+        let own = directory.path().join("database-password.shop");
+        std::fs::write(&own, "another").unwrap();
+        assert!(matches!(password(&config()), Password::File(f) if f == credential));
         let mut config = config();
+        config.name = Some("shop".to_owned());
+        assert!(matches!(password(&config), Password::File(f) if f == own));
         config.password_file = Some(PathBuf::from("/other"));
         assert!(matches!(password(&config), Password::File(f) if f == Path::new("/other")));
         config.password = Some(Secret::new("x"));

@@ -8,6 +8,7 @@ use sqlx::{Connection, Executor, FromRow};
 
 use super::catalog::{self, ServerFacts};
 use super::definitions;
+use crate::connect::silence;
 use crate::definition::Relation;
 use crate::sql::ModuleSchema;
 
@@ -73,6 +74,7 @@ pub async fn source(
     transaction
         .execute("SET LOCAL search_path TO pg_catalog")
         .await?;
+    transaction.execute(silence::IDLE_LIMIT).await?;
     let read = read_source(&mut transaction, schema, facts, mv_id).await;
     transaction.rollback().await?;
     read

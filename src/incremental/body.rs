@@ -153,6 +153,6 @@ fn where_nothing_else(logs: &[(usize, &String)]) -> String {
         -- whether the logs hold nothing else: the planner then knows how much there is
 {checks}    END IF;
 ",
-        KEPT[1]
+        KEPT[KEPT.len() - 1]
     )
 }

@@ -231,8 +231,8 @@ impl<'a> Grouped<'a> {
     ) -> Parts {
         if let Some(rows) = rows.filter(|_| self.is_straight(changed)) {
             let from = self.net_part(&mut parts);
-            let changes = self.group_changes(&from, input) + &self.order_of_stored();
-            parts.push(("group_changes AS MATERIALIZED".to_owned(), changes));
+            let in_order = self.group_changes(&from, input) + &self.order_of_stored();
+            parts.push(("group_changes AS MATERIALIZED".to_owned(), in_order));
             let (written_by, written) = self.straight_parts(rows);
             parts.extend(written_by);
             return Parts {

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sqlx::Executor;
 use sqlx::postgres::PgConnection;
 use tracing::warn;
 
@@ -75,7 +74,7 @@ pub async fn perform(
     }
     let noting = async {
         // The failed transaction took its own RESET ALL back with it.
-        connection.execute("RESET ALL").await?;
+        refreshes::reset(connection, order.limits).await?;
         note_failures(connection, schema, order, members, &failed, retry).await
     };
     // If the connection breaks right now, nothing is noted and the refresh is tried again as if it had not been.

@@ -1,15 +1,18 @@
 //! One round of upkeep.
 
+use std::time::Duration;
+
 use sqlx::Executor;
 use sqlx::postgres::PgConnection;
 use tracing::{debug, info, warn};
 
 use super::{Round, Tunables, audit};
+use crate::connect::silence;
 use crate::dictionary::catalog;
 use crate::dictionary::logs;
 use crate::dictionary::programs;
 use crate::refresh::compile::{COMPILER, Compiled, compile};
-use crate::sql::ModuleSchema;
+use crate::sql::{ModuleSchema, composed};
 use crate::vitals::Vitals;
 
 /// As many rows of a log as are deleted in one transaction.
@@ -23,11 +26,14 @@ pub(super) async fn round(
     schema: &ModuleSchema,
     vitals: &Vitals,
     tunables: &Tunables,
+    broken_after: Duration,
 ) -> sqlx::Result<Round> {
+    let settings = format!(
+        "RESET ALL; {keepalive} SET search_path TO pg_catalog, pg_temp; SET client_connection_check_interval TO '1s'",
+        keepalive = silence::keepalive(broken_after)
+    );
     connection
-        .execute(
-            "RESET ALL; SET search_path TO pg_catalog, pg_temp; SET client_connection_check_interval TO '1s'",
-        )
+        .execute(sqlx::raw_sql(composed(settings)))
         .await?;
     let confirm_seconds = tunables.logs.confirm_every.as_secs_f64();
     let audit_seconds = Some(tunables.audit.every.as_secs_f64()).filter(|every| *every > 0.0);

@@ -18,6 +18,8 @@ mod logs;
 mod notify;
 mod proxy;
 mod server;
+mod shop;
+mod tools;
 mod upkeep;
 mod watch;
 
@@ -26,8 +28,10 @@ pub(crate) use database::{Database, Failure, Session, install_as};
 pub(crate) use fast::Refreshed;
 pub(crate) use http::{Answer, get, request, url_of};
 pub(crate) use notify::NotifySocket;
-pub(crate) use proxy::Proxy;
+pub(crate) use proxy::{Break, Link, Proxy};
 pub(crate) use server::{TestServer, covered_majors, installation, options};
+pub(crate) use shop::{CHANGES, Shop};
+pub(crate) use tools::{program, tool};
 pub(crate) use upkeep::Upkeep;
 pub(crate) use watch::{
     GATED_QUERY, Gate, change_until_fast, count, execute, holds, install, never_overlapping,

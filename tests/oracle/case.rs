@@ -212,14 +212,11 @@ impl Session {
         let mut body = (self.distortion)(&refresh.body());
         if view.is_multiple_of(2) {
             // few changes, but planned like many
-            for (most, fewer) in [("200", "1"), ("3000", "3")] {
+            body = body.replace("pending <= 200", "pending <= 2");
+            for comparison in ["<=", ">"] {
                 body = body.replace(
-                    &format!("pending <= {most} "),
-                    &format!("pending <= {fewer} "),
-                );
-                body = body.replace(
-                    &format!("pending > {most} "),
-                    &format!("pending > {fewer} "),
+                    &format!("pending {comparison} 3000"),
+                    &format!("pending {comparison} 4"),
                 );
             }
         }

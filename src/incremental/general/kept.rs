@@ -36,7 +36,7 @@ pub(super) struct Kept<'a> {
 
 impl Nodes {
     /// The groupings to keep of a query, those first that others read.
-    pub(super) fn to_keep(&mut self, root: &NodeRef) -> Vec<ToKeep> {
+    pub(super) fn all_to_keep(&mut self, root: &NodeRef) -> Vec<ToKeep> {
         let mut found = BTreeMap::new();
         read_in_full(root, false, &mut found);
         found.into_values().map(|node| self.kept(&node)).collect()

@@ -29,7 +29,7 @@ pub(in super::super) fn compile(query: &Query, target: &Target) -> Result<FastRe
     if !root.reads(&|_| true) {
         return Err(Refusal::new("FROM", "there is no base table"));
     }
-    let to_keep = nodes.to_keep(&root);
+    let to_keep = nodes.all_to_keep(&root);
     let tables = changed_tables(&read_columns(&nodes), target)?;
     let taken: BTreeSet<&str> = query
         .columns

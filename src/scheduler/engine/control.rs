@@ -16,9 +16,6 @@ use crate::vitals::{DatabaseState, Vitals};
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Longer than any of the loop's small statements may take; after that the connection counts as lost.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-
 /// What is known of the database.
 #[derive(Debug)]
 enum Database {
@@ -62,6 +59,11 @@ impl Control {
         }
     }
 
+    /// Longer than any of the loop's small statements may take; after that the connection counts as lost.
+    pub(super) fn patience(&self) -> Duration {
+        self.settings.broken_after()
+    }
+
     /// Whether the database answers and can be written to.
     pub(super) fn is_ready(&self) -> bool {
         matches!(self.database, Database::Ready(_))
@@ -86,8 +88,10 @@ impl Control {
         if Instant::now() < retry_at {
             return false;
         }
-        let opening = self.vitals.pulse.while_waiting(PATIENCE, self.open());
-        let opened = opening.await.unwrap_or_else(|| Err(no_answer(PATIENCE)));
+        // logging in may take connect_timeout, and is not all that is done
+        let patience = self.settings.connect_timeout() + self.patience();
+        let opening = self.vitals.pulse.while_waiting(patience, self.open());
+        let opened = opening.await.unwrap_or_else(|| Err(no_answer(patience)));
         match opened {
             Ok(connection) => {
                 info!(
@@ -175,7 +179,7 @@ impl Control {
         &mut self,
         statement: impl AsyncFnOnce(&mut PgConnection, &ModuleSchema) -> sqlx::Result<T>,
     ) -> Option<T> {
-        self.ask_for(PATIENCE, statement).await
+        self.ask_for(self.patience(), statement).await
     }
 
     /// As [`Self::ask`], for a statement that may take so long.

@@ -3,11 +3,15 @@
 
 use std::time::Duration;
 
+use sqlx::Executor;
 use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tracing::debug;
 
 use crate::connect::ConnectionSettings;
+use crate::connect::silence;
+use crate::sql::composed;
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -40,7 +44,9 @@ async fn listen_once(
         .acquire_timeout(settings.connect_timeout())
         .connect_lazy_with(options);
     let mut listener = PgListener::connect_with(&pool).await?;
-    listener.listen(channel).await?;
+    let keepalive = sqlx::raw_sql(composed(silence::keepalive(settings.broken_after())));
+    within(settings, listener.execute(keepalive)).await?;
+    within(settings, listener.listen(channel)).await?;
     *pause = SHORTEST_PAUSE;
     loop {
         // a full channel means that a wake is waiting already
@@ -48,6 +54,22 @@ async fn listen_once(
             return Ok(());
         }
         // None: the connection was lost and is open again; something may have been missed
-        listener.try_recv().await?;
+        while timeout(settings.broken_after(), listener.try_recv())
+            .await
+            .map_or(Ok(true), |heard| heard.map(|_| false))?
+        {
+            // silence may mean that nothing has changed, or that nothing arrives any more
+            within(settings, listener.execute("SELECT")).await?;
+        }
     }
+}
+
+/// An answer within bounds.
+async fn within<T>(
+    settings: &ConnectionSettings,
+    answer: impl Future<Output = sqlx::Result<T>>,
+) -> sqlx::Result<T> {
+    timeout(settings.broken_after(), answer)
+        .await
+        .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
 }

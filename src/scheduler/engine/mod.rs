@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
-use tracing::info;
+use tracing::{Instrument, info};
 
 pub use self::census::{Census, Questions, ViewCensus};
 use self::clock::DatabaseClock;
@@ -180,7 +180,7 @@ impl Engine {
             watermark: None,
             next_poll: now,
             next_prune: now,
-            listener: tokio::spawn(listening),
+            listener: tokio::spawn(listening.in_current_span()),
             upkeep,
             vitals,
             next_count: now,
@@ -236,7 +236,7 @@ impl Engine {
         if self.control.reconnect().await {
             self.watermark = None;
             self.next_poll = Instant::now();
-            self.workers.forget_idle();
+            self.workers.server_was_away();
         }
         if !self.control.is_ready() {
             return;
@@ -297,8 +297,8 @@ impl Engine {
         let mut clock = self.clock;
         // reading everything takes its time where there are very many views
         let patience = match since {
-            Some(_) => control::PATIENCE,
-            None => 10 * control::PATIENCE,
+            Some(_) => self.control.patience(),
+            None => 10 * self.control.patience(),
         };
         let answer = self
             .control

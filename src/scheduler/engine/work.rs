@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
+use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
 use super::workers::Assignment;
@@ -14,11 +15,28 @@ use crate::sql::ModuleSchema;
 /// A kept connection that breaks sooner than this was broken before it was used.
 const BROKEN_BEFORE: Duration = Duration::from_millis(100);
 
+/// How long a connection that has been idle for long may take to show that it is alive.
+const PING_PATIENCE: Duration = Duration::from_secs(1);
+
 /// An open connection and its server process.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) connection: PgConnection,
     pid: i32,
+    /// When it was last heard of.
+    heard_at: Instant,
+}
+
+impl Session {
+    /// Whether it can be used. One that has been idle for long may have been forgotten by a firewall that says nothing;
+    /// what is sent over it then is lost, and nobody would know for `broken_after`.
+    async fn is_alive(&mut self, broken_after: Duration) -> bool {
+        if self.heard_at.elapsed() < broken_after {
+            return true;
+        }
+        let answer = tokio::time::timeout(PING_PATIENCE, self.connection.ping()).await;
+        matches!(answer, Ok(Ok(())))
+    }
 }
 
 /// Why a refresh ended without a report.
@@ -52,7 +70,9 @@ impl Work {
         kept: Option<Session>,
     ) -> (Result<Report, NoReport>, Option<Session>) {
         let mut broken = None;
-        if let Some(session) = kept {
+        if let Some(mut session) = kept
+            && session.is_alive(self.settings.broken_after()).await
+        {
             let begun = Instant::now();
             let (report, session) = self.on(session).await;
             if session.is_some() || begun.elapsed() > BROKEN_BEFORE {
@@ -82,6 +102,7 @@ impl Work {
             &self.is_stopping,
         )
         .await;
+        session.heard_at = Instant::now();
         let is_broken =
             matches!(&report, Report::Failed(failed) if failed.class == FailureClass::Server);
         (report, (!is_broken).then_some(session))
@@ -95,7 +116,11 @@ async fn open(settings: &ConnectionSettings) -> Result<Session, ConnectError> {
             .fetch_one(&mut connection)
             .await
             .map_err(|error| ConnectError::classify(settings, &error))?;
-        Ok(Session { connection, pid })
+        Ok(Session {
+            connection,
+            pid,
+            heard_at: Instant::now(),
+        })
     };
     tokio::time::timeout(2 * settings.connect_timeout(), opening)
         .await

@@ -9,6 +9,7 @@ use futures::future::join_all;
 use sqlx::Connection;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tracing::Instrument;
 
 use super::super::lanes::Lane;
 use super::super::view::UnitId;
@@ -17,12 +18,6 @@ use crate::connect::{self, ConnectError, ConnectionSettings};
 use crate::dictionary::refreshes::{self, Order};
 use crate::refresh::{Report, RetryPolicy};
 use crate::sql::ModuleSchema;
-
-/// From this age on a running refresh is suspected to have lost its connection.
-const SUSPICIOUS_AGE: Duration = Duration::from_secs(30);
-
-/// How often suspected refreshes are looked after.
-const WATCH_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How often refreshes that go on are cancelled again: some may not have begun when they were cancelled first.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(200);
@@ -35,6 +30,13 @@ pub(super) struct Assignment {
     pub(super) order: Order,
     /// The views concerned and their failures so far.
     pub(super) members: Vec<(i32, u32)>,
+}
+
+impl Assignment {
+    /// The views concerned.
+    pub(super) fn ids(&self) -> Vec<i32> {
+        self.members.iter().map(|(id, _)| *id).collect()
+    }
 }
 
 /// A refresh that has ended, one way or another.
@@ -116,12 +118,13 @@ impl Workers {
             pid: Arc::clone(&pid),
             is_stopping: Arc::clone(&self.is_stopping),
         };
-        let task = tokio::spawn(work.run(self.idle.pop()));
+        let task = tokio::spawn(work.run(self.idle.pop()).in_current_span());
         let run = Run {
             assignment: Arc::clone(&assignment),
             pid,
             task: task.abort_handle(),
-            watch_at: Instant::now() + SUSPICIOUS_AGE,
+            // from then on it is suspected to have lost its connection
+            watch_at: Instant::now() + self.settings.broken_after(),
             is_suspect: false,
         };
         self.running.insert(assignment.unit, run);
@@ -174,7 +177,7 @@ impl Workers {
                 run.task.abort();
             }
             run.is_suspect = !has_lock;
-            run.watch_at = Instant::now() + WATCH_INTERVAL;
+            run.watch_at = Instant::now() + self.settings.broken_after() / 3;
         }
     }
 
@@ -186,9 +189,13 @@ impl Workers {
         let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
     }
 
-    /// Forgets the idle connections: the server was away.
-    pub(super) fn forget_idle(&mut self) {
+    /// Forgets the idle connections, and looks after the others at once: the server was away.
+    pub(super) fn server_was_away(&mut self) {
         self.idle.clear();
+        let now = Instant::now();
+        for run in self.running.values_mut() {
+            run.watch_at = now;
+        }
     }
 
     /// Cancels all running refreshes on the server and waits for their ends. (Dropping a future would leave them
