@@ -115,6 +115,11 @@ impl TestServer {
         self.cluster.url(database)
     }
 
+    /// The URL of another database for a role.
+    pub(crate) fn url_in(&self, database: &str, role: &str) -> String {
+        self.cluster.url_as(role, database)
+    }
+
     /// The URL of the test's database for a role.
     pub(crate) fn url_as(&self, role: &str) -> String {
         self.cluster.url_as(role, DATABASE)
