@@ -84,9 +84,12 @@ CREATE TABLE materialized_view_state (
     last_duration_ms double precision,
     last_rows_changed bigint,
     avg_cost_ms double precision,
-    -- what auto decides by, see cheaper_method
+    -- what auto decides by, see cheaper_method: a fast refresh costs a fixed part, and something for each pending row
+    fast_fixed_ms double precision,
     fast_ms_per_row double precision,
     complete_ms double precision,
+    -- the method whose last refresh cost more than twice what was expected
+    dearer_method text,
     -- the method last chosen by cost, and what it has cost since the other was last tried
     auto_method text,
     auto_spent_ms double precision,

@@ -1,6 +1,6 @@
 -- Which refresh functions a materialized view has, and when they are made again.
 
-CREATE FUNCTION in_place_body(p_mv oid, p_source text, p_more_parts text) RETURNS text
+CREATE FUNCTION in_place_body(p_mv oid, p_source text, p_first_part text, p_more_parts text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 DECLARE
     mv_text text := qualified_name(p_mv);
@@ -16,7 +16,7 @@ BEGIN
                             CASE WHEN has_hash(column_type) THEN '' ELSE '::text' END) ORDER BY ordinal)
     INTO columns, hashed
     FROM relation_columns(p_mv);
-    by_hash := difference_by_hash_text(mv_text, p_source, columns, hashed, p_more_parts);
+    by_hash := difference_by_hash_text(mv_text, p_source, columns, hashed, p_first_part, p_more_parts);
     SELECT * INTO key FROM matching_key(p_mv);
     IF NOT FOUND THEN
         RETURN by_hash;
@@ -25,7 +25,7 @@ BEGIN
     SELECT string_agg(format('%I IS NULL', column_name), ' OR ') INTO null_test
     FROM relation_columns(p_mv) WHERE column_name = ANY (key.key_columns) AND NOT is_not_null;
     by_key := difference_by_key_text(mv_text, p_source, columns, key.key_columns, key.key_operators,
-                                     key.is_only_unique_index, key.key_index::regclass::text, p_more_parts);
+                                     key.is_only_unique_index, key.key_index::regclass::text, p_first_part, p_more_parts);
     RETURN CASE
         WHEN null_test IS NULL THEN by_key
         ELSE concat(format($text$
@@ -34,9 +34,9 @@ BEGIN
     END IF;$text$)
     END;
 END $$;
-COMMENT ON FUNCTION in_place_body(oid, text, text) IS 'The body of the complete refresh in place';
+COMMENT ON FUNCTION in_place_body(oid, text, text, text) IS 'The body of the complete refresh in place';
 
-CREATE FUNCTION rebuild_body(p_mv oid, p_source text, p_more_parts text) RETURNS text
+CREATE FUNCTION rebuild_body(p_mv oid, p_source text, p_first_part text, p_more_parts text) RETURNS text
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     SELECT format($text$
     DECLARE
@@ -44,7 +44,7 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     BEGIN
         index_statements := %4$I.drop_indexes(%5$L::pg_catalog.regclass);
         TRUNCATE ONLY %1$s;
-        WITH inserted AS (
+        WITH %7$sinserted AS (
             INSERT INTO %1$s (%3$s) SELECT %3$s FROM %2$s AS the_query RETURNING 1
         )%6$s
         SELECT pg_current_snapshot(), (SELECT count(*) FROM inserted), 0
@@ -54,9 +54,9 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     END;$text$,
         qualified_name(p_mv), p_source,
         (SELECT string_agg(quote_ident(column_name), ', ' ORDER BY ordinal) FROM relation_columns(p_mv)),
-        module_schema(), qualified_name(p_mv), p_more_parts)
+        module_schema(), qualified_name(p_mv), p_more_parts, p_first_part)
 $$;
-COMMENT ON FUNCTION rebuild_body(oid, text, text) IS 'The body of the complete refresh that loads an emptied table';
+COMMENT ON FUNCTION rebuild_body(oid, text, text, text) IS 'The body of the complete refresh that loads an emptied table';
 
 CREATE FUNCTION verify_signature() RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT
@@ -130,6 +130,7 @@ DECLARE
     view_row materialized_view_settings;
     views_read oid[];
     source_text text;
+    complete_source text;
     difference text;
 BEGIN
     SELECT * INTO STRICT view_row FROM materialized_view_settings WHERE mv_id = p_mv_id;
@@ -156,12 +157,18 @@ BEGIN
     END IF;
     PERFORM record_sources(p_mv_id);
     IF view_row.kind = 'table' THEN
+        -- what is kept of the groups tells their rows: the query is computed once
+        complete_source := coalesce(state_source(p_mv_id), source_text);
         PERFORM create_refresh_function(p_mv_id, 'complete_in_place',
             'OUT snapshot pg_snapshot, OUT rows_inserted bigint, OUT rows_updated bigint, OUT rows_deleted bigint',
-            in_place_body(view_row.mv_relation, source_text, state_parts(p_mv_id)));
+            in_place_body(view_row.mv_relation, complete_source, fresh_state_part(p_mv_id), state_parts(p_mv_id)));
         PERFORM create_refresh_function(p_mv_id, 'complete_rebuild',
             'OUT snapshot pg_snapshot, OUT rows_inserted bigint, OUT rows_updated bigint, OUT rows_deleted bigint',
-            rebuild_body(view_row.mv_relation, source_text, state_parts(p_mv_id)));
+            rebuild_body(view_row.mv_relation, complete_source, fresh_state_part(p_mv_id), state_parts(p_mv_id)));
+        -- for a materialized view whose program is not trusted
+        PERFORM create_refresh_function(p_mv_id, 'complete_by_query',
+            'OUT snapshot pg_snapshot, OUT rows_inserted bigint, OUT rows_updated bigint, OUT rows_deleted bigint',
+            in_place_body(view_row.mv_relation, source_text, fresh_state_part(p_mv_id), state_parts(p_mv_id)));
         PERFORM create_refresh_function(p_mv_id, 'create_indexes', '',
             format('PERFORM %I.create_indexes(%L::pg_catalog.regclass, NULL);', module_schema(), qualified_name(view_row.mv_relation)));
     END IF;

@@ -142,15 +142,18 @@ END $$;
 COMMENT ON FUNCTION log_reaches(integer, pg_snapshot) IS
     'Whether a log, if it has no problem, holds all changes since a snapshot, with the columns that were logged by then';
 
-CREATE FUNCTION pending_in_log(p_log_id integer, p_snapshot pg_snapshot, OUT pending_rows bigint, OUT is_marked boolean)
+CREATE FUNCTION pending_in_log(
+    p_log_id integer, p_snapshot pg_snapshot, p_most bigint DEFAULT NULL, OUT pending_rows bigint, OUT is_marked boolean
+)
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 BEGIN
-    EXECUTE format('SELECT count(*), coalesce(bool_or(weight = 0), false) FROM %s WHERE xid >= $1 AND NOT pg_visible_in_snapshot(xid, $2)',
+    EXECUTE format('SELECT count(*), coalesce(bool_or(weight = 0), false)
+                    FROM (SELECT weight FROM %s WHERE xid >= $1 AND NOT pg_visible_in_snapshot(xid, $2) LIMIT $3) AS pending',
                    log_table(p_log_id))
-    INTO pending_rows, is_marked USING pg_snapshot_xmin(p_snapshot), p_snapshot;
+    INTO pending_rows, is_marked USING pg_snapshot_xmin(p_snapshot), p_snapshot, p_most;
 END $$;
-COMMENT ON FUNCTION pending_in_log(integer, pg_snapshot) IS
-    'How many rows of a log are of transactions that a snapshot does not see, and whether one says that the table was truncated, or may have changed past the log';
+COMMENT ON FUNCTION pending_in_log(integer, pg_snapshot, bigint) IS
+    'How many rows of a log, of so many at most, are of transactions that a snapshot does not see, and whether one says that the table was truncated, or may have changed past the log';
 
 CREATE FUNCTION prune_log(p_log_id integer, p_below xid8, p_limit integer DEFAULT 10000) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$

@@ -39,7 +39,7 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     WHERE NOT EXISTS (
         SELECT FROM fast_program_logs p JOIN log USING (log_id)
         WHERE p.mv_id = c.mv_id AND log.newest >= pg_snapshot_xmin(c.last_snapshot)
-          AND (SELECT l.pending_rows FROM pending_in_log(p.log_id, c.last_snapshot) l) > 0)
+          AND (SELECT l.pending_rows FROM pending_in_log(p.log_id, c.last_snapshot, 1) l) > 0)
 $$;
 COMMENT ON FUNCTION quiet_views(integer[]) IS 'Those of these materialized views for which nothing is pending';
 

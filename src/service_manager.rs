@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use futures::future::select_all;
 use sd_notify::NotifyState;
 use tokio::time::Interval;
 use tracing::{info, warn};
 
-use crate::vitals::{Phase, Vitals, Watchdog};
+use crate::vitals::{Named, Phase, Report, Watchdog};
 
 /// How often the loop has to beat where no watchdog asks for more.
 const BEAT: Duration = Duration::from_secs(5);
@@ -32,19 +33,20 @@ impl ServiceManager {
         }
     }
 
-    /// How often the loop has to beat, so that its watchdog is never starved by a loop that is well.
+    /// How often a loop has to beat, so that its watchdog is never starved by a loop that is well.
     #[must_use]
     pub fn beat_every(&self) -> Duration {
         self.watchdog
             .map_or(BEAT, |interval| BEAT.min(interval / 4))
     }
 
-    /// Tells what the daemon publishes, for ever.
+    /// Tells what the daemon publishes of its databases (at least one), for ever. Its watchdog is fed if the loops of all
+    /// make progress.
     ///
-    /// It is told to be ready as soon as the scheduler runs, or waits for a database that is away: that is its normal
+    /// It is told to be ready as soon as each scheduler runs, or waits for a database that is away: that is its normal
     /// business. What waiting does not help against has ended it before, so starting it has failed then.
-    pub async fn attend(self, vitals: &Vitals) {
-        if !self.listens {
+    pub async fn attend(self, databases: &[Named]) {
+        if !self.listens || databases.is_empty() {
             return std::future::pending().await;
         }
         if let Some(interval) = self.watchdog {
@@ -53,8 +55,8 @@ impl ServiceManager {
                 "the service manager watches over the scheduler"
             );
         }
-        let mut reports = vitals.reports();
-        let mut watchdog = Watchdog::default();
+        let mut receivers: Vec<_> = databases.iter().map(|d| d.vitals.reports()).collect();
+        let mut watchdogs: Vec<Watchdog> = databases.iter().map(|_| Watchdog::default()).collect();
         // not a pause per round: news must not put the feeding off
         let mut feeding = self
             .watchdog
@@ -62,10 +64,15 @@ impl ServiceManager {
         let mut is_ready = false;
         let mut said = String::new();
         loop {
-            let report = reports.borrow_and_update().clone();
-            let line = report.to_string();
+            let reports: Vec<Report> = receivers
+                .iter_mut()
+                .map(|receiver| receiver.borrow_and_update().clone())
+                .collect();
+            let line = status(databases, &reports);
             let mut news = Vec::new();
-            if !is_ready && matches!(report.phase, Phase::Waiting(_) | Phase::Running) {
+            let works =
+                |report: &Report| matches!(report.phase, Phase::Waiting(_) | Phase::Running);
+            if !is_ready && reports.iter().all(works) {
                 is_ready = true;
                 news.push(NotifyState::Ready);
             }
@@ -74,11 +81,18 @@ impl ServiceManager {
             }
             self.tell(&news);
             said = line;
+            // their senders live as long as `databases`
+            let changed = select_all(receivers.iter_mut().map(|r| Box::pin(r.changed())));
             tokio::select! {
-                // its sender lives as long as `vitals`
-                _ = reports.changed() => {}
-                () = next(feeding.as_mut()) => if watchdog.may_be_fed(&vitals.pulse) {
-                    self.tell(&[NotifyState::Watchdog]);
+                _ = changed => {}
+                () = next(feeding.as_mut()) => {
+                    let mut all_well = true;
+                    for (watchdog, database) in watchdogs.iter_mut().zip(databases) {
+                        all_well &= watchdog.may_be_fed(&database.vitals.pulse);
+                    }
+                    if all_well {
+                        self.tell(&[NotifyState::Watchdog]);
+                    }
                 },
             }
         }
@@ -115,6 +129,18 @@ impl ServiceManager {
             warn!(%error, "the service manager does not listen");
         }
     }
+}
+
+/// One line, which tells several databases apart.
+fn status(databases: &[Named], reports: &[Report]) -> String {
+    if let [report] = reports {
+        return report.to_string();
+    }
+    let lines = databases.iter().zip(reports);
+    let lines: Vec<String> = lines
+        .map(|(database, report)| format!("{}: {report}", database.name))
+        .collect();
+    lines.join("; ")
 }
 
 async fn next(interval: Option<&mut Interval>) {

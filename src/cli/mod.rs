@@ -59,6 +59,14 @@ pub struct Global {
     /// The database, as postgres://user@host/db or "host=… dbname=…"; overrides $DATABASE_URL
     #[arg(long, global = true, help_heading = "Global options", value_name = "URL", value_parser = secret)]
     pub database_url: Option<Secret>,
+    /// The database by its name, where several are configured
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "NAME"
+    )]
+    pub database: Option<String>,
     /// The module schema
     #[arg(
         long,
@@ -115,6 +123,7 @@ impl Cli {
         ];
         Sources {
             file: global.config.clone(),
+            database: global.database.clone(),
             environment,
             flags: flags
                 .into_iter()

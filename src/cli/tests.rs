@@ -183,7 +183,7 @@ fn global_options_stand_before_or_after_the_command_and_reach_the_configuration(
     ] {
         let cli = parse(&line).unwrap();
         assert!(!format!("{cli:?}").contains("pw"), "{cli:?}");
-        let config = load(&sources(&cli)).unwrap().config;
+        let config = load(&sources(&cli)).unwrap().only().unwrap();
         assert_eq!(config.database.schema, "S x");
         assert_eq!(config.database.host.as_deref(), Some("h"));
         assert_eq!(config.database.port, 1);
@@ -191,7 +191,14 @@ fn global_options_stand_before_or_after_the_command_and_reach_the_configuration(
         assert!(config.install.on_start);
     }
     let cli = parse(&["run", "--no-install"]).unwrap();
-    assert!(!load(&sources(&cli)).unwrap().config.install.on_start);
+    assert!(
+        !load(&sources(&cli))
+            .unwrap()
+            .only()
+            .unwrap()
+            .install
+            .on_start
+    );
 }
 
 #[test]

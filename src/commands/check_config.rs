@@ -44,12 +44,19 @@ fn as_json(report: &Report) -> String {
     let lines = |problems: &[crate::config::Problem]| -> Vec<String> {
         problems.iter().map(ToString::to_string).collect()
     };
+    let databases: Vec<_> = report.loaded.databases.iter().map(|d| &d.config).collect();
+    // where there are several, none of them is *the* configuration
+    let only = match databases.as_slice() {
+        [config] => Some(config),
+        _ => None,
+    };
     json!({
         "valid": report.problems.is_empty(),
         "file": report.loaded.file,
         "problems": lines(&report.problems),
         "warnings": lines(&report.loaded.warnings),
-        "configuration": report.loaded.config,
+        "configuration": only,
+        "databases": databases,
     })
     .to_string()
 }

@@ -20,8 +20,8 @@ pub(super) async fn run(
     arguments: &Healthcheck,
     output: Output,
 ) -> Result<Exit, CommandError> {
-    let config = load(sources)?.config;
-    let Ok(Some(address)) = config.http.address() else {
+    let loaded = load(sources)?;
+    let Ok(Some(address)) = loaded.first().http.address() else {
         let message = "http.listen is off, so there is nothing to ask";
         return Err(CommandError::new(Exit::Configuration, message));
     };

@@ -39,7 +39,7 @@ struct Summary {
 }
 
 pub(super) async fn run(sources: &Sources, as_json: bool) -> Result<Exit, CommandError> {
-    let config = load(sources)?.config;
+    let config = load(sources)?.only()?;
     let settings = ConnectionSettings::resolve(&config.database, &Environment::of_process());
     let schema = ModuleSchema::new(&config.database.schema);
     let mut connection = connect::open(&settings, "installer").await?;

@@ -1,190 +1,198 @@
-//! `run`: the daemon. It waits for its database, installs or upgrades the module schema, and schedules until told to
-//! stop.
+//! `run`: the daemon. It keeps the materialized views of one database or of several fresh until it is told to stop.
 
+mod keeper;
 mod prepare;
 mod reload;
 
 use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tracing::{error, info, warn};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinError, JoinSet};
+use tracing::{info, warn};
 
+use self::keeper::{Keeper, Order};
 use self::reload::reload;
-use crate::config::{Config, Environment, Sources, load};
+use crate::config::{Config, Environment, ForDatabase, Sources, load};
 use crate::connect::ConnectionSettings;
 use crate::error::{CommandError, Exit};
-use crate::scheduler::engine::{self, Census, Instruction, Questions, Tunables};
+use crate::scheduler::engine::Census;
 use crate::server::{self, Source};
 use crate::service_manager::ServiceManager;
 use crate::signals::{Event, Sender, Signals};
 use crate::sql::ModuleSchema;
 use crate::telemetry::{self, Purpose, Telemetry};
-use crate::upkeep;
-use crate::vitals::Vitals;
+use crate::vitals::{Named, Vitals};
 
 pub(super) async fn run(sources: Sources) -> Result<Exit, CommandError> {
     let loaded = load(&sources)?;
-    let telemetry = telemetry::start(&loaded.config.log, Purpose::Daemon)
+    let common = loaded.first().clone();
+    let telemetry = telemetry::start(&common.log, Purpose::Daemon)
         .map_err(|error| CommandError::new(Exit::Configuration, error.to_string()))?;
     let signals = Signals::listen()
         .map_err(|error| CommandError::new(Exit::Internal, format!("no signals: {error}")))?;
-    let settings = ConnectionSettings::resolve(&loaded.config.database, &Environment::of_process());
-    info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), database = %settings, "starting");
+    let manager = ServiceManager::of_process();
+    let wards: Vec<Ward> = loaded
+        .databases
+        .iter()
+        .map(|database| Ward::new(database, &manager))
+        .collect();
+    for ward in &wards {
+        info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), database = %ward.settings, "starting");
+    }
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    let manager = ServiceManager::of_process();
-    let vitals = Arc::new(Vitals::new(manager.beat_every()));
-    let attended = Arc::clone(&vitals);
+    let attended: Vec<Named> = wards.iter().map(Ward::named).collect();
     tokio::spawn(async move { manager.attend(&attended).await });
-    let (asker, questions) = mpsc::channel(8);
-    let schema = ModuleSchema::new(&loaded.config.database.schema);
-    // Validation has refused addresses that can't be read.
-    if let Ok(Some(address)) = loaded.config.http.address() {
-        let http = loaded.config.http.clone();
-        let source = Source::new(&settings, &schema, Arc::clone(&vitals), asker.clone(), http);
-        tokio::spawn(server::run(address, Arc::new(source)));
-    }
     let mut daemon = Daemon {
-        settings,
+        configs: wards.iter().map(|ward| ward.config.clone()).collect(),
         sources,
-        config: loaded.config,
         telemetry,
         signals,
         manager,
-        vitals,
-        _asker: asker,
+        orders: Vec::new(),
+        _askers: Vec::new(),
     };
-    if daemon.wait_for_database().await? {
-        daemon.serve(questions).await;
-        info!("stopped");
+    let mut keepers = JoinSet::new();
+    let mut shown = Vec::new();
+    let is_only = wards.len() == 1;
+    for ward in wards {
+        shown.push(daemon.start(ward, is_only, &mut keepers));
     }
+    // Validation has refused addresses that can't be read.
+    if let Ok(Some(address)) = common.http.address() {
+        tokio::spawn(server::run(address, shown));
+    }
+    daemon.attend(&mut keepers).await?;
+    info!("stopped");
     Ok(Exit::Ok)
 }
 
-struct Daemon {
+/// A database that is to be kept.
+struct Ward {
+    name: String,
     settings: ConnectionSettings,
-    sources: Sources,
     config: Config,
+    vitals: Arc<Vitals>,
+}
+
+impl Ward {
+    fn new(database: &ForDatabase, manager: &ServiceManager) -> Self {
+        let config = database.config.clone();
+        let settings = ConnectionSettings::resolve(&config.database, &Environment::of_process());
+        Self {
+            name: config.name().unwrap_or(settings.database()).to_owned(),
+            settings,
+            config,
+            vitals: Arc::new(Vitals::new(manager.beat_every())),
+        }
+    }
+
+    fn named(&self) -> Named {
+        Named {
+            name: self.name.clone(),
+            vitals: Arc::clone(&self.vitals),
+        }
+    }
+}
+
+type Keepers = JoinSet<Result<(), CommandError>>;
+
+struct Daemon {
+    sources: Sources,
+    /// One per database, as are the channels.
+    configs: Vec<Config>,
     telemetry: Telemetry,
     signals: Signals,
     manager: ServiceManager,
-    vitals: Arc<Vitals>,
-    /// Held so that the loop has somebody who might ask.
-    _asker: mpsc::Sender<oneshot::Sender<Census>>,
+    orders: Vec<mpsc::UnboundedSender<Order>>,
+    /// Held so that each loop has somebody who might ask.
+    _askers: Vec<mpsc::Sender<oneshot::Sender<Census>>>,
 }
 
 impl Daemon {
-    /// Waits until the module schema is installed; false if told to stop before.
-    async fn wait_for_database(&mut self) -> Result<bool, CommandError> {
-        // as it is now: what changes meanwhile is of no concern to an installation
-        let config = self.config.clone();
-        let settings = self.settings.clone();
-        let vitals = Arc::clone(&self.vitals);
-        let prepared = prepare::when_possible(&settings, &config, &vitals);
-        tokio::pin!(prepared);
-        let mut beats = tokio::time::interval(vitals.pulse.every());
+    /// Starts to keep a database, on a thread of its own: whatever a loop is busy with, the others come round. What
+    /// there is to be shown of it.
+    fn start(&mut self, ward: Ward, is_only: bool, keepers: &mut Keepers) -> Source {
+        let (asker, questions) = mpsc::channel(8);
+        let (orders, receiver) = mpsc::unbounded_channel();
+        let schema = ModuleSchema::new(&ward.config.database.schema);
+        let source = Source::new(
+            &ward.name,
+            &ward.settings,
+            &schema,
+            Arc::clone(&ward.vitals),
+            asker.clone(),
+            ward.config.http.clone(),
+        );
+        let keeper = Keeper {
+            name: ward.name,
+            settings: ward.settings,
+            schema,
+            config: ward.config,
+            vitals: ward.vitals,
+            is_only,
+        };
+        let runtime = tokio::runtime::Handle::current();
+        keepers.spawn_blocking(move || runtime.block_on(keeper.keep(receiver, questions)));
+        self.orders.push(orders);
+        self._askers.push(asker);
+        source
+    }
+
+    /// Passes signals on until every database has been let go.
+    async fn attend(&mut self, keepers: &mut Keepers) -> Result<(), CommandError> {
         loop {
-            let event = tokio::select! {
-                prepared = &mut prepared => {
-                    prepared.inspect_err(|error| error!("{}", error.message.replace('\n', " ")))?;
-                    return Ok(true);
-                }
-                event = self.signals.next() => event,
-                _ = beats.tick() => {
-                    vitals.pulse.beat();
-                    continue;
-                }
-            };
-            match event {
-                Event::Terminate { sender, .. } => {
-                    info!(%sender, "stopped while waiting for the database");
-                    self.manager.stopping(std::time::Duration::ZERO);
-                    return Ok(false);
-                }
-                Event::Reload { sender } => {
-                    self.reload(&sender);
-                }
+            tokio::select! {
+                ended = keepers.join_next() => match ended {
+                    Some(ended) => ended.map_err(broken)??,
+                    None => return Ok(()),
+                },
+                event = self.signals.next() => self.obey(event),
             }
         }
     }
 
-    /// Runs the scheduler, and passes signals on to it.
-    async fn serve(&mut self, questions: Questions) {
-        let schema = ModuleSchema::new(&self.config.database.schema);
-        let settings = self.settings.clone();
-        let (instructions, receiver) = mpsc::unbounded_channel();
-        let wake = Arc::new(Notify::new());
-        // boxed, as both are large
-        let mut scheduler = Box::pin(engine::run(
-            &settings,
-            &schema,
-            Tunables::from(&self.config),
-            Arc::clone(&wake),
-            Arc::clone(&self.vitals),
-            receiver,
-            questions,
-        ));
-        let (upkeep_tunables, tunables) = watch::channel(upkeep::Tunables::from(&self.config));
-        let mut upkeep = Box::pin(upkeep::run(
-            settings.clone(),
-            schema.clone(),
-            wake,
-            Arc::clone(&self.vitals),
-            tunables,
-        ));
-        loop {
-            let event = tokio::select! {
-                () = &mut scheduler => return,
-                // ends with this function only
-                () = &mut upkeep => return,
-                event = self.signals.next() => event,
-            };
-            let Some(instruction) = self.instruction(event) else {
-                continue;
-            };
-            upkeep_tunables.send_if_modified(|tunables| {
-                let now = upkeep::Tunables::from(&self.config);
-                let is_new = *tunables != now;
-                *tunables = now;
-                is_new
-            });
-            // The scheduler takes instructions for as long as it runs.
-            let _ = instructions.send(instruction);
-        }
-    }
-
-    /// What a signal means for the scheduler, if anything.
-    fn instruction(&mut self, event: Event) -> Option<Instruction> {
+    fn obey(&mut self, event: Event) {
         match event {
             Event::Terminate { sender, again } => {
-                self.manager.stopping(self.config.scheduler.drain_timeout);
+                let drains = self.configs.iter().map(|c| c.scheduler.drain_timeout);
+                self.manager.stopping(drains.max().unwrap_or_default());
                 if again {
                     warn!(%sender, "stopping at once");
-                    Some(Instruction::StopAtOnce)
                 } else {
                     info!(%sender, "stopping");
-                    Some(Instruction::Stop)
+                }
+                for orders in &self.orders {
+                    // one that has ended has no need of it
+                    let _ = orders.send(if again {
+                        Order::StopAtOnce
+                    } else {
+                        Order::Stop
+                    });
                 }
             }
-            Event::Reload { sender } => self
-                .reload(&sender)
-                .then(|| Instruction::Retune(Box::new(Tunables::from(&self.config)))),
+            Event::Reload { sender } => self.reload(&sender),
         }
     }
 
-    /// Reads the configuration again; whether there is a new one.
-    fn reload(&mut self, sender: &Sender) -> bool {
+    fn reload(&mut self, sender: &Sender) {
         info!(%sender, "reloading the configuration");
         self.manager.reloading();
-        let new = reload(&self.sources, &self.config, &self.telemetry);
+        let new = reload(&self.sources, &self.configs, &self.telemetry);
         self.manager.reloaded();
-        match new {
-            Some(new) => {
-                self.config = new;
-                true
-            }
-            None => false,
+        let Some(new) = new else {
+            return;
+        };
+        for (orders, config) in self.orders.iter().zip(&new) {
+            let _ = orders.send(Order::Retune(Box::new(config.clone())));
         }
+        self.configs = new;
     }
+}
+
+/// A defect: the service manager starts the daemon again.
+#[expect(clippy::needless_pass_by_value, reason = "the form of map_err")]
+fn broken(error: JoinError) -> CommandError {
+    CommandError::new(Exit::Internal, format!("a defect of mvrefreshd: {error}"))
 }

@@ -31,7 +31,7 @@ impl Session {
 
     /// Connects, whatever there is in the database.
     pub(super) async fn connect(sources: &Sources) -> Result<Self, CommandError> {
-        let config = load(sources)?.config;
+        let config = load(sources)?.only()?;
         let settings = ConnectionSettings::resolve(&config.database, &sources.environment);
         Ok(Self {
             connection: connected(&settings, &config, "command").await?,

@@ -40,6 +40,19 @@ impl ConfigFile {
             line: line_of(&self.text, section, name),
         }
     }
+
+    /// Where a `[[database]]` table, counted from 0, has a key, or a key in a section of its own.
+    pub(super) fn origin_in_table(
+        &self,
+        index: usize,
+        key: (Option<&String>, Option<&String>),
+    ) -> Origin {
+        let (section, name) = (key.0.map(String::as_str), key.1.map(String::as_str));
+        Origin::File {
+            path: self.path.clone(),
+            line: line_in_table(&self.text, index, section, name),
+        }
+    }
 }
 
 fn line_at(text: &str, offset: usize) -> usize {
@@ -81,6 +94,53 @@ fn line_of(text: &str, section: &str, name: Option<&str>) -> Option<usize> {
     None
 }
 
+/// As [`line_of`], below the `[[database]]` with that number.
+fn line_in_table(
+    text: &str,
+    index: usize,
+    section: Option<&str>,
+    name: Option<&str>,
+) -> Option<usize> {
+    let mut tables = 0;
+    let mut current = None;
+    for (line_index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        let words: String = line.split_whitespace().collect();
+        if words.starts_with("[[database]]") {
+            tables += 1;
+            current = Some(String::new());
+        } else if let Some(header) = line.strip_prefix('[') {
+            let header = header.split(']').next().unwrap_or_default();
+            current = header.trim().strip_prefix("database.").map(str::to_owned);
+        }
+        let Some(current) = current.as_deref().filter(|_| tables == index + 1) else {
+            continue;
+        };
+        let found = if line.starts_with('[') {
+            match (section, name) {
+                (Some(section), None) => current == section,
+                _ => false,
+            }
+        } else {
+            let key = line
+                .split_once('=')
+                .map(|(key, _)| key.trim().trim_matches(['"', '\'']));
+            match (section, name, key) {
+                (None, Some(name), Some(key)) => current.is_empty() && key == name,
+                (Some(section), Some(name), Some(key)) => {
+                    (current == section && key == name)
+                        || (current.is_empty() && key.split_once('.') == Some((section, name)))
+                }
+                _ => false,
+            }
+        };
+        if found {
+            return Some(line_index + 1);
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
@@ -94,5 +154,18 @@ mod tests {
         assert_eq!(line_of(text, "other", Some("max")), Some(7));
         assert_eq!(line_of(text, "other", None), Some(6));
         assert_eq!(line_of(text, "workers", Some("min")), None);
+    }
+
+    #[test]
+    fn finds_the_line_of_a_key_in_its_own_table() {
+        let text = "[[database]]\nname = 'a'\n[database.workers]\nmax = 1\n[http]\nname = 1\n\
+            [[ database ]] # b\nname = 'b'\nworkers.max = 2\n";
+        let line = |index, section, name| line_in_table(text, index, section, Some(name));
+        assert_eq!(line(0, None, "name"), Some(2));
+        assert_eq!(line(0, Some("workers"), "max"), Some(4));
+        assert_eq!(line(1, None, "name"), Some(8));
+        assert_eq!(line(1, Some("workers"), "max"), Some(9));
+        assert_eq!(line(1, None, "host"), None);
+        assert_eq!(line_in_table(text, 0, Some("workers"), None), Some(3));
     }
 }

@@ -28,7 +28,18 @@ const PG_VARIABLES: [(&str, &str); 11] = [
     ("PGCONNECT_TIMEOUT", "connect_timeout"),
 ];
 
+/// The sections that a `[[database]]` table may have of its own, as `[database.workers]`.
+pub(super) const OWN_SECTIONS: [&str; 6] = [
+    "audit",
+    "history",
+    "install",
+    "logs",
+    "scheduler",
+    "workers",
+];
+
 /// One key's value, where it was said.
+#[derive(Clone)]
 pub(super) struct Entry {
     pub(super) key: String,
     pub(super) value: Value,
@@ -46,14 +57,22 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    pub(super) fn of_file(file: &ConfigFile) -> Self {
+    /// What the file says of every database, and what of each that has a `[[database]]` table.
+    pub(super) fn of_file(file: &ConfigFile) -> (Self, Vec<Self>) {
         let mut layer = Self::default();
+        let mut databases = Vec::new();
         let sections = keys::sections();
         for (section, value) in &file.sections {
             let origin = file.origin(section, None);
             match value {
                 _ if !sections.contains(section) => {
                     layer.wrong(origin, keys::unknown_section(section));
+                }
+                Value::Array(_, tables) if section == "database" => {
+                    let tables = tables.iter().enumerate();
+                    databases = tables
+                        .map(|(index, table)| Self::of_table(file, index, table))
+                        .collect();
                 }
                 Value::Dict(_, dict) => {
                     for (name, value) in dict {
@@ -67,7 +86,48 @@ impl Layer {
                 ),
             }
         }
+        (layer.expanded(), databases)
+    }
+
+    /// A `[[database]]` table: the keys of `[database]`, and sections of its own.
+    fn of_table(file: &ConfigFile, index: usize, table: &Value) -> Self {
+        let mut layer = Self::default();
+        for (name, value) in table.as_dict().into_iter().flatten() {
+            let origin = |key| file.origin_in_table(index, key);
+            match value {
+                Value::Dict(_, dict) if OWN_SECTIONS.contains(&name.as_str()) => {
+                    for (key, value) in dict {
+                        let origin = origin((Some(name), Some(key)));
+                        layer.take(&format!("{name}.{key}"), value.clone(), origin);
+                    }
+                }
+                Value::Dict(..) => {
+                    let message = if keys::sections().contains(name) {
+                        format!("{name:?} is for all databases: write [{name}]")
+                    } else {
+                        keys::unknown_section(name)
+                    };
+                    layer.wrong(origin((Some(name), None)), message);
+                }
+                _ => {
+                    let origin = origin((None, Some(name)));
+                    layer.take(&format!("database.{name}"), value.clone(), origin);
+                }
+            }
+        }
         layer.expanded()
+    }
+
+    /// A text that the layer gives for a key.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        entry.value.as_str().filter(|text| !text.is_empty())
+    }
+
+    /// Where a connection string is given, if one is.
+    pub(super) fn connection_string(&self) -> Option<&Origin> {
+        let entry = self.entries.iter().find(|entry| entry.from_string)?;
+        Some(&entry.origin)
     }
 
     pub(super) fn of_pg_variables(environment: &Environment) -> Self {
@@ -100,8 +160,26 @@ impl Layer {
         layer.expanded()
     }
 
-    pub(super) fn of_own_variables(environment: &Environment) -> Self {
+    /// What `MVREFRESHD_SECTION__KEY` says of every database, and what `MVREFRESHD_DATABASE__NAME__KEY` and
+    /// `MVREFRESHD_DATABASE__NAME__SECTION__KEY` say of each of these.
+    pub(super) fn of_own_variables(
+        environment: &Environment,
+        databases: &[String],
+    ) -> (Self, Vec<Self>) {
+        let known: Vec<String> = keys::all(&super::Config::default()).into_keys().collect();
+        let mut variables: Vec<(String, Option<usize>, &str)> = known
+            .iter()
+            .map(|key| (variable_of(key), None, key.as_str()))
+            .collect();
+        for (index, database) in databases.iter().enumerate() {
+            let own = known.iter().filter_map(|key| {
+                let variable = variable_of_database(database, key)?;
+                Some((variable, Some(index), key.as_str()))
+            });
+            variables.extend(own);
+        }
         let mut layer = Self::default();
+        let mut layers: Vec<Self> = databases.iter().map(|_| Self::default()).collect();
         for (variable, text) in environment.iter() {
             let Some(rest) = variable.strip_prefix(PREFIX) else {
                 continue;
@@ -110,16 +188,18 @@ impl Layer {
                 continue;
             }
             let origin = Origin::Environment(variable.to_owned());
-            let known: Vec<String> = keys::all(&super::Config::default()).into_keys().collect();
-            if let Some(key) = known.iter().find(|key| variable_of(key) == variable) {
-                layer.take_text(key, text, origin);
-                continue;
+            match variables.iter().find(|(name, ..)| name == variable) {
+                Some((_, Some(database), key)) => layers[*database].take_text(key, text, origin),
+                Some((_, None, key)) => layer.take_text(key, text, origin),
+                None => {
+                    let names = variables.iter().map(|(name, ..)| name.as_str());
+                    let suggestion = did_you_mean(closest(variable, names));
+                    layer.wrong(origin, format!("names no key{suggestion}"));
+                }
             }
-            let names: Vec<String> = known.iter().map(|key| variable_of(key)).collect();
-            let suggestion = closest(variable, names.iter().map(String::as_str));
-            layer.wrong(origin, format!("names no key{}", did_you_mean(suggestion)));
         }
-        layer.expanded()
+        let layers = layers.into_iter().map(Self::expanded).collect();
+        (layer.expanded(), layers)
     }
 
     pub(super) fn of_flags(flags: &[Flag]) -> Self {
@@ -216,6 +296,26 @@ impl Layer {
 /// `workers.max` → `MVREFRESHD_WORKERS__MAX`.
 fn variable_of(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
+}
+
+/// `password` of the database `my shop` → `MVREFRESHD_DATABASE__MY_SHOP__PASSWORD`, `workers.max` →
+/// `MVREFRESHD_DATABASE__MY_SHOP__WORKERS__MAX`; none for keys that are not a database's own.
+fn variable_of_database(database: &str, key: &str) -> Option<String> {
+    let name = name_in_variables(database);
+    let (section, own) = key.split_once('.')?;
+    match section {
+        "database" if own != "name" => Some(variable_of(&format!("database.{name}.{own}"))),
+        _ if OWN_SECTIONS.contains(&section) => {
+            Some(variable_of(&format!("database.{name}.{key}")))
+        }
+        _ => None,
+    }
+}
+
+/// How a database is called in the names of variables.
+pub(super) fn name_in_variables(database: &str) -> String {
+    let character = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    database.to_uppercase().chars().map(character).collect()
 }
 
 /// Kubernetes puts such variables into every pod beside a service named `mvrefreshd`; nobody meant them for us.

@@ -5,6 +5,7 @@
 //! problem it finds, not only the first.
 
 mod connection_string;
+mod databases;
 mod duration;
 mod environment;
 mod file;
@@ -27,14 +28,15 @@ use serde::{Deserialize, Serialize};
 pub use duration::{parse as parse_duration, show as show_duration};
 pub use environment::Environment;
 pub use http::HttpConfig;
-pub use load::{Flag, Loaded, Report, Sources, check, load};
+pub use load::{Flag, ForDatabase, Loaded, Report, Sources, check, load};
 pub use problem::{ConfigProblems, Origin, Problem};
 pub use secret::Secret;
 pub use session_options::parse as session_options;
 pub use suggest::closest;
 pub(crate) use validate::level as check_log_level;
 
-/// Everything that can be configured; a field per section of the file.
+/// Everything that can be configured for one database; a field per section of the file. `log` and `http` are the same
+/// for all databases of a daemon.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -65,6 +67,10 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseConfig {
+    /// What the database is called in metrics, logs and commands. `None`: as in the server; never where several are
+    /// configured.
+    #[serde(deserialize_with = "keys::optional")]
+    pub name: Option<String>,
     /// A `postgres://` URL or a keyword string (`host=… dbname=…`).
     #[serde(deserialize_with = "keys::optional")]
     pub url: Option<Secret>,
@@ -114,6 +120,7 @@ pub struct DatabaseConfig {
 impl Default for DatabaseConfig {
     fn default() -> Self {
         Self {
+            name: None,
             url: None,
             host: None,
             port: 5432,

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use super::Config;
 use super::keys;
-use super::load::Loaded;
+use super::layers::OWN_SECTIONS;
+use super::load::{ForDatabase, Loaded};
 use super::problem::Origin;
 
 impl Loaded {
@@ -12,15 +13,44 @@ impl Loaded {
     #[must_use]
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
+        if let [database] = self.databases.as_slice() {
+            database.write(&mut text, |section| Some(format!("[{section}]")));
+            return text;
+        }
+        if let Some(first) = self.databases.first() {
+            first.write(&mut text, |section| {
+                let is_own = section == "database" || OWN_SECTIONS.contains(&section);
+                (!is_own).then(|| format!("[{section}]"))
+            });
+        }
+        for database in &self.databases {
+            database.write(&mut text, |section| {
+                (section == "database").then(|| "[[database]]".to_owned())
+            });
+            database.write(&mut text, |section| {
+                let is_own = OWN_SECTIONS.contains(&section);
+                is_own.then(|| format!("[database.{section}]"))
+            });
+        }
+        text
+    }
+}
+
+impl ForDatabase {
+    /// Writes the sections for which there is a heading.
+    fn write(&self, text: &mut String, heading: impl Fn(&str) -> Option<String>) {
         let mut current = String::new();
         for (key, value) in keys::all(&self.config) {
             let (section, name) = key.split_once('.').unwrap_or(("", &key));
             if key == "database.url" {
                 continue; // taken apart into the other keys
             }
+            let Some(heading) = heading(section) else {
+                continue;
+            };
             if section != current {
-                let gap = if current.is_empty() { "" } else { "\n" };
-                let _ = writeln!(text, "{gap}[{section}]");
+                let gap = if text.is_empty() { "" } else { "\n" };
+                let _ = writeln!(text, "{gap}{heading}");
                 section.clone_into(&mut current);
             }
             let _ = write!(text, "{name} = {}", keys::show(&value));
@@ -29,7 +59,6 @@ impl Loaded {
                 origin => writeln!(text, "  # {origin}"),
             };
         }
-        text
     }
 }
 

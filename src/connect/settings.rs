@@ -14,7 +14,7 @@ use crate::config::{DatabaseConfig, Environment, Secret, SslMode, session_option
 /// Where distributions put the server's Unix socket.
 const SOCKET_DIRECTORIES: [&str; 3] = ["/var/run/postgresql", "/private/tmp", "/tmp"];
 
-/// Name of the systemd credential that holds the password.
+/// Name of the systemd credential that holds the password; `.NAME` follows for one of several databases.
 pub const CREDENTIAL: &str = "database-password";
 
 /// Everything needed to open connections. Displayed without secrets: `user u, database d, server /sock:5432`.
@@ -60,10 +60,17 @@ impl ConnectionSettings {
                 .get_username()
                 .to_owned()
         });
+        let own = config
+            .name
+            .as_ref()
+            .map(|name| format!("{CREDENTIAL}.{name}"));
         let credential = environment
             .get("CREDENTIALS_DIRECTORY")
-            .map(|directory| Path::new(directory).join(CREDENTIAL))
-            .filter(|path| path.exists());
+            .and_then(|directory| {
+                let names = own.into_iter().chain([CREDENTIAL.to_owned()]);
+                let mut paths = names.map(|name| Path::new(directory).join(name));
+                paths.find(|path| path.exists())
+            });
         let password_file = config.password_file.clone().or(credential);
         let password = match (&config.password, password_file) {
             (Some(password), _) => Password::Given(password.clone()),
@@ -369,7 +376,12 @@ mod tests {
         assert!(matches!(password(&config()), Password::PassFile));
         std::fs::write(&credential, "secret").unwrap();
         assert!(matches!(password(&config()), Password::File(f) if f == credential));
+        let own = directory.path().join("database-password.shop");
+        std::fs::write(&own, "another").unwrap();
+        assert!(matches!(password(&config()), Password::File(f) if f == credential));
         let mut config = config();
+        config.name = Some("shop".to_owned());
+        assert!(matches!(password(&config), Password::File(f) if f == own));
         config.password_file = Some(PathBuf::from("/other"));
         assert!(matches!(password(&config), Password::File(f) if f == Path::new("/other")));
         config.password = Some(Secret::new("x"));

@@ -270,7 +270,13 @@ fn program(fast: &FastRefresh, catalog: &Catalog, logs: &BTreeMap<u32, i32>) -> 
         logs: used.collect(),
         row_index: fast.row_index.clone(),
         state: fast.state.as_ref().map(|state| {
-            json!({"definition": state.create, "columns": state.columns, "rows": state.rows})
+            json!({
+                "definition": state.create,
+                "columns": state.columns,
+                "rows": state.rows,
+                "difference": state.difference,
+                "outputs": state.outputs,
+            })
         }),
         plan: json!({"tables": fast.plan.tables, "clauses": fast.plan.clauses}),
     }

@@ -34,23 +34,23 @@ pub struct Metric {
     pub kind: Kind,
     /// In a sentence.
     pub help: &'static str,
-    /// The labels beside `database`.
+    /// The labels, beside `database` where it is about one.
     pub labels: &'static [&'static str],
 }
 
-/// A page of metrics being written.
+/// A page of metrics being written. All samples of a metric have to stand together, whichever database they are of.
+#[derive(Default)]
 pub(super) struct Exposition {
-    text: String,
-    database: String,
+    /// Each metric with its lines, in the order in which they were first written.
+    metrics: Vec<(&'static str, String)>,
+    /// What is being written is about this one.
+    database: Option<String>,
 }
 
 impl Exposition {
-    /// All of them are about one database.
-    pub(super) fn of(database: &str) -> Self {
-        Self {
-            text: String::new(),
-            database: escaped(database),
-        }
+    /// What follows is about a database.
+    pub(super) fn about(&mut self, database: &str) {
+        self.database = Some(escaped(database));
     }
 
     /// Writes a metric: a sample for each row of values of its labels.
@@ -59,10 +59,10 @@ impl Exposition {
         metric: &Metric,
         samples: impl IntoIterator<Item = ([String; N], V)>,
     ) {
-        self.head(metric);
+        self.place(metric);
         for (labels, value) in samples {
             let labels = self.labels(metric, &labels);
-            self.line(format_args!("{}{{{labels}}} {value}", metric.name));
+            self.line(metric, format_args!("{}{{{labels}}} {value}", metric.name));
         }
     }
 
@@ -72,49 +72,55 @@ impl Exposition {
         metric: &Metric,
         histograms: impl IntoIterator<Item = ([String; N], Histogram)>,
     ) {
-        self.head(metric);
+        self.place(metric);
         let name = metric.name;
         for (labels, histogram) in histograms {
             let labels = self.labels(metric, &labels);
+            let mut line = |line: std::fmt::Arguments<'_>| self.line(metric, line);
             for (bound, count) in histogram.buckets() {
-                self.line(format_args!(
+                line(format_args!(
                     "{name}_bucket{{{labels},le=\"{bound}\"}} {count}"
                 ));
             }
             let count = histogram.count();
-            self.line(format_args!(
+            line(format_args!(
                 "{name}_bucket{{{labels},le=\"+Inf\"}} {count}"
             ));
-            self.line(format_args!("{name}_sum{{{labels}}} {}", histogram.sum()));
-            self.line(format_args!("{name}_count{{{labels}}} {count}"));
+            line(format_args!("{name}_sum{{{labels}}} {}", histogram.sum()));
+            line(format_args!("{name}_count{{{labels}}} {count}"));
         }
     }
 
     pub(super) fn into_text(self) -> String {
-        self.text
-    }
-
-    fn head(&mut self, metric: &Metric) {
-        let Metric {
-            name, kind, help, ..
-        } = metric;
-        self.line(format_args!("# HELP {name} {help}"));
-        self.line(format_args!("# TYPE {name} {}", kind.name()));
+        self.metrics.into_iter().map(|(_, text)| text).collect()
     }
 
     fn labels(&self, metric: &Metric, values: &[String]) -> String {
         debug_assert_eq!(metric.labels.len(), values.len(), "{}", metric.name);
-        let mut labels = format!("database=\"{}\"", self.database);
-        for (label, value) in metric.labels.iter().zip(values) {
-            // writing to a text does not fail
-            let _ = write!(labels, ",{label}=\"{}\"", escaped(value));
-        }
-        labels
+        let own = metric.labels.iter().zip(values);
+        let own = own.map(|(label, value)| format!("{label}=\"{}\"", escaped(value)));
+        let database = self.database.iter();
+        let database = database.map(|database| format!("database=\"{database}\""));
+        database.chain(own).collect::<Vec<_>>().join(",")
     }
 
-    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+    fn line(&mut self, metric: &Metric, line: std::fmt::Arguments<'_>) {
         // writing to a text does not fail
-        let _ = writeln!(self.text, "{line}");
+        let _ = writeln!(self.place(metric), "{line}");
+    }
+
+    /// Where the lines of a metric go.
+    fn place(&mut self, metric: &Metric) -> &mut String {
+        let Metric {
+            name, kind, help, ..
+        } = metric;
+        let at = self.metrics.iter().position(|(known, _)| known == name);
+        let at = at.unwrap_or_else(|| {
+            let head = format!("# HELP {name} {help}\n# TYPE {name} {}\n", kind.name());
+            self.metrics.push((name, head));
+            self.metrics.len() - 1
+        });
+        &mut self.metrics[at].1
     }
 }
 
@@ -130,27 +136,61 @@ mod tests {
 
     #[test]
     fn label_values_are_escaped_and_histograms_end_with_infinity() {
-        let metric = |kind| Metric {
-            name: "x_seconds",
+        let metric = |name, kind| Metric {
+            name,
             kind,
             help: "A test.",
             labels: &["view"],
         };
-        let mut page = Exposition::of("shop");
-        page.write(&metric(Kind::Gauge), [(["a\"b\\c\nd".to_owned()], 1.5)]);
+        let mut page = Exposition::default();
+        page.about("shop");
+        page.write(
+            &metric("x", Kind::Gauge),
+            [(["a\"b\\c\nd".to_owned()], 1.5)],
+        );
         let mut histogram = Histogram::default();
         histogram.observe(0.002);
-        page.write_histograms(&metric(Kind::Histogram), [(["v".to_owned()], histogram)]);
+        page.write_histograms(
+            &metric("x_seconds", Kind::Histogram),
+            [(["v".to_owned()], histogram)],
+        );
         let text = page.into_text();
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "# HELP x_seconds A test.");
-        assert_eq!(
-            lines[2],
-            r#"x_seconds{database="shop",view="a\"b\\c\nd"} 1.5"#
-        );
+        assert_eq!(lines[0], "# HELP x A test.");
+        assert_eq!(lines[2], r#"x{database="shop",view="a\"b\\c\nd"} 1.5"#);
         assert_eq!(lines[4], "# TYPE x_seconds histogram");
         assert!(text.contains(r#"x_seconds_bucket{database="shop",view="v",le="0.0025"} 1"#));
         assert!(text.contains(r#"x_seconds_bucket{database="shop",view="v",le="+Inf"} 1"#));
         assert!(text.ends_with("x_seconds_count{database=\"shop\",view=\"v\"} 1\n"));
+    }
+
+    #[test]
+    fn samples_of_a_metric_stand_together_whichever_database_they_are_of() {
+        let metric = |name| Metric {
+            name,
+            kind: Kind::Gauge,
+            help: "A test.",
+            labels: &[],
+        };
+        let mut page = Exposition::default();
+        page.write(&metric("up"), [([], 1)]);
+        for database in ["a", "b"] {
+            page.about(database);
+            page.write(&metric("x"), [([], 1)]);
+            page.write(&metric("y"), [([], 2)]);
+        }
+        let text = page.into_text();
+        let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            samples,
+            [
+                "up{} 1",
+                "x{database=\"a\"} 1",
+                "x{database=\"b\"} 1",
+                "y{database=\"a\"} 2",
+                "y{database=\"b\"} 2",
+            ]
+        );
+        assert_eq!(text.matches("# TYPE x gauge").count(), 1);
     }
 }

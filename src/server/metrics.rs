@@ -1,4 +1,6 @@
-//! The metrics: from the daemon's memory, and from the board where the database can be had.
+//! The metrics: from the daemon's memory, and from the boards of those databases that can be had.
+
+use std::sync::Arc;
 
 use crate::board::{Board, BoardView};
 use crate::vitals::{DatabaseState, Outcome, Phase, Report, Tallies, Vitals};
@@ -51,19 +53,33 @@ metrics! {
     LOGS_BYTES = Gauge "mvrefreshd_logs_bytes" [] "Bytes of all of them on disk.";
 }
 
-/// The page for Prometheus. The board is none while the database can't be read: its metrics are absent then, rather than
-/// old.
+/// What there is to say of a database.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    /// What it is called.
+    pub database: &'a str,
+    /// What its loop publishes.
+    pub vitals: &'a Vitals,
+    /// None while it can't be read: the metrics from it are absent then, rather than old.
+    pub board: Option<Arc<Board>>,
+}
+
+/// The page for Prometheus.
 #[must_use]
-pub fn render(database: &str, vitals: &Vitals, board: Option<&Board>, top_views: usize) -> String {
-    let mut page = Exposition::of(database);
-    let report = vitals.report();
-    about_daemon(&mut page, vitals, &report);
-    about_refreshes(&mut page, &vitals.tallies().clone());
-    about_work(&mut page, &report);
-    one(&mut page, &BOARD_UP, f64::from(board.is_some()));
-    if let Some(board) = board {
-        about_views(&mut page, board, top_views);
-        about_logs(&mut page, board, top_views);
+pub fn render(subjects: &[Subject<'_>], top_views: usize) -> String {
+    let mut page = Exposition::default();
+    about_process(&mut page, subjects);
+    for subject in subjects {
+        page.about(subject.database);
+        let (vitals, report) = (subject.vitals, subject.vitals.report());
+        about_loop(&mut page, vitals, &report);
+        about_refreshes(&mut page, &vitals.tallies().clone());
+        about_work(&mut page, &report);
+        one(&mut page, &BOARD_UP, u8::from(subject.board.is_some()));
+        if let Some(board) = &subject.board {
+            about_views(&mut page, board, top_views);
+            about_logs(&mut page, board, top_views);
+        }
     }
     page.into_text()
 }
@@ -72,13 +88,19 @@ fn one(page: &mut Exposition, metric: &Metric, value: impl std::fmt::Display) {
     page.write(metric, [([], value)]);
 }
 
-fn about_daemon(page: &mut Exposition, vitals: &Vitals, report: &Report) {
+fn about_process(page: &mut Exposition, subjects: &[Subject<'_>]) {
     let version = env!("CARGO_PKG_VERSION").to_owned();
     page.write(&BUILD_INFO, [([version], 1)]);
-    one(page, &START_TIME, vitals.started_at().timestamp());
+    let started_at = subjects.iter().map(|subject| subject.vitals.started_at());
+    if let Some(started_at) = started_at.min() {
+        one(page, &START_TIME, started_at.timestamp());
+    }
     if let Some(bytes) = resident_bytes() {
         one(page, &RESIDENT, bytes);
     }
+}
+
+fn about_loop(page: &mut Exposition, vitals: &Vitals, report: &Report) {
     let now = chrono::Utc::now().timestamp_millis();
     let silence = i64::try_from(vitals.pulse.silence().as_millis()).unwrap_or(i64::MAX);
     one(page, &LAST_TICK, seconds(now.saturating_sub(silence)));

@@ -22,8 +22,10 @@ pub use source::Source;
 /// When to try again to listen at an address that is taken: by the daemon that this one takes over from, say.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Serves until it is dropped. That nobody can listen at the address stops nothing else.
-pub async fn run(address: SocketAddr, source: Arc<Source>) {
+/// Serves what these databases (at least one) have to show until it is dropped. That nobody can listen at the address
+/// stops nothing else.
+pub async fn run(address: SocketAddr, databases: Vec<Source>) {
+    let databases = Arc::new(databases);
     let mut is_said = false;
     let listener = loop {
         match TcpListener::bind(address).await {
@@ -36,12 +38,12 @@ pub async fn run(address: SocketAddr, source: Arc<Source>) {
         }
         tokio::time::sleep(PAUSE).await;
     };
-    if let Err(error) = serve(listener, source).await {
+    if let Err(error) = serve(listener, databases).await {
         warn!(%address, %error, "status page and metrics have ended");
     }
 }
 
-async fn serve(listener: TcpListener, source: Arc<Source>) -> io::Result<()> {
+async fn serve(listener: TcpListener, databases: Arc<Vec<Source>>) -> io::Result<()> {
     let address = listener.local_addr()?;
     // for people, who want to click it
     let shown = if address.ip().is_unspecified() {
@@ -51,5 +53,5 @@ async fn serve(listener: TcpListener, source: Arc<Source>) -> io::Result<()> {
     };
     info!(url = %format_args!("http://{shown}/"), "status page, metrics and health");
     let is_local = address.ip().is_loopback();
-    axum::serve(listener, routes::router(source, is_local)).await
+    axum::serve(listener, routes::router(databases, is_local)).await
 }

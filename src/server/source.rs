@@ -22,9 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest that the loop is waited for.
 const CENSUS_PATIENCE: Duration = Duration::from_secs(1);
 
-/// A daemon's data.
+/// The data of one of a daemon's databases.
 #[derive(Debug)]
 pub struct Source {
+    name: String,
     settings: ConnectionSettings,
     schema: ModuleSchema,
     vitals: Arc<Vitals>,
@@ -62,6 +63,7 @@ impl Source {
     /// Nothing is read before somebody asks.
     #[must_use]
     pub fn new(
+        name: &str,
         settings: &ConnectionSettings,
         schema: &ModuleSchema,
         vitals: Arc<Vitals>,
@@ -69,6 +71,7 @@ impl Source {
         config: HttpConfig,
     ) -> Self {
         Self {
+            name: name.to_owned(),
             settings: settings.clone(),
             schema: schema.clone(),
             vitals,
@@ -84,10 +87,10 @@ impl Source {
         &self.vitals
     }
 
-    /// The database's name.
+    /// What the database is called.
     #[must_use]
     pub fn database(&self) -> &str {
-        self.settings.database()
+        &self.name
     }
 
     /// For how many views there are metrics of their own.

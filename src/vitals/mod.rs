@@ -6,7 +6,7 @@ mod report;
 mod tallies;
 mod watchdog;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -16,6 +16,15 @@ pub use pulse::Pulse;
 pub use report::{Counts, DatabaseState, Phase, Report};
 pub use tallies::{Histogram, Outcome, RefreshKey, Tallies};
 pub use watchdog::Watchdog;
+
+/// What the loop of one of a daemon's databases publishes.
+#[derive(Debug, Clone)]
+pub struct Named {
+    /// What the database is called.
+    pub name: String,
+    /// What is published of it.
+    pub vitals: Arc<Vitals>,
+}
 
 /// What one loop and its database publish; shared by reference.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! The loop's pulse: a count that grows for as long as it makes progress. Nothing else may beat it, no timer above all:
 //! it is what the watchdog and the liveness probe go by.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A pulse that stays away for longer than this is the sign of a stalled loop.
@@ -15,6 +15,7 @@ pub struct Pulse {
     beats: AtomicU64,
     /// Milliseconds since `origin`.
     last: AtomicU64,
+    ended: AtomicBool,
 }
 
 impl Pulse {
@@ -24,6 +25,7 @@ impl Pulse {
             every,
             beats: AtomicU64::new(0),
             last: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
         }
     }
 
@@ -38,6 +40,17 @@ impl Pulse {
         let now = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last.store(now, Ordering::Relaxed);
         self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The loop has ended as it should: nobody is to wait for another beat.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the loop has ended as it should.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
     }
 
     /// How many beats there were.
@@ -56,7 +69,7 @@ impl Pulse {
     /// Whether the loop makes progress.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        self.silence() <= LONGEST_SILENCE
+        self.has_ended() || self.silence() <= LONGEST_SILENCE
     }
 
     /// Waits for something outside (the database, running refreshes), for so long at most, and beats meanwhile: to wait

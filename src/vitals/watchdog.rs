@@ -12,7 +12,8 @@ impl Watchdog {
     /// Whether to feed it now. A loop that has stalled since the last call starves it.
     pub fn may_be_fed(&mut self, pulse: &Pulse) -> bool {
         let beats = pulse.beats();
-        std::mem::replace(&mut self.seen, beats) != beats
+        let has_beaten = std::mem::replace(&mut self.seen, beats) != beats;
+        has_beaten || pulse.has_ended()
     }
 }
 

@@ -281,3 +281,47 @@ async fn when_the_database_or_the_daemon_goes_away_it_says_so_and_keeps_what_it_
         .until("document.querySelectorAll('#views tbody tr').length === 4")
         .await;
 }
+
+#[tokio::test]
+async fn of_several_databases_the_chosen_one_is_shown() {
+    let server = shop().await;
+    let other = TestServer::start().await;
+    install(&other).await;
+    other
+        .execute("SELECT mvrefresh.create_materialized_view('elsewhere', 'SELECT 1 AS one', 1)")
+        .await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("m.toml");
+    let table = |name, url| format!("[[database]]\nname = '{name}'\nurl = '{url}'\n");
+    let text = table("shop", server.url())
+        + &table("the other", other.url())
+        + &table("gone", "host=/nowhere".to_owned());
+    std::fs::write(&file, text).unwrap();
+    let mut daemon = Daemon::spawn(&["run", "--config", file.to_str().unwrap()], &ENVIRONMENT);
+    let address = url_of(&mut daemon).await;
+    let Some(mut browser) = Browser::start(1300, 900).await else {
+        return;
+    };
+    browser.open(&format!("http://{address}/")).await;
+    browser
+        .until("document.querySelectorAll('#views tbody tr').length === 4")
+        .await;
+    let options = "[...document.querySelectorAll('#databases option')].map((option) => option.textContent).join()";
+    browser
+        .until(&format!("{options} === 'shop,the other,gone – not up'"))
+        .await;
+    let choose = |name| {
+        format!(
+            "(() => {{ const list = document.getElementById('databases'); list.value = '{name}'; list.dispatchEvent(new Event('change')); return true; }})()"
+        )
+    };
+    browser.until(&choose("the other")).await;
+    browser.until(&row("public.elsewhere")).await;
+    browser
+        .until("document.querySelectorAll('#views tbody tr').length === 1 && document.getElementById('databases').value === 'the other'")
+        .await;
+    browser.until(&choose("gone")).await;
+    browser
+        .until("document.getElementById('problem').textContent.includes('no socket')")
+        .await;
+}

@@ -20,22 +20,43 @@ const ROLE: &str = "installer";
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Waits for the database where waiting helps; a wrong password or a newer schema ends the daemon.
+/// Where somebody has to do something first: often enough, and not so often that a login is locked.
+const LONG_PAUSE: Duration = Duration::from_secs(30);
+
+/// Waits for the database where waiting helps. What it does not help against (a wrong password, a newer schema) is the end
+/// for the only database of a daemon; one of several is tried again now and then, as the others go on.
 pub(super) async fn when_possible(
     settings: &ConnectionSettings,
     config: &Config,
     vitals: &Vitals,
+    gives_up: bool,
 ) -> Result<(), CommandError> {
     let mut pause = FIRST_PAUSE;
     let mut announced = false;
+    let mut said = String::new();
     let began = Utc::now();
     loop {
         let prepared = silence::while_known(settings, ROLE, prepare_once(settings, config)).await;
         let reason = match prepared {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(Obstacle::Final(error))) => return Err(error),
-            Ok(Err(Obstacle::Passing(reason))) => reason.replace('\n', " "),
-            Err(lost) => lost.to_string(),
+            Ok(Err(Obstacle::Final(error))) if gives_up => return Err(error),
+            Ok(Err(Obstacle::Final(error))) => {
+                let reason = error.message.replace('\n', " ");
+                if said != reason {
+                    error!(database = %settings, reason, "the database can not be kept until that is put right");
+                    said.clone_from(&reason);
+                }
+                (pause, announced) = (LONG_PAUSE, true);
+                reason
+            }
+            Ok(Err(Obstacle::Passing(reason))) => {
+                pause = pause.min(LONGEST_PAUSE);
+                reason.replace('\n', " ")
+            }
+            Err(lost) => {
+                pause = pause.min(LONGEST_PAUSE);
+                lost.to_string()
+            }
         };
         vitals.database(DatabaseState::Away {
             since: began,

@@ -44,7 +44,8 @@ async fn show(
     terminal: &mut DefaultTerminal,
     interval: Duration,
 ) -> io::Result<()> {
-    let mut state = State::new(session.database());
+    let database = session.config.name().unwrap_or(session.database());
+    let mut state = State::new(database);
     let mut keys = keyboard();
     let mut looks = tokio::time::interval(interval);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
-use tracing::info;
+use tracing::{Instrument, info};
 
 pub use self::census::{Census, Questions, ViewCensus};
 use self::clock::DatabaseClock;
@@ -180,7 +180,7 @@ impl Engine {
             watermark: None,
             next_poll: now,
             next_prune: now,
-            listener: tokio::spawn(listening),
+            listener: tokio::spawn(listening.in_current_span()),
             upkeep,
             vitals,
             next_count: now,

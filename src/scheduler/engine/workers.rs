@@ -9,6 +9,7 @@ use futures::future::join_all;
 use sqlx::Connection;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tracing::Instrument;
 
 use super::super::lanes::Lane;
 use super::super::view::UnitId;
@@ -117,7 +118,7 @@ impl Workers {
             pid: Arc::clone(&pid),
             is_stopping: Arc::clone(&self.is_stopping),
         };
-        let task = tokio::spawn(work.run(self.idle.pop()));
+        let task = tokio::spawn(work.run(self.idle.pop()).in_current_span());
         let run = Run {
             assignment: Arc::clone(&assignment),
             pid,

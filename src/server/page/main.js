@@ -45,11 +45,29 @@ function redraw() {
   document.title = `${trouble ? `(${trouble}) ` : ''}${page === 'view' ? `${state.byId.get(id)?.name || ''} · ` : ''}mvrefreshd`;
 }
 
+// One of several databases is shown: the one in the page's address, else the first.
+const which = new URLSearchParams(location.search).get('database');
+const asked = (path) => (which === null ? path : `${path}?${new URLSearchParams({ database: which })}`);
+const choice = document.getElementById('databases');
+choice.addEventListener('change', () => { location.href = `?${new URLSearchParams({ database: choice.value })}#/`; });
+
+function showDatabases(data) {
+  const several = data.databases && data.databases.length > 1;
+  choice.hidden = !several;
+  document.getElementById('database').textContent = several ? '·' : `· ${data.database}`;
+  if (!several || document.activeElement === choice) return;
+  choice.replaceChildren(...data.databases.map(({ database, is_up: isUp, status }) => {
+    const option = el('option', { value: database, title: status }, isUp ? database : `${database} – not up`);
+    option.selected = database === data.database;
+    return option;
+  }));
+}
+
 function showHead(data, failure) {
   const bad = failure || data.problem;
   document.getElementById('state').classList.toggle('bad', Boolean(bad));
   document.getElementById('state').textContent = failure ? 'the daemon does not answer' : data.status;
-  if (data) document.getElementById('database').textContent = `· ${data.database}`;
+  if (data && data.database) showDatabases(data);
   const problem = document.getElementById('problem');
   problem.hidden = !bad;
   problem.textContent = bad ? `${failure || `The database can't be read: ${data.problem}`}${state.loaded ? '. What is shown is old.' : ''}` : '';
@@ -68,7 +86,7 @@ let drawn = '';
 
 async function poll() {
   try {
-    const data = await ask('api/views');
+    const data = await ask(asked('api/views'));
     if (data.views) {
       Object.assign(state, { views: data.views, logs: data.logs, loaded: true });
       state.byId = new Map(data.views.map((view) => [view.id, view]));
@@ -105,10 +123,10 @@ async function readView() {
   const { page, id } = route();
   if (page !== 'view' || !state.byId.has(id)) return;
   const wasKnown = state.details.has(id);
-  state.details.set(id, await ask(`api/views/${id}`));
+  state.details.set(id, await ask(asked(`api/views/${id}`)));
   if (!wasKnown) redraw();
   if (!state.explanations.has(id) && state.byId.get(id).kind !== 'native') {
-    const explanation = await ask(`api/views/${id}/explanation`);
+    const explanation = await ask(asked(`api/views/${id}/explanation`));
     if (!explanation.problem) state.explanations.set(id, explanation);
     redraw();
   }
