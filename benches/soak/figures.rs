@@ -14,7 +14,7 @@ const SETTLED: Duration = Duration::from_secs(5 * 60);
 /// A refresh as the history has it.
 #[derive(Debug, FromRow)]
 struct Refresh {
-    refresh_id: i64,
+    id: i64,
     outcome: String,
     method: Option<String>,
     trigger: String,
@@ -69,7 +69,7 @@ impl Figures {
 
     async fn read_history(&mut self, sql: &mut PgConnection) {
         // some are committed later than others with higher numbers, and old ones are pruned
-        let query = "SELECT refresh_id, outcome, method, trigger, duration_ms,
+        let query = "SELECT refresh_id AS id, outcome, method, trigger, duration_ms,
                    (extract(epoch FROM started_at - due_at) * 1000)::float8 AS late_ms
             FROM mvrefresh.refresh_history
             WHERE refresh_id > $1 AND started_at > clock_timestamp() - interval '5 minutes'";
@@ -79,7 +79,7 @@ impl Figures {
             .await
             .unwrap();
         self.refreshes
-            .extend(rows.into_iter().map(|row| (row.refresh_id, row)));
+            .extend(rows.into_iter().map(|row| (row.id, row)));
     }
 
     /// What is left to be read.
