@@ -29,6 +29,7 @@ struct Look {
     daemon_mb: f64,
     log_rows: i64,
     log_mb: f64,
+    load: f64,
 }
 
 /// Collected during the run.
@@ -64,6 +65,7 @@ impl Figures {
             daemon_mb: resident_mb(daemon),
             log_rows: rows.parse().unwrap(),
             log_mb: bytes.parse::<f64>().unwrap() / 1_048_576.0,
+            load: load_average(),
         });
     }
 
@@ -106,6 +108,7 @@ impl Figures {
         );
         self.print_refreshes();
         self.print_looks();
+        self.print_load();
     }
 
     fn print_refreshes(&self) {
@@ -149,6 +152,20 @@ impl Figures {
                 quantile(&late, 1.0)
             ),
             "p99 ≤ 2 ×",
+        );
+    }
+
+    fn print_load(&self) {
+        let loads: Vec<f64> = self.looks.iter().map(|look| look.load).collect();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        report(
+            "load average of the machine, of which this is a part",
+            &format!(
+                "p50 {:.1}, most {:.1}, on {cores} cores",
+                median(&loads),
+                quantile(&loads, 1.0)
+            ),
+            "",
         );
     }
 
@@ -204,4 +221,10 @@ impl Figures {
             "no growth",
         );
     }
+}
+
+/// How many processes wanted a core, on average over a minute.
+fn load_average() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap();
+    text.split(' ').next().unwrap().parse().unwrap()
 }
