@@ -29,8 +29,8 @@ pub(crate) use fast::Refreshed;
 pub(crate) use http::{Answer, get, request, url_of};
 pub(crate) use notify::NotifySocket;
 pub(crate) use proxy::{Break, Link, Proxy};
-pub(crate) use server::{TestServer, covered_majors, installation, options};
-pub(crate) use shop::{CHANGES, Shop};
+pub(crate) use server::{TestServer, covered_majors, installation, options, with_pg_upgrade};
+pub(crate) use shop::{AGED, CHANGES, Shop};
 pub(crate) use tools::{program, tool};
 pub(crate) use upkeep::Upkeep;
 pub(crate) use watch::{
