@@ -36,6 +36,8 @@ pub enum ConnectFailure {
     Role,
     /// `pg_hba.conf` refuses.
     Refused,
+    /// It can only be read: a standby.
+    ReadOnly,
     /// No such database.
     UnknownDatabase,
     /// The role lacks a privilege.
@@ -54,10 +56,12 @@ impl ConnectFailure {
     /// Whether it may go away without anybody changing a setting or a privilege.
     #[must_use]
     pub fn is_temporary(self) -> bool {
-        use ConnectFailure::{NoServer, NotReady, Other, Timeout, TooManyConnections, UnknownHost};
+        use ConnectFailure::{
+            NoServer, NotReady, Other, ReadOnly, Timeout, TooManyConnections, UnknownHost,
+        };
         matches!(
             self,
-            NoServer | UnknownHost | Timeout | NotReady | TooManyConnections | Other
+            NoServer | UnknownHost | Timeout | NotReady | TooManyConnections | ReadOnly | Other
         )
     }
 }
@@ -85,6 +89,24 @@ impl ConnectError {
             crate::config::show_duration(settings.connect_timeout())
         );
         Self::new(settings, ConnectFailure::Timeout, message)
+    }
+
+    pub(super) fn read_only(settings: &ConnectionSettings) -> Self {
+        let message = "it is read-only (a standby, or default_transaction_read_only is on)";
+        Self::new(settings, ConnectFailure::ReadOnly, message.to_owned())
+    }
+
+    /// Of several servers none can be written to: what is wrong with each. If that may pass with one, it may with all.
+    pub(super) fn nowhere(settings: &ConnectionSettings, failures: Vec<(String, Self)>) -> Self {
+        let kinds = || failures.iter().map(|(_, error)| error.failure);
+        let kind = kinds().find(|failure| failure.is_temporary());
+        let kind = kind.or(kinds().next()).unwrap_or(ConnectFailure::Other);
+        let each = failures
+            .iter()
+            .map(|(server, error)| format!("{server}: {}", error.message));
+        let each: Vec<String> = each.collect();
+        let message = format!("none of the servers can be written to: {}", each.join("; "));
+        Self::new(settings, kind, message)
     }
 
     pub(super) fn version(settings: &ConnectionSettings, number: u32, oldest: u32) -> Self {

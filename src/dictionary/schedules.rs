@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 
-use crate::sql::ModuleSchema;
+use crate::sql::{self, ModuleSchema};
 
 /// One materialized view's settings and state, as far as its schedule depends on them.
 #[derive(Debug, Clone, PartialEq, FromRow)]
@@ -81,10 +81,7 @@ pub async fn look(
                 $1 IS NULL OR EXISTS (SELECT FROM @.changed_schedules($1::pg_catalog.pg_snapshot))",
     );
     let since = since.map(|watermark| watermark.0.as_str());
-    let (snapshot, now, has_changes) = sqlx::query_as(sql)
-        .bind(since)
-        .fetch_one(connection)
-        .await?;
+    let (snapshot, now, has_changes) = sql::query_as(sql).bind(since).fetch_one(connection).await?;
     let watermark = Watermark(snapshot);
     Ok(Look {
         watermark,
@@ -99,7 +96,7 @@ pub async fn all(
     schema: &ModuleSchema,
 ) -> sqlx::Result<Vec<ScheduleRow>> {
     let sql = schema.sql(&format!("SELECT {COLUMNS} FROM @.refresh_schedule"));
-    sqlx::query_as(sql).fetch_all(connection).await
+    sql::query_as(sql).fetch_all(connection).await
 }
 
 /// The schedules whose settings have changed since, in whatever order the changing transactions began and committed.
@@ -111,7 +108,7 @@ pub async fn changed_since(
     let sql = schema.sql(&format!(
         "SELECT {COLUMNS} FROM @.changed_schedules($1::pg_catalog.pg_snapshot)"
     ));
-    sqlx::query_as(sql)
+    sql::query_as(sql)
         .bind(&since.0)
         .fetch_all(connection)
         .await
@@ -134,14 +131,14 @@ pub async fn of_views(
                 pg_catalog.clock_timestamp() AS database_now
          FROM @.refresh_schedule WHERE mv_id = ANY ($1)"
     ));
-    let stamped: Vec<Stamped> = sqlx::query_as(sql)
+    let stamped: Vec<Stamped> = sql::query_as(sql)
         .bind(ids)
         .fetch_all(&mut *connection)
         .await?;
     let now = match stamped.iter().map(|stamped| stamped.database_now).max() {
         Some(now) => now,
         None => {
-            sqlx::query_scalar("SELECT pg_catalog.clock_timestamp()")
+            sql::query_scalar("SELECT pg_catalog.clock_timestamp()")
                 .fetch_one(connection)
                 .await?
         }

@@ -24,11 +24,9 @@ pub(super) async fn round(
     vitals: &Vitals,
     tunables: &Tunables,
 ) -> sqlx::Result<Round> {
-    connection
-        .execute(
-            "RESET ALL; SET search_path TO pg_catalog, pg_temp; SET client_connection_check_interval TO '1s'",
-        )
-        .await?;
+    // of what a query's function may have set in an audit; nothing is set here for longer than a transaction, as behind a
+    // pooler the session may be somebody else's next
+    connection.execute("RESET ALL").await?;
     let confirm_seconds = tunables.logs.confirm_every.as_secs_f64();
     let audit_seconds = Some(tunables.audit.every.as_secs_f64()).filter(|every| *every > 0.0);
     if !logs::is_upkeep_wanted(connection, schema, COMPILER, confirm_seconds, audit_seconds).await?

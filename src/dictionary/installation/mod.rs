@@ -5,10 +5,10 @@ mod removal;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
-use sqlx::{Executor, FromRow};
+use sqlx::{Connection, Executor, FromRow};
 
 use crate::connect::{describe, sqlstate};
-use crate::sql::{ModuleSchema, composed};
+use crate::sql::{self, ModuleSchema, composed};
 
 pub use error::InstallError;
 pub use removal::uninstall;
@@ -54,7 +54,7 @@ async fn situation(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
 ) -> sqlx::Result<Situation> {
-    sqlx::query_as(
+    sql::query_as(
         "SELECT current_user::text AS role,
                 current_database()::text AS database,
                 pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only,
@@ -88,7 +88,7 @@ async fn installed_version(
     schema: &ModuleSchema,
 ) -> sqlx::Result<i64> {
     let sql = schema.sql("SELECT coalesce(max(version), 0) FROM @._sqlx_migrations");
-    sqlx::query_scalar(sql).fetch_one(connection).await
+    sql::query_scalar(sql).fetch_one(connection).await
 }
 
 /// Fails unless the module schema is there, complete and of this program's version.
@@ -118,8 +118,8 @@ pub async fn require(
     }
 }
 
-/// Installs or upgrades the module schema, and gives its roles their rights. Needs a connection of its own, which is to
-/// be closed afterwards: its session lock keeps other installers out, and goes with it however this ends.
+/// Installs or upgrades the module schema, and gives its roles their rights, all in one transaction: whoever is using the
+/// module meanwhile sees the old version or the new one, and nothing of it stays if it fails.
 pub async fn install(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
@@ -134,10 +134,11 @@ pub async fn install_migrations(
     schema: &ModuleSchema,
     migrations: &Migrator,
 ) -> Result<Installed, InstallError> {
-    lock_out_other_installers(connection, schema).await?;
-    let installed = install_alone(connection, schema, migrations).await;
-    let _ = let_other_installers_in(connection, schema).await;
-    installed
+    let mut transaction = connection.begin().await?;
+    lock_out_other_installers(&mut transaction, schema).await?;
+    let installed = install_alone(&mut transaction, schema, migrations).await?;
+    transaction.commit().await?;
+    Ok(installed)
 }
 
 async fn install_alone(
@@ -204,23 +205,12 @@ async fn install_alone(
     })
 }
 
+/// To the end of the transaction.
 async fn lock_out_other_installers(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
 ) -> sqlx::Result<()> {
-    sqlx::query("SELECT pg_advisory_lock(hashtext('mvrefreshd install'), hashtext($1))")
-        .bind(schema.name())
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// Closing the connection does the same, should this fail.
-async fn let_other_installers_in(
-    connection: &mut PgConnection,
-    schema: &ModuleSchema,
-) -> sqlx::Result<()> {
-    sqlx::query("SELECT pg_advisory_unlock(hashtext('mvrefreshd install'), hashtext($1))")
+    sql::query("SELECT pg_advisory_xact_lock(hashtext('mvrefreshd install'), hashtext($1))")
         .bind(schema.name())
         .execute(connection)
         .await?;
@@ -233,17 +223,21 @@ async fn apply(
     migrations: &Migrator,
 ) -> Result<(), InstallError> {
     // the migrations are unqualified: this is what they, and the functions they pin, see
-    let path = composed(format!("SET search_path TO {schema}, pg_temp"));
+    let path = composed(format!("SET LOCAL search_path TO {schema}, pg_temp"));
     connection.execute(path).await?;
     // sqlx would log that its table exists already
     connection
-        .execute("SET client_min_messages TO warning")
+        .execute("SET LOCAL client_min_messages TO warning")
         .await?;
+    // sqlx prepares under names here, which a pooler's session may know already, and which it must not keep
+    connection.execute("DEALLOCATE ALL").await?;
     let mut migrator = Migrator::with_migrations(migrations.iter().cloned().collect());
     migrator.dangerous_set_table_name(format!("{schema}._sqlx_migrations"));
     migrator.set_locking(false);
     let result = migrator.run_direct(None, &mut *connection, false).await;
-    result.map_err(|error| migration_error(error, schema, migrations))
+    result.map_err(|error| migration_error(error, schema, migrations))?;
+    connection.execute("DEALLOCATE ALL").await?;
+    Ok(())
 }
 
 fn migration_error(
@@ -279,7 +273,7 @@ async fn finish(
     schema: &ModuleSchema,
     is_new: bool,
 ) -> sqlx::Result<Vec<String>> {
-    let statements = sqlx::query_scalar(schema.sql("SELECT * FROM @.create_module_roles()"))
+    let statements = sql::query_scalar(schema.sql("SELECT * FROM @.create_module_roles()"))
         .fetch_all(&mut *connection)
         .await?;
     connection
@@ -315,5 +309,5 @@ pub async fn self_check(
     let sql = schema.sql(
         "SELECT object_kind, object_name, status, remedy FROM @.self_check() ORDER BY status = 'fine', 1, 2",
     );
-    sqlx::query_as(sql).fetch_all(connection).await
+    sql::query_as(sql).fetch_all(connection).await
 }

@@ -8,7 +8,7 @@ use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 use tracing::{debug, info, warn};
 
-use crate::connect::{self, ConnectError, ConnectionSettings, describe};
+use crate::connect::{self, ConnectError, ConnectionSettings, describe, is_read_only};
 use crate::dictionary::installation::{self, InstallError};
 use crate::sql::ModuleSchema;
 use crate::vitals::{DatabaseState, Vitals};
@@ -209,13 +209,4 @@ impl Control {
 
 fn no_answer(patience: Duration) -> String {
     format!("no answer for {} s", patience.as_secs())
-}
-
-async fn is_read_only(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    sqlx::query_scalar(
-        "SELECT pg_catalog.pg_is_in_recovery() \
-         OR pg_catalog.current_setting('transaction_read_only')::pg_catalog.bool",
-    )
-    .fetch_one(connection)
-    .await
 }

@@ -1,7 +1,7 @@
 //! What one worker does: gets a connection, and performs one refresh on it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnection;
@@ -13,13 +13,6 @@ use crate::sql::ModuleSchema;
 
 /// A kept connection that breaks sooner than this was broken before it was used.
 const BROKEN_BEFORE: Duration = Duration::from_millis(100);
-
-/// An open connection and its server process.
-#[derive(Debug)]
-pub(super) struct Session {
-    pub(super) connection: PgConnection,
-    pid: i32,
-}
 
 /// Why a refresh ended without a report.
 #[derive(Debug)]
@@ -40,8 +33,6 @@ pub(super) struct Work {
     pub(super) schema: ModuleSchema,
     pub(super) retry: RetryPolicy,
     pub(super) assignment: Arc<Assignment>,
-    /// Set to the server process as soon as that is known.
-    pub(super) pid: Arc<AtomicI32>,
     pub(super) is_stopping: Arc<AtomicBool>,
 }
 
@@ -49,32 +40,31 @@ impl Work {
     /// Refreshes, on the given connection or a new one; returns the connection if it can be used again.
     pub(super) async fn run(
         self,
-        kept: Option<Session>,
-    ) -> (Result<Report, NoReport>, Option<Session>) {
+        kept: Option<PgConnection>,
+    ) -> (Result<Report, NoReport>, Option<PgConnection>) {
         let mut broken = None;
-        if let Some(session) = kept {
+        if let Some(connection) = kept {
             let begun = Instant::now();
-            let (report, session) = self.on(session).await;
-            if session.is_some() || begun.elapsed() > BROKEN_BEFORE {
-                return (Ok(report), session);
+            let (report, connection) = self.on(connection).await;
+            if connection.is_some() || begun.elapsed() > BROKEN_BEFORE {
+                return (Ok(report), connection);
             }
             broken = Some(report);
         }
-        match open(&self.settings).await {
+        match connect::open(&self.settings, "worker").await {
             Ok(_) if self.is_stopping.load(Ordering::Relaxed) => (Err(NoReport::NotBegun), None),
-            Ok(session) => {
-                let (report, session) = self.on(session).await;
-                (Ok(report), session)
+            Ok(connection) => {
+                let (report, connection) = self.on(connection).await;
+                (Ok(report), connection)
             }
             // with no other connection to be had it was the server after all, and perhaps this refresh's doing
             Err(error) => (broken.ok_or(NoReport::NotConnected(error)), None),
         }
     }
 
-    async fn on(&self, mut session: Session) -> (Report, Option<Session>) {
-        self.pid.store(session.pid, Ordering::Relaxed);
+    async fn on(&self, mut connection: PgConnection) -> (Report, Option<PgConnection>) {
         let report = refresh::perform(
-            &mut session.connection,
+            &mut connection,
             &self.schema,
             &self.assignment.order,
             &self.assignment.members,
@@ -84,20 +74,6 @@ impl Work {
         .await;
         let is_broken =
             matches!(&report, Report::Failed(failed) if failed.class == FailureClass::Server);
-        (report, (!is_broken).then_some(session))
+        (report, (!is_broken).then_some(connection))
     }
-}
-
-async fn open(settings: &ConnectionSettings) -> Result<Session, ConnectError> {
-    let opening = async {
-        let mut connection = connect::open(settings, "worker").await?;
-        let pid = sqlx::query_scalar("SELECT pg_catalog.pg_backend_pid()")
-            .fetch_one(&mut connection)
-            .await
-            .map_err(|error| ConnectError::classify(settings, &error))?;
-        Ok(Session { connection, pid })
-    };
-    tokio::time::timeout(2 * settings.connect_timeout(), opening)
-        .await
-        .unwrap_or_else(|_| Err(ConnectError::timeout(settings)))
 }

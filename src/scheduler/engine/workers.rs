@@ -2,18 +2,19 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use sqlx::Connection;
+use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tracing::Instrument;
 
 use super::super::lanes::Lane;
 use super::super::view::UnitId;
-use super::work::{NoReport, Session, Work};
+use super::work::{NoReport, Work};
 use crate::connect::{self, ConnectError, ConnectionSettings};
 use crate::dictionary::refreshes::{self, Order};
 use crate::refresh::{Report, RetryPolicy};
@@ -43,15 +44,13 @@ pub(super) struct Assignment {
 pub(super) struct Ended {
     pub(super) assignment: Arc<Assignment>,
     pub(super) result: Result<Report, NoReport>,
-    session: Option<Session>,
+    session: Option<PgConnection>,
 }
 
 /// A running refresh.
 #[derive(Debug)]
 struct Run {
     assignment: Arc<Assignment>,
-    /// Its server process, 0 while it is connecting.
-    pid: Arc<AtomicI32>,
     task: AbortHandle,
     /// When to look whether the server still knows of it.
     watch_at: Instant,
@@ -65,7 +64,7 @@ pub(super) struct Workers {
     settings: ConnectionSettings,
     schema: ModuleSchema,
     retry: RetryPolicy,
-    idle: Vec<Session>,
+    idle: Vec<PgConnection>,
     running: HashMap<UnitId, Run>,
     is_stopping: Arc<AtomicBool>,
     ended_sender: mpsc::UnboundedSender<Ended>,
@@ -80,8 +79,7 @@ impl Workers {
     ) -> Self {
         let (ended_sender, ended) = mpsc::unbounded_channel();
         Self {
-            // user DDL may change what a statement returns, so none is kept prepared
-            settings: settings.clone().with_statement_cache(0),
+            settings: settings.clone(),
             schema: schema.clone(),
             retry,
             idle: Vec::new(),
@@ -108,19 +106,16 @@ impl Workers {
     /// Begins a refresh.
     pub(super) fn start(&mut self, assignment: Assignment) {
         let assignment = Arc::new(assignment);
-        let pid = Arc::default();
         let work = Work {
             settings: self.settings.clone(),
             schema: self.schema.clone(),
             retry: self.retry,
             assignment: Arc::clone(&assignment),
-            pid: Arc::clone(&pid),
             is_stopping: Arc::clone(&self.is_stopping),
         };
         let task = tokio::spawn(work.run(self.idle.pop()).in_current_span());
         let run = Run {
             assignment: Arc::clone(&assignment),
-            pid,
             task: task.abort_handle(),
             watch_at: Instant::now() + SUSPICIOUS_AGE,
             is_suspect: false,
@@ -182,7 +177,7 @@ impl Workers {
     /// Closes the idle connections, keeping as many.
     pub(super) async fn close_idle(&mut self, keep: usize) {
         let surplus = self.idle.drain(keep.min(self.idle.len())..);
-        let closing = join_all(surplus.map(|session| session.connection.close()));
+        let closing = join_all(surplus.map(Connection::close));
         // the server may be gone already
         let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
     }
@@ -198,9 +193,9 @@ impl Workers {
         self.is_stopping.store(true, Ordering::Relaxed);
         let mut connection = connect::open(&self.settings, "canceller").await?;
         while self.running() > 0 {
-            let (ids, pids) = self.running_on_the_server();
+            let ids = self.running_ids();
             // If it fails the server is going down, and the refreshes with it.
-            let _ = refreshes::cancel(&mut connection, &self.schema, &pids, &ids).await;
+            let _ = refreshes::cancel(&mut connection, &self.schema, &ids).await;
             let pause = tokio::time::sleep(CANCEL_INTERVAL);
             tokio::pin!(pause);
             while self.running() > 0 {
@@ -214,10 +209,9 @@ impl Workers {
         Ok(())
     }
 
-    fn running_on_the_server(&self) -> (Vec<i32>, Vec<i32>) {
-        let runs = || self.running.values();
-        let ids = runs().flat_map(|run| run.assignment.members.iter().map(|(id, _)| *id));
-        let pids = runs().map(|run| run.pid.load(Ordering::Relaxed));
-        (ids.collect(), pids.filter(|pid| *pid != 0).collect())
+    fn running_ids(&self) -> Vec<i32> {
+        let runs = self.running.values();
+        let members = runs.flat_map(|run| &run.assignment.members);
+        members.map(|(id, _)| *id).collect()
     }
 }
