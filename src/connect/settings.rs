@@ -229,13 +229,12 @@ impl ConnectionSettings {
             .statement_cache_capacity(0)
             .extra_float_digits(None)
             .disable_statement_logging();
-        if let Some(file) = self
-            .sslrootcert
-            .as_ref()
-            .filter(|f| *f != Path::new("system"))
-        {
-            options = options.ssl_root_cert(file);
-        }
+        let root_cert = self.sslrootcert.as_ref();
+        options = match root_cert.filter(|file| *file != Path::new("system")) {
+            Some(file) => options.ssl_root_cert(file),
+            // else the driver takes PGSSLROOTCERT for the name of a file, whatever it says
+            None => options.ssl_root_cert_from_pem(Vec::new()),
+        };
         if let Some(file) = &self.sslcert {
             options = options.ssl_client_cert(file);
         }

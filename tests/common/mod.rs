@@ -19,6 +19,7 @@ mod notify;
 mod pooler;
 mod proxy;
 mod server;
+mod tls;
 mod upkeep;
 mod watch;
 
@@ -30,6 +31,7 @@ pub(crate) use notify::NotifySocket;
 pub(crate) use pooler::Pooler;
 pub(crate) use proxy::Proxy;
 pub(crate) use server::{TestServer, covered_majors, installation, options};
+pub(crate) use tls::{Authority, serve_tls};
 pub(crate) use upkeep::Upkeep;
 pub(crate) use watch::{
     GATED_QUERY, Gate, change_until_fast, count, execute, holds, install, never_overlapping,
