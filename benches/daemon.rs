@@ -11,6 +11,7 @@ mod measure;
 use std::time::{Duration, Instant};
 
 use common::{Daemon, TestServer};
+use measure::server::pgbench;
 use measure::{cpu_time, median, quantile, report, resident_mb};
 use mvrefreshd::dictionary::installation;
 use mvrefreshd::scratch::Options;
@@ -191,7 +192,9 @@ async fn throughput() {
             .execute("VACUUM ANALYZE mvrefresh.materialized_view_state")
             .await
             .unwrap();
-        pgbench(&server, &script, CONNECTIONS, VIEWS / CONNECTIONS).await;
+        let (clients, transactions) = (CONNECTIONS.to_string(), (VIEWS / CONNECTIONS).to_string());
+        let arguments = ["-c", &clients, "-t", &transactions, "-M", "simple"];
+        pgbench(&server, &script, &arguments).await;
         let by_pgbench = refreshes_per_second(&mut connection).await;
 
         connection
@@ -225,39 +228,6 @@ async fn throughput() {
         &format!("{:.2} ({:.0} refreshes/s)", median(&ratios), median(&rates)),
         "≥ 0.9",
     );
-}
-
-async fn pgbench(server: &TestServer, script: &std::path::Path, clients: u32, transactions: u32) {
-    let program = server.installation().program("pgbench").unwrap();
-    let status = tokio::process::Command::new(program)
-        .args([
-            "-n",
-            "-c",
-            &clients.to_string(),
-            "-j",
-            "1",
-            "-t",
-            &transactions.to_string(),
-            "-M",
-            "simple",
-        ])
-        .arg("-f")
-        .arg(script)
-        .arg("-h")
-        .arg(server.socket_dir())
-        .args([
-            "-p",
-            &server.port().to_string(),
-            "-U",
-            server.superuser(),
-            "postgres",
-        ])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .status()
-        .await
-        .unwrap();
-    assert!(status.success());
 }
 
 /// From the beginning of the first to the end of the last in the history.

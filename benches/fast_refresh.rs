@@ -1,7 +1,7 @@
 //! Fast refresh beside `REFRESH MATERIALIZED VIEW` and beside what one would write by hand for each view, turn by turn in
 //! one run; and what logging costs the writers.
 //!
-//! `cargo bench --bench fast_refresh`; with names of figures as arguments only those: join, customer, region, extrema,
+//! `cargo bench --bench fast_refresh`; with names of figures as arguments only those: join, customer, region, extrema, left,
 //! distinct, dimensions, growth, nothing, logs. `SCALE=0.1` for a tenth of the rows, `ROUNDS=3` for fewer rounds.
 
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]

@@ -1,6 +1,31 @@
 -- The dictionary. What users set (materialized_view_settings) and what the module keeps (materialized_view_state) are
 -- separate tables, so that a user's UPDATE never waits for a running refresh, which holds its state row until it commits.
 
+CREATE FUNCTION new_incarnation() RETURNS uuid
+-- it is not, but only so may it stand where a value is generated
+LANGUAGE plpgsql IMMUTABLE SET search_path FROM CURRENT AS $$
+BEGIN
+    RETURN gen_random_uuid();
+END $$;
+COMMENT ON FUNCTION new_incarnation() IS 'A number that no other dictionary has';
+
+-- A dump has no generated values: they are generated anew wherever its rows are loaded. So a dictionary that came out of a
+-- dump is told from the one it was, in whichever cluster, and one that was copied file by file (a standby, a base backup, a
+-- template), where transaction ids mean the same, is not.
+CREATE TABLE incarnation (
+    is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only),
+    id uuid NOT NULL GENERATED ALWAYS AS (new_incarnation()) STORED
+);
+INSERT INTO incarnation DEFAULT VALUES;
+COMMENT ON TABLE incarnation IS 'Tells this dictionary from the one whose dump it was loaded from';
+
+CREATE FUNCTION own_incarnation() RETURNS uuid
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+    RETURN (SELECT id FROM incarnation);
+END $$;
+COMMENT ON FUNCTION own_incarnation() IS 'Another one as soon as the dictionary has been loaded from a dump';
+
 CREATE TABLE materialized_view_settings (
     mv_id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     -- 'table': filled by this module; 'native': an adopted CREATE MATERIALIZED VIEW, refreshed by REFRESH MATERIALIZED VIEW
@@ -59,9 +84,12 @@ CREATE TABLE materialized_view_state (
     last_duration_ms double precision,
     last_rows_changed bigint,
     avg_cost_ms double precision,
-    -- what auto decides by, see cheaper_method
+    -- what auto decides by, see cheaper_method: a fast refresh costs a fixed part, and something for each pending row
+    fast_fixed_ms double precision,
     fast_ms_per_row double precision,
     complete_ms double precision,
+    -- the method whose last refresh cost more than twice what was expected
+    dearer_method text,
     -- the method last chosen by cost, and what it has cost since the other was last tried
     auto_method text,
     auto_spent_ms double precision,
@@ -74,8 +102,9 @@ CREATE TABLE materialized_view_state (
     retry_at timestamptz,
     -- suspended until the settings are changed later than this
     suspended_at timestamptz,
-    -- transaction ids mean nothing in another cluster
+    -- transaction ids mean nothing in another cluster, nor after a dump and its restore
     system_identifier bigint,
+    incarnation uuid,
     -- what the refresh functions were compiled for; differs as soon as a definition, a column, an index or the owner changes
     compiled_for text,
     -- every view that the query goes through, the defining view first

@@ -128,7 +128,7 @@ BEGIN
              FROM pg_index WHERE indrelid = p_mv AND (indisunique OR indisexclusion)),
             (SELECT md5(string_agg(concat_ws(':', oid, xmin), ',' ORDER BY oid))
              FROM pg_proc
-             WHERE proname IN ('complete_in_place$' || p_mv_id, 'complete_rebuild$' || p_mv_id, 'create_indexes$' || p_mv_id, 'verify$' || p_mv_id)
+             WHERE proname IN ('complete_in_place$' || p_mv_id, 'complete_rebuild$' || p_mv_id, 'complete_by_query$' || p_mv_id, 'create_indexes$' || p_mv_id, 'verify$' || p_mv_id)
                AND pronamespace = quote_ident(current_schema())::regnamespace))
     );
 END $$;

@@ -127,12 +127,12 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION give_to_owner(text, text, name) IS 'Makes a refresh function or a defining view the property of the owner of the materialized view';
 
-CREATE FUNCTION difference_by_hash_text(p_mv text, p_source text, p_columns name[], p_hashed text[], p_more_parts text) RETURNS text
+CREATE FUNCTION difference_by_hash_text(p_mv text, p_source text, p_columns name[], p_hashed text[], p_first_part text, p_more_parts text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT AS $$
     -- Rows are paired by hash and by their number among rows of equal hash. Whether a pair is equal is decided by
     -- comparing the rows byte for byte, so the result is right for any pairing; the hash only makes good pairs likely.
     SELECT format($text$
-    WITH fresh AS (
+    WITH %8$sfresh AS (
         -- the query's rows
         SELECT image, hash, row_number() OVER (PARTITION BY hash) AS occurrence
         FROM (SELECT %3$I AS image, hash_record_extended(ROW(%4$s), 0) AS hash FROM %2$s AS %3$I) AS hashed
@@ -159,19 +159,19 @@ LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT AS $$
         (SELECT string_agg(format(h, free_alias('a_row', p_columns)), ', ' ORDER BY n) FROM unnest(p_hashed) WITH ORDINALITY u (h, n)),
         (SELECT string_agg(format('%I', c), ', ' ORDER BY n) FROM unnest(p_columns) WITH ORDINALITY u (c, n)),
         (SELECT string_agg(format('(difference.image).%I', c), ', ' ORDER BY n) FROM unnest(p_columns) WITH ORDINALITY u (c, n)),
-        p_more_parts)
+        p_more_parts, p_first_part)
 $$;
-COMMENT ON FUNCTION difference_by_hash_text(text, text, name[], text[], text) IS 'The statement that makes a materialized view equal its query, for rows without a key';
+COMMENT ON FUNCTION difference_by_hash_text(text, text, name[], text[], text, text) IS 'The statement that makes a materialized view equal its query, for rows without a key';
 
 CREATE FUNCTION difference_by_key_text(
     p_mv text, p_source text, p_columns name[], p_key name[], p_operators text[], p_update boolean, p_index text,
-    p_more_parts text
+    p_first_part text, p_more_parts text
 ) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT AS $$
     -- Each stored row has one key, each fresh row is paired with at most one stored row. Were there two fresh rows for one
     -- key, pairs would hide one of them: the row counts give that away, and the refresh fails rather than be wrong.
     SELECT format($text$
-    WITH fresh AS MATERIALIZED (
+    WITH %12$sfresh AS MATERIALIZED (
         -- the query's rows
         SELECT %3$I AS image, true AS is_fresh FROM %2$s AS %3$I
     ), difference AS MATERIALIZED (
@@ -207,6 +207,6 @@ LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT AS $$
         (SELECT string_agg(format('(difference.image).%I', c), ', ' ORDER BY n) FROM unnest(p_columns) WITH ORDINALITY u (c, n)),
         CASE WHEN p_update THEN '' ELSE ' AND false' END,
         CASE WHEN p_update THEN ' AND row_address IS NULL' ELSE '' END,
-        p_index, p_more_parts)
+        p_index, p_more_parts, p_first_part)
 $$;
-COMMENT ON FUNCTION difference_by_key_text(text, text, name[], name[], text[], boolean, text, text) IS 'The statement that makes a materialized view equal its query, pairing rows by a unique index';
+COMMENT ON FUNCTION difference_by_key_text(text, text, name[], name[], text[], boolean, text, text, text) IS 'The statement that makes a materialized view equal its query, pairing rows by a unique index';

@@ -1,6 +1,6 @@
 -- Which refresh functions a materialized view has, and when they are made again.
 
-CREATE FUNCTION in_place_body(p_mv oid, p_source text, p_more_parts text) RETURNS text
+CREATE FUNCTION in_place_body(p_mv oid, p_source text, p_first_part text, p_more_parts text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 DECLARE
     mv_text text := qualified_name(p_mv);
@@ -16,7 +16,7 @@ BEGIN
                             CASE WHEN has_hash(column_type) THEN '' ELSE '::text' END) ORDER BY ordinal)
     INTO columns, hashed
     FROM relation_columns(p_mv);
-    by_hash := difference_by_hash_text(mv_text, p_source, columns, hashed, p_more_parts);
+    by_hash := difference_by_hash_text(mv_text, p_source, columns, hashed, p_first_part, p_more_parts);
     SELECT * INTO key FROM matching_key(p_mv);
     IF NOT FOUND THEN
         RETURN by_hash;
@@ -25,7 +25,7 @@ BEGIN
     SELECT string_agg(format('%I IS NULL', column_name), ' OR ') INTO null_test
     FROM relation_columns(p_mv) WHERE column_name = ANY (key.key_columns) AND NOT is_not_null;
     by_key := difference_by_key_text(mv_text, p_source, columns, key.key_columns, key.key_operators,
-                                     key.is_only_unique_index, key.key_index::regclass::text, p_more_parts);
+                                     key.is_only_unique_index, key.key_index::regclass::text, p_first_part, p_more_parts);
     RETURN CASE
         WHEN null_test IS NULL THEN by_key
         ELSE concat(format($text$
@@ -34,9 +34,9 @@ BEGIN
     END IF;$text$)
     END;
 END $$;
-COMMENT ON FUNCTION in_place_body(oid, text, text) IS 'The body of the complete refresh in place';
+COMMENT ON FUNCTION in_place_body(oid, text, text, text) IS 'The body of the complete refresh in place';
 
-CREATE FUNCTION rebuild_body(p_mv oid, p_source text, p_more_parts text) RETURNS text
+CREATE FUNCTION rebuild_body(p_mv oid, p_source text, p_first_part text, p_more_parts text) RETURNS text
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     SELECT format($text$
     DECLARE
@@ -44,7 +44,7 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     BEGIN
         index_statements := %4$I.drop_indexes(%5$L::pg_catalog.regclass);
         TRUNCATE ONLY %1$s;
-        WITH inserted AS (
+        WITH %7$sinserted AS (
             INSERT INTO %1$s (%3$s) SELECT %3$s FROM %2$s AS the_query RETURNING 1
         )%6$s
         SELECT pg_current_snapshot(), (SELECT count(*) FROM inserted), 0
@@ -54,9 +54,9 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     END;$text$,
         qualified_name(p_mv), p_source,
         (SELECT string_agg(quote_ident(column_name), ', ' ORDER BY ordinal) FROM relation_columns(p_mv)),
-        module_schema(), qualified_name(p_mv), p_more_parts)
+        module_schema(), qualified_name(p_mv), p_more_parts, p_first_part)
 $$;
-COMMENT ON FUNCTION rebuild_body(oid, text, text) IS 'The body of the complete refresh that loads an emptied table';
+COMMENT ON FUNCTION rebuild_body(oid, text, text, text) IS 'The body of the complete refresh that loads an emptied table';
 
 CREATE FUNCTION verify_signature() RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT
@@ -130,6 +130,7 @@ DECLARE
     view_row materialized_view_settings;
     views_read oid[];
     source_text text;
+    complete_source text;
     difference text;
 BEGIN
     SELECT * INTO STRICT view_row FROM materialized_view_settings WHERE mv_id = p_mv_id;
@@ -156,12 +157,18 @@ BEGIN
     END IF;
     PERFORM record_sources(p_mv_id);
     IF view_row.kind = 'table' THEN
+        -- what is kept of the groups tells their rows: the query is computed once
+        complete_source := coalesce(state_source(p_mv_id), source_text);
         PERFORM create_refresh_function(p_mv_id, 'complete_in_place',
             'OUT snapshot pg_snapshot, OUT rows_inserted bigint, OUT rows_updated bigint, OUT rows_deleted bigint',
-            in_place_body(view_row.mv_relation, source_text, state_parts(p_mv_id)));
+            in_place_body(view_row.mv_relation, complete_source, fresh_state_part(p_mv_id), state_parts(p_mv_id)));
         PERFORM create_refresh_function(p_mv_id, 'complete_rebuild',
             'OUT snapshot pg_snapshot, OUT rows_inserted bigint, OUT rows_updated bigint, OUT rows_deleted bigint',
-            rebuild_body(view_row.mv_relation, source_text, state_parts(p_mv_id)));
+            rebuild_body(view_row.mv_relation, complete_source, fresh_state_part(p_mv_id), state_parts(p_mv_id)));
+        -- for a materialized view whose program is not trusted
+        PERFORM create_refresh_function(p_mv_id, 'complete_by_query',
+            'OUT snapshot pg_snapshot, OUT rows_inserted bigint, OUT rows_updated bigint, OUT rows_deleted bigint',
+            in_place_body(view_row.mv_relation, source_text, fresh_state_part(p_mv_id), state_parts(p_mv_id)));
         PERFORM create_refresh_function(p_mv_id, 'create_indexes', '',
             format('PERFORM %I.create_indexes(%L::pg_catalog.regclass, NULL);', module_schema(), qualified_name(view_row.mv_relation)));
     END IF;
@@ -240,14 +247,17 @@ DECLARE
     owner_oid oid;
 BEGIN
     SELECT relowner INTO owner_oid FROM pg_class WHERE oid = NEW.mv_relation;
+    IF owner_oid IS NULL AND TG_OP = 'UPDATE' THEN
+        RETURN NULL; -- gone, see forget_stray_numbers
+    END IF;
     PERFORM require_membership(owner_oid);
-    INSERT INTO materialized_view_state (mv_id, system_identifier)
-    VALUES (NEW.mv_id, (SELECT system_identifier FROM pg_control_system()))
+    INSERT INTO materialized_view_state (mv_id, system_identifier, incarnation)
+    VALUES (NEW.mv_id, (SELECT system_identifier FROM pg_control_system()), own_incarnation())
     ON CONFLICT (mv_id) DO UPDATE
     -- made again, it is empty as a new one; what a refresh costs is still as good a guess as any
     SET last_refresh = NULL, last_snapshot = NULL, last_method = NULL, last_duration_ms = NULL, last_rows_changed = NULL,
         failures = 0, last_error = NULL, last_error_code = NULL, last_error_at = NULL, retry_at = NULL, suspended_at = NULL,
-        system_identifier = excluded.system_identifier;
+        system_identifier = excluded.system_identifier, incarnation = excluded.incarnation;
     IF NEW.view_origin = 'module' THEN
         -- the row was written by a user: only a view of the same owner may be moved
         IF NOT EXISTS (SELECT FROM pg_class WHERE oid = NEW.v_relation AND relowner = owner_oid AND relkind = 'v') THEN

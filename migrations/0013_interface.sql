@@ -2,6 +2,14 @@
 -- the caller; their bodies are parsed once, at installation (BEGIN ATOMIC), so that no search_path can bend them. What
 -- they call does the work in the caller's name, with the caller's rights.
 
+CREATE FUNCTION create_empty_table(p_target text, p_view regclass) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    -- room in each page: where a refresh updates a row, its new version stays there and indexes need no new entry
+    EXECUTE format('CREATE TABLE %s WITH (fillfactor = 90) AS SELECT * FROM %s WITH NO DATA', p_target, qualified_name(p_view));
+END $$;
+COMMENT ON FUNCTION create_empty_table(text, regclass) IS 'Creates the table of a materialized view, without rows';
+
 CREATE FUNCTION create_in_path(
     p_path text, p_mv_name text, p_query text, p_view_name text, p_rate integer, p_cron text, p_time_zone text,
     p_method text, p_form text, p_group text, p_with_data boolean, p_takes_name boolean DEFAULT false
@@ -42,7 +50,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM relation_columns(view_relation)) THEN
         RAISE EXCEPTION 'the query of materialized view "%" returns no columns', target_name USING ERRCODE = 'invalid_table_definition';
     END IF;
-    EXECUTE format('CREATE TABLE %s AS SELECT * FROM %s WITH NO DATA', target, qualified_name(view_relation));
+    PERFORM create_empty_table(target, view_relation);
 
     -- settings kept from before an upgrade win over those of a creating script
     SELECT mv_id INTO new_id FROM materialized_view_settings

@@ -80,7 +80,7 @@ BEGIN
         END IF;
         view_relation := existing_view('pg_catalog', format('%I.%I', view_row.v_schema, view_row.v_name));
     END IF;
-    EXECUTE format('CREATE TABLE %s AS SELECT * FROM %s WITH NO DATA', target, qualified_name(view_relation));
+    PERFORM create_empty_table(target, view_relation);
     IF view_row.owner <> quote_ident(current_user)::regrole THEN
         EXECUTE format('ALTER TABLE %s OWNER TO %s', target, view_row.owner);
         IF view_row.view_origin = 'module' THEN

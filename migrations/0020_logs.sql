@@ -13,6 +13,8 @@ CREATE TABLE materialized_view_logs (
     created_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     -- rows of transactions below this one may have been pruned
     pruned_below xid8 NOT NULL DEFAULT '0',
+    -- the transaction ids in the log are of this dictionary, and not of one whose dump was loaded
+    incarnation uuid NOT NULL DEFAULT own_incarnation(),
     -- what the log was made of, see log_fingerprint; NULL while it is being made
     fingerprint text,
     -- asked for by a user, so not dropped when no materialized view reads it

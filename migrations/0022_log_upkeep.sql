@@ -16,6 +16,7 @@ BEGIN
     -- Runs with every refresh: PL/pgSQL, which keeps the plan, and only what goes by index and takes no locks.
     RETURN md5(concat_ws(' ',
         (SELECT system_identifier FROM pg_control_system()),
+        own_incarnation(),
         (SELECT string_agg(concat_ws(':', c.oid, c.relkind, c.relpersistence, c.relispartition), ',' ORDER BY c.oid)
          FROM pg_class c WHERE c.oid = ANY (members)),
         (SELECT string_agg(s.srrelid::text, ',' ORDER BY s.srrelid) FROM pg_subscription_rel s WHERE s.srrelid = ANY (members)),
@@ -106,6 +107,7 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
          FROM unnest(p_log.logged_attnums, p_log.logged_columns) AS c (attnum, name)
          JOIN pg_attribute a ON a.attrelid = p_log.base_table AND a.attnum = c.attnum AND a.attname <> c.name LIMIT 1),
         log_table_problem(p_log.log_id),
+        CASE WHEN p_log.incarnation <> own_incarnation() THEN 'it has been restored from a dump' END,
         trigger_problem(p_log.log_id),
         qualified_name(stray_trigger(p_log.log_id)) || ' has triggers of this log and should not',
         'its columns, partitions or triggers, or the log, have been changed, and perhaps changed back: changes may have been missed')
@@ -140,15 +142,18 @@ END $$;
 COMMENT ON FUNCTION log_reaches(integer, pg_snapshot) IS
     'Whether a log, if it has no problem, holds all changes since a snapshot, with the columns that were logged by then';
 
-CREATE FUNCTION pending_in_log(p_log_id integer, p_snapshot pg_snapshot, OUT pending_rows bigint, OUT is_marked boolean)
+CREATE FUNCTION pending_in_log(
+    p_log_id integer, p_snapshot pg_snapshot, p_most bigint DEFAULT NULL, OUT pending_rows bigint, OUT is_marked boolean
+)
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 BEGIN
-    EXECUTE format('SELECT count(*), coalesce(bool_or(weight = 0), false) FROM %s WHERE xid >= $1 AND NOT pg_visible_in_snapshot(xid, $2)',
+    EXECUTE format('SELECT count(*), coalesce(bool_or(weight = 0), false)
+                    FROM (SELECT weight FROM %s WHERE xid >= $1 AND NOT pg_visible_in_snapshot(xid, $2) LIMIT $3) AS pending',
                    log_table(p_log_id))
-    INTO pending_rows, is_marked USING pg_snapshot_xmin(p_snapshot), p_snapshot;
+    INTO pending_rows, is_marked USING pg_snapshot_xmin(p_snapshot), p_snapshot, p_most;
 END $$;
-COMMENT ON FUNCTION pending_in_log(integer, pg_snapshot) IS
-    'How many rows of a log are of transactions that a snapshot does not see, and whether one says that the table was truncated, or may have changed past the log';
+COMMENT ON FUNCTION pending_in_log(integer, pg_snapshot, bigint) IS
+    'How many rows of a log, of so many at most, are of transactions that a snapshot does not see, and whether one says that the table was truncated, or may have changed past the log';
 
 CREATE FUNCTION prune_log(p_log_id integer, p_below xid8, p_limit integer DEFAULT 10000) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
@@ -207,6 +212,13 @@ BEGIN
         created_xid = pg_current_xact_id()
     WHERE log_id = p_log_id;
     needs_table := log_table_problem(p_log_id) IS NOT NULL;
+    IF log_row.incarnation <> own_incarnation() THEN
+        -- Transaction ids that were restored may be of the future, and would seem to be pending for ever.
+        IF NOT needs_table THEN
+            EXECUTE format('DELETE FROM %s', log_table(p_log_id));
+        END IF;
+        UPDATE materialized_view_logs SET pruned_below = '0', incarnation = own_incarnation() WHERE log_id = p_log_id;
+    END IF;
     -- this locks readers out for a moment, too, so only where there is no other way
     IF needs_table OR stray_trigger(p_log_id) IS NOT NULL THEN
         PERFORM drop_capture(p_log_id, needs_table);

@@ -18,10 +18,13 @@ CREATE TABLE fast_programs (
     refused_reason text,
     -- the statements of the function fast$<mv_id>
     body text,
-    -- the table state$<mv_id>: how it is made, its columns (quoted), and the query that fills it
+    -- the table state$<mv_id>: how it is made, its columns (quoted), the query whose rows it holds, and, over these as
+    -- fresh_state, how they differ from the stored ones, and the rows of the materialized view as told from them
     state_definition text,
     state_columns text[],
     state_rows text,
+    state_difference text,
+    state_outputs text,
     -- the index by which stored rows are found, and its name as it was created
     row_index_definition text,
     row_index name,
@@ -149,29 +152,55 @@ LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $$
     WHERE s.kind = 'table' AND s.mv_relation IS NOT NULL
       AND EXISTS (SELECT FROM pg_class c WHERE c.oid = s.mv_relation)
       AND (s.refresh_method <> 'complete' OR f.mv_id IS NOT NULL)
-      AND (f.mv_id IS NULL OR f.compiler <> p_compiler OR f.compiled_for IS NULL
+      AND (f.mv_id IS NULL OR f.compiler < p_compiler OR f.compiled_for IS NULL
            -- the user wants complete refreshes now, or no longer
            OR (s.refresh_method = 'complete') <> (f.refused_clause IS NOT DISTINCT FROM 'refresh_method'))
     ORDER BY s.mv_id
 $$;
 COMMENT ON FUNCTION programs_to_compile(integer) IS 'Materialized views whose fast refresh is yet to be compiled, or no longer fits';
 
-CREATE FUNCTION state_parts(p_mv_id integer) RETURNS text
+CREATE FUNCTION fresh_state_part(p_mv_id integer) RETURNS text
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     -- part of a complete refresh's own statement: state and rows are of one snapshot
     SELECT coalesce((
-        SELECT format($text$, emptied_state AS (
+        SELECT format($text$fresh_state AS MATERIALIZED (
         -- what a fast refresh needs to know beside the rows
-        DELETE FROM ONLY %1$I.%2$I RETURNING 1
-    ), filled_state AS (
-        INSERT INTO %1$I.%2$I (%3$s)
-        SELECT fresh_state.* FROM (
-%4$s
-        ) AS fresh_state CROSS JOIN (SELECT count(*) FROM emptied_state) AS deletions
-    )$text$, module_schema(), 'state$' || p_mv_id, array_to_string(state_columns, ', '), state_rows)
+%1$s
+    ), $text$, state_rows)
         FROM fast_programs WHERE mv_id = p_mv_id AND state_rows IS NOT NULL), '')
 $$;
-COMMENT ON FUNCTION state_parts(integer) IS 'The parts of a complete refresh that fill the state table, if there is one';
+COMMENT ON FUNCTION fresh_state_part(integer) IS 'The part of a complete refresh that computes the rows of the state table, if there is one';
+
+CREATE FUNCTION state_source(p_mv_id integer) RETURNS text
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    SELECT format($text$(
+        SELECT %1$s FROM (
+%2$s
+        ) AS told
+    )$text$,
+        (SELECT string_agg(format('told.%1$I::%2$s AS %1$I', column_name, format_type(column_type, type_modifier)), ', ' ORDER BY ordinal)
+         FROM relation_columns(s.mv_relation)),
+        f.state_outputs)
+    FROM fast_programs f JOIN materialized_view_settings s USING (mv_id)
+    WHERE f.mv_id = p_mv_id AND f.state_outputs IS NOT NULL
+$$;
+COMMENT ON FUNCTION state_source(integer) IS 'The rows of a query told from those of its state table, for FROM; NULL if there is no such table';
+
+CREATE FUNCTION state_parts(p_mv_id integer) RETURNS text
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    SELECT coalesce((
+        SELECT format($text$, state_difference AS MATERIALIZED (
+        -- only groups that differ are written
+%4$s
+    ), emptied_state AS (
+        DELETE FROM ONLY %1$I.%2$I AS stored USING state_difference WHERE stored.ctid = state_difference.state_address RETURNING 1
+    ), filled_state AS (
+        INSERT INTO %1$I.%2$I (%3$s)
+        SELECT %3$s FROM state_difference CROSS JOIN (SELECT count(*) FROM emptied_state) AS deletions WHERE is_fresh
+    )$text$, module_schema(), 'state$' || p_mv_id, array_to_string(state_columns, ', '), state_difference)
+        FROM fast_programs WHERE mv_id = p_mv_id AND state_rows IS NOT NULL), '')
+$$;
+COMMENT ON FUNCTION state_parts(integer) IS 'The parts of a complete refresh that make the state table equal what was computed for it, if there is one';
 
 CREATE FUNCTION create_row_index(p_mv_id integer) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -303,6 +332,8 @@ BEGIN
     program.state_definition := p_state ->> 'definition';
     program.state_columns := array(SELECT jsonb_array_elements_text(p_state -> 'columns'));
     program.state_rows := p_state ->> 'rows';
+    program.state_difference := p_state ->> 'difference';
+    program.state_outputs := p_state ->> 'outputs';
     program.compiled_at := clock_timestamp();
     is_same := former.meaning = program.meaning AND former.body = program.body
         AND former.state_rows IS NOT DISTINCT FROM program.state_rows AND former.state_definition IS NOT DISTINCT FROM program.state_definition

@@ -60,6 +60,7 @@ BEGIN
         WHEN p_state.quarantined_at > (SELECT coalesce(s.resumed_at, '-infinity') FROM materialized_view_settings s WHERE s.mv_id = p_mv_id) THEN 'quarantined: its rows were found to differ from the query''s'
         WHEN p_state.system_identifier IS DISTINCT FROM (SELECT system_identifier FROM pg_control_system()) THEN
             'restored into another cluster'
+        WHEN p_state.incarnation IS DISTINCT FROM own_incarnation() THEN 'restored from a dump'
         -- within one transaction its own id may be higher than what has ended
         WHEN pg_snapshot_xmax(p_state.last_snapshot) > pg_snapshot_xmax(pg_current_snapshot())
              AND p_state.last_xid IS DISTINCT FROM pg_current_xact_id_if_assigned() THEN 'transaction ids have been set back'
@@ -104,73 +105,124 @@ END $$;
 COMMENT ON FUNCTION fast_problem(integer, materialized_view_state) IS
     'Why a materialized view can not be refreshed fast now, in words, or NULL; and whether upkeep can do something about it';
 
-CREATE FUNCTION pending_changes(p_mv_id integer, p_snapshot pg_snapshot, OUT pending_rows bigint, OUT marked_log integer)
+CREATE FUNCTION pending_changes(
+    p_mv_id integer, p_snapshot pg_snapshot, p_most bigint DEFAULT NULL, OUT pending_rows bigint, OUT marked_log integer
+)
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+DECLARE
+    log_id integer;
+    found record;
 BEGIN
-    SELECT coalesce(sum(p.pending_rows), 0), min(l.log_id) FILTER (WHERE p.is_marked)
-    INTO pending_rows, marked_log
-    FROM fast_program_logs l CROSS JOIN LATERAL pending_in_log(l.log_id, p_snapshot) p
-    WHERE l.mv_id = p_mv_id;
+    pending_rows := 0;
+    FOR log_id IN SELECT l.log_id FROM fast_program_logs l WHERE l.mv_id = p_mv_id ORDER BY l.log_id LOOP
+        found := pending_in_log(log_id, p_snapshot, p_most + 1 - pending_rows);
+        pending_rows := pending_rows + found.pending_rows;
+        IF pending_rows > p_most THEN
+            pending_rows := NULL;
+            RETURN;
+        ELSIF found.is_marked THEN
+            marked_log := coalesce(marked_log, log_id);
+        END IF;
+    END LOOP;
 END $$;
-COMMENT ON FUNCTION pending_changes(integer, pg_snapshot) IS
-    'How many log rows wait for a materialized view, and a log among them that says that more has happened than it holds';
+COMMENT ON FUNCTION pending_changes(integer, pg_snapshot, bigint) IS
+    'How many log rows wait for a materialized view, NULL if more than so many, and a log among them that says that more has happened than it holds';
 
-CREATE FUNCTION priced_rows(p_pending bigint) RETURNS bigint
+CREATE FUNCTION expected_fast_ms(p_state materialized_view_state, p_pending bigint) RETURNS double precision
 LANGUAGE sql IMMUTABLE
--- what any fast refresh costs, expressed in rows, and the pending ones
-RETURN 50 + p_pending;
-COMMENT ON FUNCTION priced_rows(bigint) IS 'By how many rows the cost of a fast refresh is reckoned';
+RETURN (p_state).fast_fixed_ms + (p_state).fast_ms_per_row * p_pending;
+COMMENT ON FUNCTION expected_fast_ms(materialized_view_state, bigint) IS 'What a fast refresh of so many log rows will cost, by what fast refreshes have cost; NULL as long as there were none';
+
+CREATE FUNCTION most_rows_for_fast(p_state materialized_view_state, p_base_rows double precision) RETURNS bigint
+LANGUAGE sql IMMUTABLE
+-- What is known of the method that was not used may be wrong, or no longer right. It is tried again, so much the sooner
+-- the smaller the loss by that would be: it may be a twentieth of what the other has cost since.
+RETURN CASE
+    WHEN (p_state).complete_ms IS NULL THEN NULL
+    -- nothing measured: by size
+    WHEN (p_state).fast_ms_per_row IS NULL THEN greatest(1000, p_base_rows / 10)
+    ELSE least(1e15, greatest(0,
+        ((p_state).complete_ms - (p_state).fast_fixed_ms
+         + CASE (p_state).auto_method WHEN 'complete' THEN 1 WHEN 'fast' THEN -1 ELSE 0 END * coalesce((p_state).auto_spent_ms, 0) / 20)
+        / greatest((p_state).fast_ms_per_row, 1e-9)))
+END::bigint;
+COMMENT ON FUNCTION most_rows_for_fast(materialized_view_state, double precision) IS
+    'Up to how many pending rows a fast refresh is taken, by what refreshes have cost; NULL: however many';
 
 CREATE FUNCTION cheaper_method(p_pending bigint, p_state materialized_view_state, p_base_rows double precision, OUT method text, OUT reason text)
 LANGUAGE plpgsql IMMUTABLE SET search_path FROM CURRENT AS $$
 DECLARE
-    fast_ms double precision := p_state.fast_ms_per_row * priced_rows(p_pending);
+    most_rows bigint := most_rows_for_fast(p_state, p_base_rows);
+    fast_ms double precision := expected_fast_ms(p_state, coalesce(p_pending, most_rows + 1));
     complete_ms double precision := p_state.complete_ms;
-    -- What is known of the method that was not used may be wrong, or no longer right. It is tried again, so much the sooner
-    -- the smaller the loss by that would be: it may be a twentieth of what the other has cost since.
-    credit_ms double precision := coalesce(p_state.auto_spent_ms, 0) / 20;
-    pending text := format('%s pending %s', p_pending, CASE WHEN p_pending = 1 THEN 'row' ELSE 'rows' END);
+    pending text := CASE WHEN p_pending IS NULL THEN format('more than %s pending rows', most_rows)
+                         ELSE format('%s pending %s', p_pending, CASE WHEN p_pending = 1 THEN 'row' ELSE 'rows' END) END;
 BEGIN
-    IF complete_ms IS NULL THEN
-        method := 'fast';
-        reason := pending || '; a complete refresh has not been measured';
-    ELSIF fast_ms IS NULL THEN
-        -- nothing measured: by size
-        method := CASE WHEN p_pending <= greatest(1000, p_base_rows / 10) THEN 'fast' ELSE 'complete' END;
-        reason := format('%s, of about %s in the base tables; a fast refresh has not been measured', pending, round(p_base_rows));
-    ELSE
-        method := CASE WHEN fast_ms - CASE WHEN p_state.auto_method = 'complete' THEN credit_ms ELSE 0 END
-                            <= complete_ms - CASE WHEN p_state.auto_method = 'fast' THEN credit_ms ELSE 0 END
-                       THEN 'fast' ELSE 'complete' END;
-        reason := format('%s: %s ms expected fast, %s ms completely%s', pending, round(fast_ms::numeric, 1), round(complete_ms::numeric, 1),
-                         CASE WHEN (method = 'fast') <> (fast_ms <= complete_ms) THEN ', which is to be seen again' ELSE '' END);
-    END IF;
+    method := CASE WHEN p_pending > most_rows OR p_pending IS NULL THEN 'complete' ELSE 'fast' END;
+    reason := CASE
+        WHEN complete_ms IS NULL THEN pending || '; a complete refresh has not been measured'
+        WHEN fast_ms IS NULL THEN format('%s, of about %s in the base tables; a fast refresh has not been measured', pending, round(p_base_rows))
+        ELSE format('%s: %s%s ms expected fast, %s ms completely%s', pending, CASE WHEN p_pending IS NULL THEN 'at least ' END,
+                    round(fast_ms::numeric, 1), round(complete_ms::numeric, 1),
+                    CASE WHEN (method = 'fast') <> (fast_ms <= complete_ms) THEN ', which is to be seen again' END)
+    END;
 END $$;
 COMMENT ON FUNCTION cheaper_method(bigint, materialized_view_state, double precision) IS
-    'The refresh method that will cost less, by what refreshes have cost, and why';
+    'The refresh method that will cost less, by what refreshes have cost, and why; NULL pending rows are more than most_rows_for_fast';
 
-CREATE FUNCTION learned_cost(p_known double precision, p_measured double precision) RETURNS double precision
+CREATE FUNCTION learned_cost(p_expected double precision, p_measured double precision, p_again boolean) RETURNS double precision
 LANGUAGE sql IMMUTABLE
 -- Outliers, as on a busy server, are high ones: a lower measurement is believed sooner, a single higher one moves the cost
--- by no more than half.
+-- by no more than half, a second one in a row is believed as well.
 RETURN CASE
-    WHEN p_known IS NULL THEN p_measured
-    WHEN p_measured < p_known THEN p_known + 0.7 * (p_measured - p_known)
-    ELSE p_known + 0.3 * (least(p_measured, p_known * 2.7) - p_known)
+    WHEN p_measured < p_expected OR p_again THEN p_expected + 0.7 * (p_measured - p_expected)
+    ELSE p_expected + 0.3 * (least(p_measured, p_expected * 2.7) - p_expected)
 END;
-COMMENT ON FUNCTION learned_cost(double precision, double precision) IS 'What a refresh costs, after one more measurement';
+COMMENT ON FUNCTION learned_cost(double precision, double precision, boolean) IS
+    'What a refresh costs, after one more measurement; whether the last one was far higher than expected as well';
+
+CREATE FUNCTION learn_fast_cost(INOUT p_state materialized_view_state, p_pending bigint, p_ms double precision, p_again boolean)
+LANGUAGE plpgsql IMMUTABLE SET search_path FROM CURRENT AS $$
+DECLARE
+    pending_rows double precision := greatest(p_pending, 1);
+    expected double precision := expected_fast_ms(p_state, p_pending);
+    by_rows double precision;
+    error double precision;
+    fixed_share double precision;
+BEGIN
+    IF expected IS NULL THEN
+        -- One measurement does not tell the parts apart: of few rows most is fixed, else half. The first one reads what no
+        -- other has read lately: taken for no more than twice a complete refresh.
+        fixed_share := greatest(0.5, 50 / (50 + pending_rows));
+        p_ms := least(p_ms, 2 * p_state.complete_ms);
+        p_state.fast_fixed_ms := p_ms * fixed_share;
+        p_state.fast_ms_per_row := p_ms * (1 - fixed_share) / pending_rows;
+        RETURN;
+    END IF;
+    -- What was wrong is put down to both parts by the squares of what they were expected to be: it is the larger one that is
+    -- measured. So refreshes of few and of many rows find the two parts, and neither becomes negative.
+    by_rows := p_state.fast_ms_per_row * pending_rows;
+    error := learned_cost(expected, p_ms, p_again) - expected;
+    fixed_share := p_state.fast_fixed_ms ^ 2 / greatest(p_state.fast_fixed_ms ^ 2 + by_rows ^ 2, 1e-12);
+    p_state.fast_fixed_ms := greatest(1e-6, p_state.fast_fixed_ms + error * fixed_share);
+    p_state.fast_ms_per_row := greatest(1e-9, p_state.fast_ms_per_row + error * (1 - fixed_share) / pending_rows);
+END $$;
+COMMENT ON FUNCTION learn_fast_cost(materialized_view_state, bigint, double precision, boolean) IS
+    'What is known of the cost of fast refreshes after one of so many log rows';
 
 CREATE FUNCTION learn_costs(INOUT p_state materialized_view_state, p_method text, p_by_cost boolean, p_pending bigint, p_duration_ms double precision)
 LANGUAGE plpgsql IMMUTABLE SET search_path FROM CURRENT AS $$
+DECLARE
+    is_fast boolean := p_method = 'fast';
+    is_dear boolean := p_duration_ms > 2 * CASE WHEN is_fast THEN expected_fast_ms(p_state, p_pending) ELSE p_state.complete_ms END;
+    again boolean := is_dear AND p_state.dearer_method IS NOT DISTINCT FROM p_method;
 BEGIN
-    IF p_method = 'fast' THEN
-        -- the first one reads what no other has read lately: taken for no more than twice a complete refresh
-        p_state.fast_ms_per_row := learned_cost(p_state.fast_ms_per_row,
-            CASE WHEN p_state.fast_ms_per_row IS NULL THEN least(p_duration_ms, 2 * p_state.complete_ms) ELSE p_duration_ms END
-            / priced_rows(p_pending));
+    IF is_fast THEN
+        p_state := learn_fast_cost(p_state, p_pending, p_duration_ms, coalesce(again, false));
     ELSE
-        p_state.complete_ms := learned_cost(p_state.complete_ms, p_duration_ms);
+        p_state.complete_ms := coalesce(learned_cost(p_state.complete_ms, p_duration_ms, again), p_duration_ms);
     END IF;
+    p_state.dearer_method := CASE WHEN is_dear THEN p_method END;
     p_state.auto_spent_ms := CASE WHEN p_by_cost AND p_method = p_state.auto_method THEN p_state.auto_spent_ms + p_duration_ms ELSE 0 END;
     p_state.auto_method := CASE WHEN p_by_cost THEN p_method END;
 END $$;
@@ -182,6 +234,7 @@ CREATE TYPE refresh_choice AS (
     method text,
     form text,
     reason text,
+    -- NULL: not counted, or not all of them
     pending_rows bigint,
     -- whether the costs decided
     by_cost boolean,
@@ -208,6 +261,7 @@ DECLARE
     choice refresh_choice;
     problem text;
     marked_log integer;
+    most_rows bigint;
 BEGIN
     choice.method := 'complete';
     choice.by_cost := false;
@@ -223,7 +277,9 @@ BEGIN
     choice.checked_at := pg_current_snapshot();
     SELECT * INTO problem, choice.needs_upkeep FROM fast_problem(p_view.mv_id, p_state);
     IF problem IS NULL THEN
-        SELECT * INTO choice.pending_rows, marked_log FROM pending_changes(p_view.mv_id, p_state.last_snapshot);
+        -- more need not be counted where costs decide
+        most_rows := CASE WHEN wanted <> 'fast' THEN most_rows_for_fast(p_state, base_rows(p_view.mv_id)) END;
+        SELECT * INTO choice.pending_rows, marked_log FROM pending_changes(p_view.mv_id, p_state.last_snapshot, most_rows);
         IF marked_log IS NOT NULL THEN
             problem := format('log of %s: the table was truncated, or changed past the log',
                               (SELECT qualified_name(base_table) FROM materialized_view_logs WHERE log_id = marked_log));
@@ -299,6 +355,15 @@ END $$;
 COMMENT ON FUNCTION try_fast_refresh(integer, materialized_view_state, refresh_choice) IS
     'Refreshes fast; if that does not succeed nothing has happened, and there is a reason but no method in the result';
 
+CREATE FUNCTION is_quarantined(p_view materialized_view_settings) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+    -- PL/pgSQL keeps the plan; an SQL function would be planned with every refresh
+    RETURN EXISTS (SELECT FROM materialized_view_state WHERE mv_id = p_view.mv_id AND quarantined_at > coalesce(p_view.resumed_at, '-infinity'));
+END $$;
+COMMENT ON FUNCTION is_quarantined(materialized_view_settings) IS
+    'Whether a materialized view was found to differ from its query, and nobody has looked at it since';
+
 CREATE FUNCTION run_complete_refresh(p_view materialized_view_settings, p_form text, p_reason text) RETURNS refresh_result
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
@@ -310,7 +375,7 @@ BEGIN
         PERFORM ensure_compiled(p_view.mv_id);
         SELECT snapshot, rows_inserted, rows_updated, rows_deleted
         INTO STRICT result.snapshot, result.rows_inserted, result.rows_updated, result.rows_deleted
-        FROM run_refresh_function('complete_' || p_form, p_view.mv_id)
+        FROM run_refresh_function('complete_' || CASE WHEN is_quarantined(p_view) THEN 'by_query' ELSE p_form END, p_view.mv_id)
              AS (snapshot pg_snapshot, rows_inserted bigint, rows_updated bigint, rows_deleted bigint);
         result.form := p_form;
     END IF;

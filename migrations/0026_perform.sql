@@ -40,11 +40,14 @@ BEGIN
         last_duration_ms = p_outcome.duration_ms,
         last_rows_changed = p_outcome.rows_changed,
         avg_cost_ms = p_outcome.avg_cost_ms,
+        fast_fixed_ms = costs.fast_fixed_ms,
         fast_ms_per_row = costs.fast_ms_per_row,
         complete_ms = costs.complete_ms,
+        dearer_method = costs.dearer_method,
         auto_method = costs.auto_method,
         auto_spent_ms = costs.auto_spent_ms,
         system_identifier = CASE WHEN p_result.method = 'fast' THEN system_identifier ELSE (SELECT system_identifier FROM pg_control_system()) END,
+        incarnation = CASE WHEN p_result.method = 'fast' THEN incarnation ELSE own_incarnation() END,
         failures = 0, last_error = NULL, last_error_code = NULL, retry_at = NULL, suspended_at = NULL
     WHERE mv_id = p_state.mv_id;
     IF p_result.method <> 'fast' THEN

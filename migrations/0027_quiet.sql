@@ -25,6 +25,8 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
         WHERE s.mv_id = ANY (p_ids) AND s.refresh_method <> 'complete' AND f.body IS NOT NULL AND f.compiled_for IS NOT NULL
           AND t.last_snapshot IS NOT NULL AND (t.quarantined_at > coalesce(s.resumed_at, '-infinity')) IS NOT TRUE AND t.failures = 0 AND t.last_xid IS NULL
           AND pg_visible_in_snapshot(f.installed_xid, t.last_snapshot)
+          -- a watermark of elsewhere would hide what is pending
+          AND t.incarnation = own_incarnation() AND t.system_identifier = (SELECT system_identifier FROM pg_control_system())
           AND (s.requested_at <= t.last_refresh) IS NOT FALSE
           -- those it reads are looked at when it is refreshed, and not before
           AND NOT EXISTS (SELECT FROM needed_views(s.mv_id))
@@ -37,7 +39,7 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     WHERE NOT EXISTS (
         SELECT FROM fast_program_logs p JOIN log USING (log_id)
         WHERE p.mv_id = c.mv_id AND log.newest >= pg_snapshot_xmin(c.last_snapshot)
-          AND (SELECT l.pending_rows FROM pending_in_log(p.log_id, c.last_snapshot) l) > 0)
+          AND (SELECT l.pending_rows FROM pending_in_log(p.log_id, c.last_snapshot, 1) l) > 0)
 $$;
 COMMENT ON FUNCTION quiet_views(integer[]) IS 'Those of these materialized views for which nothing is pending';
 
@@ -123,10 +125,12 @@ BEGIN
         SELECT l.log_id, l.base_name,
                coalesce((SELECT min(pg_snapshot_xmin(t.last_snapshot))
                          FROM fast_program_logs p JOIN materialized_view_state t USING (mv_id)
-                         WHERE p.log_id = l.log_id AND t.last_snapshot IS NOT NULL AND t.last_refresh > clock_timestamp() - p_claim),
+                         WHERE p.log_id = l.log_id AND t.last_snapshot IS NOT NULL AND t.last_refresh > clock_timestamp() - p_claim
+                           -- in a younger cluster another one's would be in the future
+                           AND t.incarnation = l.incarnation),
                         -- nobody: what has been written by now is of no use to anybody later
                         pg_snapshot_xmin(pg_current_snapshot())) AS below
-        FROM materialized_view_logs l ORDER BY l.log_id
+        FROM materialized_view_logs l WHERE l.incarnation = own_incarnation() ORDER BY l.log_id
     LOOP
         log_id := log.log_id;
         base_name := log.base_name;

@@ -10,7 +10,7 @@ BEGIN
     SET mv_relation = (4294967295 - s.mv_id)::oid::regclass
     FROM materialized_view_state t
     WHERE t.mv_id = s.mv_id AND s.mv_relation IS NOT NULL
-      AND t.system_identifier <> (SELECT system_identifier FROM pg_control_system())
+      AND (t.system_identifier <> (SELECT system_identifier FROM pg_control_system()) OR t.incarnation <> own_incarnation())
       AND NOT EXISTS (
           SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
           WHERE c.oid = s.mv_relation AND c.relkind = CASE s.kind WHEN 'native' THEN 'm' ELSE 'r' END

@@ -43,7 +43,7 @@ BEGIN
     outlook.reason := choice.reason;
     outlook.pending_rows := coalesce(choice.pending_rows, pending_changes_of(p_mv_id));
     outlook.needs_upkeep := coalesce(choice.needs_upkeep, false);
-    outlook.fast_ms := state_row.fast_ms_per_row * priced_rows(outlook.pending_rows);
+    outlook.fast_ms := expected_fast_ms(state_row, outlook.pending_rows);
     outlook.complete_ms := state_row.complete_ms;
     RETURN outlook;
 END $$;

@@ -220,9 +220,7 @@ async fn a_refresh_whose_connection_is_lost_in_silence_is_not_waited_for_for_eve
     );
     execute(&mut sql, &create).await;
     let proxy = Proxy::to(server.port()).await;
-    let port = format!(":{}/", proxy.port());
-    let url = server.tcp_url("postgres").unwrap();
-    let url = url.replace(&format!(":{}/", server.port()), &port);
+    let url = proxy.through(&server.tcp_url("postgres").unwrap(), server.port());
     let arguments = ["run", "--database-url", &url];
     let mut daemon = Daemon::spawn(
         &arguments,

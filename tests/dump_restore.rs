@@ -9,20 +9,11 @@ mod common;
 
 use std::process::Command;
 
-use common::{Database, Session, TestServer, install_as};
-use mvrefreshd::scratch::Installation;
-
-/// A program of any installation here that has it.
-fn program(name: &'static str) -> Command {
-    let found = Installation::all(None)
-        .iter()
-        .find_map(|installation| installation.program(name).ok());
-    Command::new(found.unwrap_or_else(|| name.into()))
-}
+use common::{Database, Session, TestServer, install_as, program};
 
 /// A dump of the whole cluster, roles included.
 fn dump(server: &TestServer) -> String {
-    let output = program("pg_dumpall")
+    let output = Command::new(program("pg_dumpall"))
         .args(["--dbname", &server.url()])
         .output()
         .unwrap();
@@ -37,7 +28,7 @@ fn dump(server: &TestServer) -> String {
 fn restore(server: &TestServer, dump: &str) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), dump).unwrap();
-    let output = program("psql")
+    let output = Command::new(program("psql"))
         .args([
             "--no-psqlrc",
             "--quiet",
@@ -77,9 +68,16 @@ async fn the_dictionary_works_on_after_dump_and_restore_into_another_cluster() {
     // another cluster, with other object and transaction ids
     let server = TestServer::start().await;
     server
-        .execute("CREATE TABLE unrelated (x int); DROP TABLE unrelated")
+        .execute("CREATE TABLE unrelated (x int, y int); INSERT INTO unrelated VALUES (1, 2)")
         .await;
     restore(&server, &dumped);
+    // the number of a view that was dropped by hand, which is somebody else's here
+    server
+        .execute(
+            "SET session_replication_role TO replica;
+             UPDATE mvrefresh.materialized_view_settings SET mv_relation = 'public.unrelated'::regclass WHERE mv_name = 'gone'",
+        )
+        .await;
 
     install_as(&server, "refresher", &database.schema).await;
     let mut alice = Session {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 pub(crate) mod backend;
+pub(crate) mod server;
 
 use std::fs;
 use std::time::Duration;

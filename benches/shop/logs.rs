@@ -1,11 +1,9 @@
 //! What logging costs the writers, beside a trigger written by hand.
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
-use mvrefreshd::dictionary::installation;
-use mvrefreshd::sql::ModuleSchema;
-
 use super::Backend;
-use crate::common::{TestServer, options};
+use crate::common::TestServer;
+use crate::measure::server::{pgbench, roomy_server};
 use crate::measure::{median, report};
 
 /// Rows of each table, and of a batch.
@@ -15,20 +13,7 @@ const ROWS: u32 = 100_000;
 const TABLES: [&str; 3] = ["plain", "by_hand", "logged"];
 
 pub(crate) async fn logs(scale: f64) {
-    let mut settings = options();
-    for (name, value) in [
-        ("shared_buffers", "1GB"),
-        ("max_wal_size", "16GB"),
-        ("autovacuum", "off"),
-    ] {
-        settings.settings.push((name.to_owned(), value.to_owned()));
-    }
-    let server = TestServer::start_with(settings).await;
-    let mut session = Backend::open(&server).await;
-    installation::install(&mut session.connection, &ModuleSchema::new("mvrefresh"))
-        .await
-        .unwrap();
-    session.run("RESET search_path").await;
+    let (server, mut session) = roomy_server("1GB").await;
     for table in TABLES {
         session.run(&table_of(table)).await;
     }
@@ -119,7 +104,7 @@ async fn singles(server: &TestServer, session: &mut Backend, rows: u32) {
                 TABLES[number]
             );
             std::fs::write(&script, sql).unwrap();
-            let rate = pgbench(server, &script).await;
+            let rate = rate_of(server, &script).await;
             if round > 0 {
                 rates[number].push(rate);
             }
@@ -148,36 +133,24 @@ async fn log_table(session: &mut Backend) -> String {
         .await
 }
 
-async fn pgbench(server: &TestServer, script: &std::path::Path) -> f64 {
-    let program = server.installation().program("pgbench").unwrap();
-    let output = tokio::process::Command::new(program)
-        .args([
-            "-n", "-c", "4", "-j", "1", "-T", "3", "-M", "prepared", "-f",
-        ])
-        .arg(script)
-        .arg("-h")
-        .arg(server.socket_dir())
-        .args([
-            "-p",
-            &server.port().to_string(),
-            "-U",
-            server.superuser(),
-            "postgres",
-        ])
-        .output()
-        .await
-        .unwrap();
+/// Transactions per second of a script.
+async fn rate_of(server: &TestServer, script: &std::path::Path) -> f64 {
+    let arguments = ["-c", "4", "-T", "3", "-M", "prepared"];
+    let output = pgbench(server, script, &arguments).await;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let rate = text.lines().find_map(|line| line.strip_prefix("tps = "));
     rate.and_then(|rate| rate.split(' ').next())
         .and_then(|rate| rate.parse().ok())
-        .unwrap_or_else(|| panic!("{text}\n{}", String::from_utf8_lossy(&output.stderr)))
+        .unwrap_or_else(|| panic!("{text}"))
 }
 
+/// Like the orders of the other figures, with their indexes.
 fn table_of(name: &str) -> String {
     let table = format!(
         "CREATE TABLE {name} (order_id int PRIMARY KEY, customer_id int NOT NULL, product_id int NOT NULL, quantity int NOT NULL,
-                              amount numeric(10,2) NOT NULL, ordered_on date NOT NULL) WITH (fillfactor = 70);"
+                              amount numeric(10,2) NOT NULL, ordered_on date NOT NULL) WITH (fillfactor = 70);
+         CREATE INDEX ON {name} (customer_id);
+         CREATE INDEX ON {name} (product_id, amount);"
     );
     if name != "by_hand" {
         return table;
@@ -186,7 +159,8 @@ fn table_of(name: &str) -> String {
         "{table}
          CREATE TABLE by_hand_log (xid xid8 NOT NULL DEFAULT pg_current_xact_id(), weight smallint NOT NULL, order_id int, customer_id int, product_id int, amount numeric);
          CREATE INDEX ON by_hand_log (xid);
-         CREATE FUNCTION by_hand() RETURNS trigger LANGUAGE plpgsql AS $$
+         -- with its owner's rights: whoever may write to the table need not be able to write to its log as he likes
+         CREATE FUNCTION by_hand() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
          BEGIN
              IF TG_OP = 'INSERT' THEN
                  INSERT INTO by_hand_log (weight, order_id, customer_id, product_id, amount) SELECT 1, order_id, customer_id, product_id, amount FROM new_rows;

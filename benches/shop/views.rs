@@ -43,7 +43,7 @@ pub(crate) const JOIN_MERGES: [&str; 3] = [
      WHEN MATCHED AND (v.name, v.region) IS DISTINCT FROM (s.name, s.region) THEN UPDATE SET name = s.name, region = s.region",
 ];
 
-pub(crate) const VIEWS: [View; 5] = [
+pub(crate) const VIEWS: [View; 6] = [
     View {
         figure: "join",
         title: "join (V1)",
@@ -100,6 +100,32 @@ pub(crate) const VIEWS: [View; 5] = [
                 WHEN MATCHED AND (v.smallest, v.largest) IS DISTINCT FROM (d.smallest, d.largest)
                     THEN UPDATE SET smallest = d.smallest, largest = d.largest
                 WHEN NOT MATCHED AND d.smallest IS NOT NULL THEN INSERT VALUES (d.product_id, d.smallest, d.largest)",
+        extra: None,
+        reach: "≤ 2 ×",
+    },
+    View {
+        figure: "left",
+        title: "LEFT JOIN (V5)",
+        query: "SELECT c.customer_id, c.name, o.order_id, o.amount FROM customers c LEFT JOIN orders o USING (customer_id)",
+        key: "order_id, customer_id",
+        // the orders as in a join; then the customers that have got their first one or lost their last one
+        merge: "MERGE INTO hand_left AS v USING (
+                    SELECT k.order_id AS id, q.* FROM (SELECT DISTINCT order_id FROM hand_log) AS k LEFT JOIN (
+                        SELECT c.customer_id, c.name, o.order_id, o.amount FROM orders o JOIN customers c USING (customer_id)
+                    ) AS q ON q.order_id = k.order_id) AS s
+                ON v.order_id = s.id
+                WHEN MATCHED AND s.order_id IS NULL THEN DELETE
+                WHEN MATCHED AND (v.customer_id, v.name, v.amount) IS DISTINCT FROM (s.customer_id, s.name, s.amount)
+                    THEN UPDATE SET customer_id = s.customer_id, name = s.name, amount = s.amount
+                WHEN NOT MATCHED AND s.order_id IS NOT NULL THEN INSERT VALUES (s.customer_id, s.name, s.order_id, s.amount);
+                DELETE FROM hand_left AS v USING (SELECT DISTINCT customer_id FROM hand_log WHERE weight > 0) AS k
+                WHERE v.customer_id = k.customer_id AND v.order_id IS NULL
+                    AND EXISTS (SELECT FROM orders o WHERE o.customer_id = k.customer_id);
+                INSERT INTO hand_left
+                SELECT c.customer_id, c.name, NULL, NULL
+                FROM (SELECT DISTINCT customer_id FROM hand_log WHERE weight < 0) AS k JOIN customers c USING (customer_id)
+                WHERE NOT EXISTS (SELECT FROM orders o WHERE o.customer_id = c.customer_id)
+                    AND NOT EXISTS (SELECT FROM hand_left AS v WHERE v.customer_id = c.customer_id AND v.order_id IS NULL)",
         extra: None,
         reach: "≤ 2 ×",
     },

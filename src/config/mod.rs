@@ -113,6 +113,9 @@ pub struct DatabaseConfig {
     /// How long one attempt to connect may take, login included.
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
+    /// After how long without a sign of life from the other side a connection counts as broken, here and on the server.
+    #[serde(with = "duration")]
+    pub broken_after: Duration,
     /// The module schema.
     pub schema: String,
 }
@@ -135,6 +138,7 @@ impl Default for DatabaseConfig {
             options: None,
             application_name: "mvrefreshd".to_owned(),
             connect_timeout: Duration::from_secs(10),
+            broken_after: Duration::from_secs(30),
             schema: "mvrefresh".to_owned(),
         }
     }

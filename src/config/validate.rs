@@ -76,7 +76,7 @@ fn durations(config: &Config) -> Vec<Finding> {
     findings
 }
 
-fn bounds(config: &Config) -> [Bound; 12] {
+fn bounds(config: &Config) -> [Bound; 13] {
     let (scheduler, history) = (&config.scheduler, &config.history);
     [
         (
@@ -89,6 +89,12 @@ fn bounds(config: &Config) -> [Bound; 12] {
             "database.connect_timeout",
             config.database.connect_timeout,
             MILLISECOND * 100..=HOUR,
+            false,
+        ),
+        (
+            "database.broken_after",
+            config.database.broken_after,
+            SECOND * 2..=HOUR,
             false,
         ),
         (

@@ -4,6 +4,7 @@ mod database_error;
 mod failure;
 mod open;
 mod settings;
+pub mod silence;
 
 pub use database_error::{DatabaseError, Position, describe, describe_in_query, sqlstate};
 pub use failure::{ConnectError, ConnectFailure};

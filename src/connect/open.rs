@@ -1,10 +1,12 @@
 //! Opening connections.
 
 use sqlx::postgres::PgConnection;
-use sqlx::{ConnectOptions, Connection, Row};
+use sqlx::{ConnectOptions, Connection, Executor, Row};
 
 use super::failure::ConnectError;
 use super::settings::ConnectionSettings;
+use super::silence;
+use crate::sql::composed;
 
 /// The oldest major version of `PostgreSQL` that will do.
 pub const OLDEST_VERSION: u32 = 15;
@@ -57,18 +59,31 @@ async fn open_writable(
 
 async fn open_one(settings: &ConnectionSettings, role: &str) -> Result<PgConnection, ConnectError> {
     let options = settings.options(role)?;
-    let connection = tokio::time::timeout(settings.connect_timeout(), options.connect())
-        .await
-        .map_err(|_| ConnectError::timeout(settings))?
-        .map_err(|error| ConnectError::classify(settings, &error))?;
-    match connection.server_version_num() {
-        Some(number) if number / 10_000 < OLDEST_VERSION => {
+    let opening = async {
+        let mut connection = options.connect().await?;
+        if let Some(number) = too_old(&connection) {
             // The answer is the same whether the server takes note of the goodbye or not.
             let _ = connection.close().await;
-            Err(ConnectError::version(settings, number, OLDEST_VERSION))
+            return Ok(Err(number));
         }
-        _ => Ok(connection),
-    }
+        // not among the options, which a transaction pooler may refuse
+        let keepalive = silence::keepalive(settings.broken_after());
+        connection
+            .execute(sqlx::raw_sql(composed(keepalive)))
+            .await?;
+        Ok(Ok(connection))
+    };
+    tokio::time::timeout(settings.connect_timeout(), opening)
+        .await
+        .map_err(|_| ConnectError::timeout(settings))?
+        .map_err(|error: sqlx::Error| ConnectError::classify(settings, &error))?
+        .map_err(|number| ConnectError::version(settings, number, OLDEST_VERSION))
+}
+
+fn too_old(connection: &PgConnection) -> Option<u32> {
+    connection
+        .server_version_num()
+        .filter(|number| number / 10_000 < OLDEST_VERSION)
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ pub struct ConnectionSettings {
     sslkey: Option<PathBuf>,
     application_name: String,
     connect_timeout: Duration,
+    broken_after: Duration,
     session: Vec<(String, String)>,
 }
 
@@ -112,6 +113,7 @@ impl ConnectionSettings {
             sslkey: config.sslkey.clone(),
             application_name: config.application_name.clone(),
             connect_timeout: config.connect_timeout,
+            broken_after: config.broken_after,
             // Validation has refused options that can't be read.
             session: config
                 .options
@@ -196,6 +198,12 @@ impl ConnectionSettings {
     #[must_use]
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout
+    }
+
+    /// After how long without a sign of life a connection counts as broken, here and on the server.
+    #[must_use]
+    pub fn broken_after(&self) -> Duration {
+        self.broken_after
     }
 
     /// sqlx's options, for callers that open connections another way than by [`open`](super::open), to the server that was

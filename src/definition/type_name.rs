@@ -129,6 +129,15 @@ impl TypeName {
                 .is_some_and(|name| IDENTICAL.contains(&name))
     }
 
+    /// Whether its values are compared in a few instructions, without being looked up or unpacked.
+    #[must_use]
+    pub fn sorts_cheaply(&self) -> bool {
+        matches!(
+            self.built_in_name(),
+            Some("int2" | "int4" | "int8" | "oid" | "date" | "timestamp" | "timestamptz")
+        )
+    }
+
     /// Whether its values are compared under a collation.
     #[must_use]
     pub fn is_collatable(&self) -> bool {

@@ -8,6 +8,7 @@ use sqlx::{Connection, Executor, FromRow};
 
 use super::catalog::{self, ServerFacts};
 use super::definitions;
+use crate::connect::silence;
 use crate::definition::Relation;
 use crate::sql::{self, ModuleSchema};
 
@@ -73,6 +74,7 @@ pub async fn source(
     transaction
         .execute("SET LOCAL search_path TO pg_catalog")
         .await?;
+    transaction.execute(silence::IDLE_LIMIT).await?;
     let read = read_source(&mut transaction, schema, facts, mv_id).await;
     transaction.rollback().await?;
     read
@@ -201,7 +203,7 @@ pub struct Program {
     pub logs: Vec<UsedLog>,
     /// The index by which it finds stored rows, if it needs one, as `CREATE INDEX`.
     pub row_index: Option<String>,
-    /// Its state table, as `definition`, `columns` and `rows`.
+    /// Its state table, as `definition`, `columns`, `rows`, `difference` and `outputs`.
     pub state: Option<Value>,
     /// How it works, for `explain`.
     pub plan: Value,

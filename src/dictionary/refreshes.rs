@@ -1,11 +1,13 @@
 //! Refreshes: the statements that perform them and those that note failures.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{FromRow, Row};
+use sqlx::{Executor, FromRow, Row};
 
+use crate::connect::silence;
 use crate::sql::{self, ModuleSchema, composed, quote_literal, quote_nullable};
 
 /// What one refresh came to.
@@ -35,13 +37,15 @@ pub struct RefreshRow {
     pub needs_upkeep: Option<bool>,
 }
 
-/// Limits for one refresh, in milliseconds; 0 is none.
+/// Limits for one refresh, in milliseconds; of the first two 0 is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// `statement_timeout`.
     pub statement_ms: u64,
     /// `lock_timeout`.
     pub lock_ms: u64,
+    /// After how long without a sign of life from us the server is to give it up.
+    pub silence_ms: u64,
 }
 
 /// What is to be refreshed.
@@ -61,6 +65,16 @@ pub enum Target {
         /// The latest refresh of a member that the caller knows of.
         seen: Option<DateTime<Utc>>,
     },
+}
+
+impl Target {
+    /// The last refresh that the caller knows of.
+    #[must_use]
+    pub fn seen(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::View { seen, .. } | Self::Group { seen, .. } => *seen,
+        }
+    }
 }
 
 /// One refresh to do.
@@ -88,7 +102,7 @@ pub(super) static MARK: LazyLock<String> =
 /// Each starts from settings nobody's function can have bent: `RESET ALL` first, an own `search_path`, and session
 /// locks that such a function may have left are released. At its end the settings are reset again, as behind a pooler
 /// the next user of the session may be somebody else. `client_connection_check_interval` lets the server notice
-/// within a second that a killed daemon is gone.
+/// within a second that a killed daemon is gone, the keepalive settings do where the network says nothing.
 pub async fn perform(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
@@ -96,6 +110,7 @@ pub async fn perform(
 ) -> sqlx::Result<Vec<RefreshRow>> {
     let sql = format!(
         "{mark} RESET ALL;{isolation}
+         {keepalive}
          SET LOCAL timezone TO 'UTC';
          SET LOCAL datestyle TO 'ISO, MDY';
          SET LOCAL search_path TO pg_catalog, pg_temp;
@@ -104,13 +119,15 @@ pub async fn perform(
          SET LOCAL client_connection_check_interval TO '1s';
          SELECT * FROM {call};
          SELECT pg_catalog.pg_advisory_unlock_all();
-         RESET ALL",
+         RESET ALL;
+         {keepalive}",
         mark = *MARK,
         isolation = match order.target {
             Target::View { .. } => "",
             // one snapshot for all statements
             Target::Group { .. } => " SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;",
         },
+        keepalive = keepalive(order.limits),
         statement_ms = order.limits.statement_ms,
         lock_ms = order.limits.lock_ms,
         call = call(schema, order),
@@ -120,6 +137,17 @@ pub async fn perform(
         .filter(|row: &&PgRow| row.len() > 1)
         .map(RefreshRow::from_row)
         .collect()
+}
+
+/// `RESET ALL`, without what a refresh that failed has left behind and with what every session of ours has.
+pub async fn reset(connection: &mut PgConnection, limits: Limits) -> sqlx::Result<()> {
+    let sql = format!("RESET ALL; {}", keepalive(limits));
+    connection.execute(sqlx::raw_sql(composed(sql))).await?;
+    Ok(())
+}
+
+fn keepalive(limits: Limits) -> String {
+    silence::keepalive(Duration::from_millis(limits.silence_ms))
 }
 
 fn call(schema: &ModuleSchema, order: &Order) -> String {
@@ -161,6 +189,24 @@ pub async fn without_lock(
         .bind(ids)
         .bind(schema.name())
         .fetch_all(connection)
+        .await
+}
+
+/// Whether all these views have been refreshed later than that (at all, if it is none).
+pub async fn done_since(
+    connection: &mut PgConnection,
+    schema: &ModuleSchema,
+    ids: &[i32],
+    seen: Option<DateTime<Utc>>,
+) -> sqlx::Result<bool> {
+    let sql = schema.sql(
+        "SELECT pg_catalog.count(*) = pg_catalog.cardinality($1) FROM @.materialized_view_state
+         WHERE mv_id = ANY ($1) AND last_refresh > coalesce($2, '-infinity')",
+    );
+    sql::query_scalar(sql)
+        .bind(ids)
+        .bind(seen)
+        .fetch_one(connection)
         .await
 }
 

@@ -67,6 +67,8 @@ pub struct Look {
     pub now: DateTime<Utc>,
     /// Whether any settings have changed since the last look; always, if there was none.
     pub has_changes: bool,
+    /// The version of the module schema.
+    pub version: i64,
 }
 
 /// Looks whether settings have changed, in one small statement. Must be done *before* reading them: a change in between
@@ -78,15 +80,18 @@ pub async fn look(
 ) -> sqlx::Result<Look> {
     let sql = schema.sql(
         "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, pg_catalog.clock_timestamp(),
-                $1 IS NULL OR EXISTS (SELECT FROM @.changed_schedules($1::pg_catalog.pg_snapshot))",
+                $1 IS NULL OR EXISTS (SELECT FROM @.changed_schedules($1::pg_catalog.pg_snapshot)),
+                (SELECT coalesce(pg_catalog.max(version), 0) FROM @._sqlx_migrations)",
     );
     let since = since.map(|watermark| watermark.0.as_str());
-    let (snapshot, now, has_changes) = sql::query_as(sql).bind(since).fetch_one(connection).await?;
+    let (snapshot, now, has_changes, version) =
+        sql::query_as(sql).bind(since).fetch_one(connection).await?;
     let watermark = Watermark(snapshot);
     Ok(Look {
         watermark,
         now,
         has_changes,
+        version,
     })
 }
 

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use super::blocks::Block;
 use super::groups::Grouped;
+use super::keys::finds_one_of_others;
 use super::logs::{ChangedTable, Reading};
 use super::merge::{Weight, grouped_by, is_change, weighted};
 use super::names::free_name;
@@ -12,6 +14,16 @@ use super::print::sql;
 use super::terms::{Writer, aliases, column_printer, qualified, where_clause};
 use crate::definition::Expression;
 use crate::sql::identifier;
+
+/// Whether images as they were logged are as good as net changes, as all is added up in the end: they are joined with
+/// nothing, or each with one row at most of one other table, which costs less than to add them up before.
+pub(super) fn needs_no_net(block: &Block, writer: &Writer<'_>) -> bool {
+    match (block.scans.len(), &writer.changeable(block)[..]) {
+        (1, _) => true,
+        (2, [scan]) => writer.changed.is_foreseen() && finds_one_of_others(block, *scan),
+        _ => false,
+    }
+}
 
 /// The parts that give `input_changes`, if all that is added up comes from the one table that has changed.
 pub(super) fn input(grouped: &Grouped<'_>, writer: &Writer<'_>) -> Option<Vec<(String, String)>> {

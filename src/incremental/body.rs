@@ -1,6 +1,6 @@
 //! The refresh as a function's statements: what is pending decides which statement runs.
 
-use super::logs::limit;
+use super::logs::{all, limit, pending, pending_if_not};
 use super::program::{FastRefresh, Variant};
 
 /// What a statement gives, as variables.
@@ -10,8 +10,8 @@ const RESULTS: &str =
 /// More pending rows than were counted may have come before the statement begins, by this.
 const MORE: i32 = 100;
 
-/// For up to so many pending rows the session keeps one plan: making one for just these would cost more than they do.
-const FEW: i32 = 200;
+/// For up to so many pending rows the session keeps a plan: making one for just these would cost more than they do.
+const KEPT: [i32; 2] = [200, 3000];
 
 impl FastRefresh {
     /// The statements of a PL/pgSQL function with the parameter `watermark pg_snapshot` (the first) and the results
@@ -25,11 +25,12 @@ impl FastRefresh {
         if self.variants.is_empty() {
             return everything;
         }
-        let numbered = || self.pending.iter().zip(1..);
+        let numbered = || self.logs.iter().zip(1..);
         let counts: Vec<String> = numbered()
-            .map(|(pending, number)| {
+            .map(|(log, number)| {
                 format!(
-                    "(SELECT count(*) AS pending_{number}, count(*) FILTER (WHERE weight = 0) AS markers_{number}\n          FROM {pending}) AS count_{number}"
+                    "(SELECT count(*) AS pending_{number}, count(*) FILTER (WHERE weight = 0) AS markers_{number}\n          FROM {log} WHERE {}) AS count_{number}",
+                    pending()
                 )
             })
             .collect();
@@ -40,12 +41,21 @@ impl FastRefresh {
         let limits: String = numbered()
             .map(|(_, number)| format!("    {} := pending_{number} + {MORE};\n", limit(number)))
             .collect();
-        let choices: String = self.variants.iter().map(choice).collect();
+        let alls: Vec<(usize, &String)> = numbered()
+            .map(|(log, number)| (number, log))
+            .filter(|(number, _)| {
+                let condition = pending_if_not(&all(*number));
+                let mut variants = self.variants.iter();
+                variants.any(|variant| variant.statement.contains(&condition))
+            })
+            .collect();
+        let choices = self.variants.iter().map(|variant| self.choice(variant));
+        let choices: String = choices.collect();
         format!(
             "DECLARE
     {declared} int8;
     {limited} int8;
-    pending int8;
+{declared_alls}    pending int8;
     markers int8;
     planned text;
     unforeseen boolean := true;
@@ -55,7 +65,7 @@ BEGIN
     INTO {numbers}, markers, {RESULTS}
     FROM {counts};
     pending := {sum};
-{limits}    IF pending = 0 THEN
+{limits}{alls}    IF pending = 0 THEN
         unforeseen := false;
 {choices}    END IF;
     IF unforeseen THEN
@@ -66,6 +76,8 @@ BEGIN
 END;",
             declared = list("pending", " int8;\n    "),
             limited = list("at_most", " int8;\n    "),
+            declared_alls = alls.iter().map(|(number, _)| format!("    {} boolean;\n", all(*number))).collect::<String>(),
+            alls = where_nothing_else(&alls),
             markers = list("markers", " + "),
             numbers = list("pending", ", "),
             counts = counts.join(",\n         "),
@@ -85,33 +97,62 @@ END;",
             ("random_page_cost", "1.1"),
         ]
     }
+
+    /// The statement of a variant, under the condition that it is the right one; first with its plans kept, for few rows.
+    fn choice(&self, variant: &Variant) -> String {
+        let places = || variant.tables.iter().map(|place| place + 1);
+        let counted: Vec<String> = places().map(|place| format!("pending_{place}")).collect();
+        let counted = counted.join(" + ");
+        let branch = |more: &str, first: &str, statement: &str| {
+            format!(
+                "    ELSIF {counted} = pending AND markers = 0{more} THEN\n{first}        {}\n        INTO {RESULTS}, unforeseen;\n",
+                super::print::indented(statement, 2).trim_start()
+            )
+        };
+        let kept = KEPT.iter().map(|most| {
+            let statement = places().fold(variant.statement.clone(), |statement, place| {
+                statement
+                    .replace(
+                        &format!("LIMIT {}", limit(place)),
+                        &format!("LIMIT {}", most + MORE),
+                    )
+                    .replace(&pending_if_not(&all(place)), pending())
+            });
+            branch(
+                &format!(" AND pending <= {most}"),
+                "        -- few rows: the session keeps the plan\n        planned := set_config('plan_cache_mode', 'force_generic_plan', true);\n",
+                &statement,
+            )
+        });
+        let mut branches: Vec<String> = kept.collect();
+        // what is for all tables needs no other statement for many rows
+        if variant.tables.len() < self.logs.len() || self.logs.len() == 1 {
+            branches.push(branch("", "", &variant.statement));
+        }
+        branches.concat()
+    }
 }
 
-/// The statement of a variant, under the condition that it is the right one; first with its plan kept, for few rows.
-fn choice(variant: &Variant) -> String {
-    let counted: Vec<String> = variant
-        .tables
+/// Looks whether these logs (by the places of their tables) hold nothing else than what is pending.
+fn where_nothing_else(logs: &[(usize, &String)]) -> String {
+    if logs.is_empty() {
+        return String::new();
+    }
+    let checks: String = logs
         .iter()
-        .map(|place| format!("pending_{}", place + 1))
+        .map(|(number, log)| {
+            format!(
+                "        {} := pending_{number} > 0 AND NOT EXISTS (SELECT FROM {log} WHERE NOT ({}));\n",
+                all(*number),
+                pending()
+            )
+        })
         .collect();
-    let counted = counted.join(" + ");
-    let branch = |more: &str, first: &str, statement: &str| {
-        format!(
-            "    ELSIF {counted} = pending AND markers = 0{more} THEN\n{first}        {}\n        INTO {RESULTS}, unforeseen;\n",
-            super::print::indented(statement, 2).trim_start()
-        )
-    };
-    let many = branch("", "", &variant.statement);
-    let [place] = variant.tables[..] else {
-        return many;
-    };
-    let few = branch(
-        &format!(" AND pending <= {FEW}"),
-        "        -- few rows: the session keeps the plan\n        planned := set_config('plan_cache_mode', 'force_generic_plan', true);\n",
-        &variant.statement.replace(
-            &format!("LIMIT {}", limit(place + 1)),
-            &format!("LIMIT {}", FEW + MORE),
-        ),
-    );
-    few + &many
+    format!(
+        "    IF pending > {} THEN
+        -- whether the logs hold nothing else: the planner then knows how much there is
+{checks}    END IF;
+",
+        KEPT[KEPT.len() - 1]
+    )
 }

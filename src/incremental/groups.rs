@@ -1,29 +1,29 @@
 //! Grouping: signed partial sums per group, merged into the stored ones; the rows of groups follow from these.
 
 use super::blocks::Block;
+use super::logs::Changed;
 use super::merge::Input;
 use super::names::Names;
 use super::partials::{Partial, Partials, Told};
-use super::print::sql;
 use super::program::{Grouping, Target};
 use super::rows::KeyedRows;
 use super::stored::{Storage, ViewColumns, shown_keys};
 use super::terms::Writer;
 use super::{added_up, recompute};
-use crate::definition::{AggregateCall, AggregateFunction, Expression, Kind};
+use crate::definition::{AggregateCall, AggregateFunction, Expression, Operator};
 
 /// A grouping, and where its groups are kept.
 #[derive(Debug)]
 pub(super) struct Grouped<'a> {
-    grouping: &'a Grouping,
+    pub(super) grouping: &'a Grouping,
     pub(super) names: &'a Names,
     /// The materialized view's columns.
-    columns: &'a [String],
-    /// The sum of blocks that gives the keys and what the partial values are computed from.
+    pub(super) columns: &'a [String],
+    /// The sum of blocks that gives the keys and what the partial values are computed from; none where other operators give it.
     pub(super) inputs: Vec<Block>,
     pub(super) keys: Vec<(String, Expression)>,
     pub(super) partials: Vec<Partial>,
-    told: Vec<Told>,
+    pub(super) told: Vec<Told>,
     pub(super) storage: Storage,
 }
 
@@ -142,22 +142,36 @@ impl<'a> Grouped<'a> {
         self.partials.iter().any(Partial::may_be_stale)
     }
 
+    pub(super) fn is_additive(&self) -> bool {
+        self.partials.iter().all(Partial::is_additive)
+    }
+
+    /// Whether a statement itself computes groups anew. NaN and the like are rare: then the statement that knows all does it.
+    pub(super) fn recomputes(&self, changed: Changed<'_>) -> bool {
+        self.may_be_stale() && !(self.is_additive() && changed.is_foreseen())
+    }
+
     /// The parts of the statement from the difference of the input to the rows (`target_rows`, or `found_rows` where the
     /// groups are kept in them, or signed `row_changes` where rows have no key).
     pub(super) fn parts(&self, writer: &Writer<'_>, rows: Option<&KeyedRows<'_>>) -> Parts {
         let mut parts = Vec::new();
-        let is_additive = self.partials.iter().all(Partial::is_additive);
         let mut input = Input::Net;
-        if let Some(added_up) = added_up::input(self, writer) {
+        let needs_no_net = self
+            .inputs
+            .iter()
+            .all(|block| added_up::needs_no_net(block, writer));
+        let is_direct = self.is_additive() && needs_no_net;
+        let added_up = (!is_direct)
+            .then(|| added_up::input(self, writer))
+            .flatten();
+        if let Some(added_up) = added_up {
             parts.extend(added_up);
             input = Input::AddedUp;
         } else {
-            // images are enough where they are added up next, and not joined before
-            let is_alone = self.inputs.iter().all(|block| block.scans.len() == 1);
-            if is_additive && is_alone {
+            if is_direct {
                 input = Input::Images;
             }
-            parts.extend(writer.changes(|_| input == Input::Images, &self.inputs));
+            parts.extend(writer.changes(|_| needs_no_net, &self.inputs));
             parts.push((
                 "input_changes AS".to_owned(),
                 format!(
@@ -166,15 +180,32 @@ impl<'a> Grouped<'a> {
                 ),
             ));
         }
+        let mut recomputed = String::new();
+        if self.recomputes(writer.changed) {
+            recomputed = recompute::recomputed_groups(self, &self.input_names());
+        }
+        self.parts_over(parts, input, writer.changed, (Vec::new(), recomputed), rows)
+    }
+
+    /// The same from parts that end with `input_changes`; `recomputed` are the groups that have to be computed anew, and the
+    /// parts that they need.
+    pub(super) fn parts_over(
+        &self,
+        mut parts: Vec<(String, String)>,
+        input: Input,
+        changed: Changed<'_>,
+        recomputed: (Vec<(String, String)>, String),
+        rows: Option<&KeyedRows<'_>>,
+    ) -> Parts {
         let mut from = "input_changes";
-        if !is_additive {
+        if !self.is_additive() {
             // a pair of equal rows that cancel must not look like one that came and one that went
             parts.push(("net_input_changes AS".to_owned(), self.net_input()));
             from = "net_input_changes";
         }
-        if let Some(rows) = rows.filter(|_| self.is_straight(writer)) {
-            let changes = self.group_changes(from, input);
-            parts.push(("group_changes AS MATERIALIZED".to_owned(), changes));
+        if let Some(rows) = rows.filter(|_| self.is_straight(changed)) {
+            let in_order = self.group_changes(from, input) + &self.order_of_stored();
+            parts.push(("group_changes AS MATERIALIZED".to_owned(), in_order));
             let (written_by, written) = self.straight_parts(rows);
             parts.extend(written_by);
             return Parts {
@@ -193,18 +224,15 @@ impl<'a> Grouped<'a> {
         ));
         let mut unforeseen = None;
         if self.may_be_stale() {
-            // NaN and the like are rare: then the statement that knows all does it
-            if is_additive && writer.changed.is_foreseen() {
+            if !self.recomputes(changed) {
                 parts.push((
                     "new_groups AS".to_owned(),
                     recompute::groups_if_none_is_stale(self),
                 ));
                 unforeseen = Some(recompute::any_is_stale(self));
             } else {
-                parts.push((
-                    "recomputed_groups AS MATERIALIZED".to_owned(),
-                    recompute::recomputed_groups(self, &self.input_names()),
-                ));
+                parts.extend(recomputed.0);
+                parts.push(("recomputed_groups AS MATERIALIZED".to_owned(), recomputed.1));
                 parts.push((
                     "new_groups AS MATERIALIZED".to_owned(),
                     recompute::new_groups(self),
@@ -247,137 +275,6 @@ impl<'a> Grouped<'a> {
         }
     }
 
-    // groups that are kept in the rows: where they are stored is known
-    fn found_rows(&self) -> String {
-        let values = |suffix: &str| {
-            let column = |position: usize| self.group_column(position, suffix);
-            let outputs = self.grouping.outputs.iter();
-            outputs
-                .map(|output| sql(output, &column))
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        let differs = if self.keeps_before() {
-            format!(
-                "\n    WHERE NOT {there} OR changed.{} IS NULL OR ROW({})::record *<> ROW({})::record",
-                self.names.address,
-                values(""),
-                values("_before"),
-                there = self.has_rows("changed."),
-            )
-        } else {
-            String::new()
-        };
-        format!(
-            "    -- the rows of changed groups\n    SELECT {}, changed.{}, {} AS {}\n    FROM {} AS changed{differs}",
-            self.outputs("").join(", "),
-            self.names.address,
-            self.has_rows("changed."),
-            self.names.there,
-            self.groups_name(),
-        )
-    }
-
-    // rows before = the query's expressions over stored groups, rows after = over new ones
-    fn target_rows(&self) -> String {
-        let (there, before) = (self.is_shown(""), self.is_shown("_before"));
-        let values = |suffix: &str| -> String {
-            let column = |position: usize| self.group_column(position, suffix);
-            let outputs = self.grouping.outputs.iter();
-            outputs
-                .map(|output| sql(output, &column))
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        format!(
-            "    -- the rows of changed groups that differ from before\n    SELECT {}, {there} AS {}, {before} AS {}\n    FROM {} AS changed\n    WHERE {there} <> {before} OR ({there} AND ROW({})::record *<> ROW({})::record)",
-            self.outputs("").join(", "),
-            self.names.there,
-            self.names.before,
-            self.groups_name(),
-            values(""),
-            values("_before"),
-        )
-    }
-
-    fn row_changes(&self) -> String {
-        let (groups, weight) = (self.groups_name(), &self.names.weight);
-        let select = |suffix: &str, sign: &str| {
-            format!(
-                "    SELECT {}, {sign}1 AS {weight}\n    FROM {groups} AS changed\n    WHERE {}",
-                self.outputs(suffix).join(", "),
-                self.is_shown(suffix),
-            )
-        };
-        format!(
-            "    -- the rows of changed groups: minus as they were, plus as they are\n{}\n    UNION ALL\n{}",
-            select("_before", "-"),
-            select("", ""),
-        )
-    }
-
-    /// Whether the row of a group is there, after (or, with a suffix, before).
-    fn is_shown(&self, suffix: &str) -> String {
-        let mut conditions = Vec::new();
-        if !suffix.is_empty() {
-            conditions.push(format!("changed.{} IS NOT NULL", self.names.address));
-        } else if !self.keys.is_empty() {
-            conditions.push("changed.row_count > 0".to_owned());
-        }
-        let having = &self.grouping.conditions;
-        let column = |position: usize| self.group_column(position, suffix);
-        conditions.extend(
-            having
-                .iter()
-                .map(|condition| format!("coalesce({}, false)", sql(condition, &column))),
-        );
-        if conditions.is_empty() {
-            "true".to_owned()
-        } else {
-            format!("({})", conditions.join(" AND "))
-        }
-    }
-
-    /// The columns of the rows over the columns of groups, after (or, with a suffix, before).
-    fn outputs(&self, suffix: &str) -> Vec<String> {
-        let column = |position: usize| self.group_column(position, suffix);
-        let outputs = self.grouping.outputs.iter().zip(self.columns);
-        outputs
-            .map(|(output, name)| format!("{} AS {name}", sql(output, &column)))
-            .collect()
-    }
-
-    fn group_column(&self, position: usize, suffix: &str) -> String {
-        self.column_of(position, "changed.", suffix)
-    }
-
-    /// A column of the groups over their columns in the statement.
-    pub(super) fn column_of(&self, position: usize, prefix: &str, suffix: &str) -> String {
-        if let Some((name, _)) = self.keys.get(position) {
-            return format!("{prefix}{name}");
-        }
-        let partial = |number: usize| format!("{prefix}{}{suffix}", self.partials[number].name);
-        let rows = format!("{prefix}row_count{suffix}");
-        format!("({})", self.told(position).value(&rows, &partial))
-    }
-
-    /// How the aggregate is told that is this column of the groups.
-    pub(super) fn told(&self, position: usize) -> &Told {
-        &self.told[position - self.keys.len()]
-    }
-
-    /// The materialized view's columns, with what they show.
-    pub(super) fn shown(&self) -> impl Iterator<Item = (&String, &Expression)> {
-        self.columns.iter().zip(&self.grouping.outputs)
-    }
-
-    /// Those that are no keys as they are.
-    pub(super) fn shown_values(&self) -> impl Iterator<Item = (&String, &Expression)> {
-        self.shown().filter(|(_, output)| {
-            !matches!(output.kind, Kind::Column(position) if position < self.keys.len())
-        })
-    }
-
     fn missing(&self) -> String {
         let without = if self.keys.is_empty() {
             format!(" OR {} IS NULL", self.names.address)
@@ -406,6 +303,16 @@ pub(super) fn inputs(
         .map(|block| block.computing(&outputs))
         .collect();
     (blocks, partials.all, told)
+}
+
+/// The keys and what partial values are computed from, over rows of any kind.
+pub(super) fn input_of(grouping: &Grouping, input: &Operator) -> Operator {
+    let (_, partials, _) = inputs(grouping, &[]);
+    let over = partials.into_iter().map(|partial| partial.over);
+    Operator::Project {
+        input: Box::new(input.clone()),
+        outputs: grouping.keys.iter().cloned().chain(over).collect(),
+    }
 }
 
 /// How an aggregate is maintained, in words.

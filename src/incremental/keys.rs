@@ -62,6 +62,11 @@ pub(super) fn row_key(block: &Block) -> Option<RowKey> {
     })
 }
 
+/// Whether for each row of this scan of a block there is at most one of every other.
+pub(super) fn finds_one_of_others(block: &Block, scan: usize) -> bool {
+    determine_all(block, &Ties::of(block), &[scan])
+}
+
 /// The columns, by position in the relation, of a unique key none of which is ever NULL, of these columns only.
 pub(super) fn key_of(relation: &Relation, among: &dyn Fn(usize) -> bool) -> Option<Vec<usize>> {
     keys_of(relation).find(|key| key.iter().all(|column| among(*column)))

@@ -21,6 +21,8 @@ pub(super) struct ChangedTable {
     pub(super) log: String,
     /// The variable that says how many pending rows there are at most.
     pub(super) limit: String,
+    /// The variable that says whether there are no others in the log, where that makes a difference: where they are joined.
+    pub(super) all: Option<String>,
 }
 
 impl ChangedTable {
@@ -33,11 +35,6 @@ impl ChangedTable {
             oid: self.relation.oid,
             columns: columns.collect(),
         }
-    }
-
-    /// What follows FROM in a query of its pending changes.
-    pub(super) fn pending(&self) -> String {
-        format!("{} WHERE {}", self.log, pending())
     }
 
     /// A column as the log calls it.
@@ -84,6 +81,7 @@ pub(super) fn changed_tables(
                 changes,
                 log: target.in_module(&format!("log${log_id}")),
                 limit: String::new(),
+                all: None,
             };
             tables.insert(relation.oid, table);
         }
@@ -101,6 +99,14 @@ pub(super) fn changed_tables(
     }
     for (table, number) in tables.values_mut().zip(1..) {
         table.limit = limit(number);
+        let joins = |block: &&Block| {
+            block.scans.len() > 1
+                && block
+                    .scans
+                    .iter()
+                    .any(|scan| scan.oid == table.relation.oid)
+        };
+        table.all = blocks.iter().find(joins).map(|_| all(number));
     }
     Ok(tables)
 }
@@ -110,9 +116,20 @@ pub(super) fn limit(number: usize) -> String {
     format!("at_most_{number}")
 }
 
+/// The variable that says whether a log, by the place of its table among all, has no other rows than pending ones.
+pub(super) fn all(number: usize) -> String {
+    format!("all_{number}")
+}
+
 /// The pending rows of a log: of transactions that the watermark had not seen.
 pub(super) fn pending() -> &'static str {
     "xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)"
+}
+
+/// The same, but without a condition where the log is known to have no others: by the condition the planner would expect a
+/// fraction only. (Of transactions that the watermark has seen no more rows come.)
+pub(super) fn pending_if_not(all: &str) -> String {
+    format!("({all} OR {})", pending())
 }
 
 /// Which base tables have changed, as far as that is known: any, or only these.
@@ -163,15 +180,17 @@ impl ChangedTable {
         match reading {
             Reading::All => format!("{}\n    WHERE {}", self.log, pending()),
             Reading::Foreseen => {
+                let condition = match &self.all {
+                    Some(all) => pending_if_not(all),
+                    None => pending().to_owned(),
+                };
                 let listed: String = columns
                     .iter()
                     .map(|position| format!("{}, ", self.logged_column(*position)))
                     .collect();
                 format!(
-                    "(\n        SELECT {listed}weight FROM {}\n        WHERE {} AND (SELECT is_so FROM foreseen)\n        LIMIT {}\n    ) AS pending",
-                    self.log,
-                    pending(),
-                    self.limit,
+                    "(\n        SELECT {listed}weight FROM {}\n        WHERE {condition} AND (SELECT is_so FROM foreseen)\n        LIMIT {}\n    ) AS pending",
+                    self.log, self.limit,
                 )
             }
         }

@@ -27,6 +27,7 @@ mod print;
 mod program;
 mod recompute;
 mod rows;
+mod shown;
 mod state;
 mod statement;
 mod stored;

@@ -50,8 +50,8 @@ pub struct FastRefresh {
     pub statement: String,
     /// The same for the case that only one base table has changed, or two that are joined; it gives `unforeseen` as well.
     pub variants: Vec<Variant>,
-    /// For each base table of `logged` what follows FROM in a query of its pending changes.
-    pub pending: Vec<String>,
+    /// For each base table of `logged` the quoted name of its log.
+    pub logs: Vec<String>,
     /// What the logs must hold, in the order of the base tables' oids.
     pub logged: Vec<LoggedTable>,
     /// What has to be kept beside the materialized view's rows.
@@ -68,7 +68,7 @@ pub struct Variant {
     /// Which ones, by their places in [`FastRefresh::logged`].
     pub tables: Vec<usize>,
     /// As [`FastRefresh::statement`], for not more pending rows of each table than the variable `at_most_<n>` says, n being
-    /// its place, counted from 1. If there are more, or a log says that it lacks changes, or other tables have changed as
+    /// its place, counted from 1; `all_<n>` says whether its log holds nothing else. If there are more, or a log says that it lacks changes, or other tables have changed as
     /// well, or it can't be done without them, it does nothing and gives true as one more column, `unforeseen`.
     pub statement: String,
 }
@@ -89,8 +89,13 @@ pub struct StateTable {
     pub create: String,
     /// Its columns, quoted.
     pub columns: Vec<String>,
-    /// The query whose rows fill the empty table; must see the snapshot at which the materialized view is filled.
+    /// The query whose rows it holds; must see the snapshot at which the materialized view is filled.
     pub rows: String,
+    /// The rows of `fresh_state` (those of `rows`) that differ from what is stored: `state_address` (where something is
+    /// stored that is to go), `is_fresh` (whether a row is to come) and the columns.
+    pub difference: String,
+    /// The rows of the materialized view, told from those of `fresh_state`.
+    pub outputs: String,
 }
 
 /// The strategy, for `explain`.
@@ -119,7 +124,9 @@ pub struct Lookup {
 
 /// Compiles the fast refresh of a query, or says why there is none.
 pub fn compile(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
-    simple(query, target).or_else(|_| general::compile(query, target))
+    simple(query, target)
+        .or_else(|_| grouped(query, target))
+        .or_else(|_| general::compile(query, target))
 }
 
 /// The fast refresh of a query that is a bag or one grouping, over a sum of joins of base tables.
@@ -133,33 +140,55 @@ fn simple(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
     if query.columns.is_empty() {
         return Err(Refusal::new("SELECT", "there are no columns"));
     }
-    let taken: BTreeSet<&str> = query
-        .columns
-        .iter()
-        .map(String::as_str)
-        .chain(tables.values().flat_map(|table| {
-            let columns = table
-                .relation
-                .columns
-                .iter()
-                .map(|column| column.name.as_str());
-            columns.chain([table.relation.name.as_str()])
-        }))
-        .collect();
-    let names = Names::outside(&taken);
+    let taken = taken(query, &tables);
+    let names = Names::outside(&taken.iter().map(String::as_str).collect());
     let columns: Vec<String> = query.columns.iter().map(|name| identifier(name)).collect();
     let compiler = Compiler::new(&shape, &tables, &columns, &names, target);
     let variants = variants(query, &tables, &|changed| compiler.statement(changed))?;
     Ok(FastRefresh {
         statement: compiler.statement(Changed(None))?,
         variants,
-        pending: tables.values().map(ChangedTable::pending).collect(),
+        logs: tables.values().map(|table| table.log.clone()).collect(),
         logged: tables.values().map(ChangedTable::logged).collect(),
-        state: compiler.state_table(),
+        state: compiler.state_table()?,
         row_index: compiler.row_index(),
         plan: Plan {
             lookups: general::lookups(query)?,
-            ..plan(&shape, &tables, &compiler)
+            ..plan(&shape, &tables, &compiler)?
+        },
+    })
+}
+
+/// The fast refresh of a query that is one grouping over operators of any kind, of which counts and sums are kept.
+fn grouped(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
+    let (grouping, input) = grouping(&query.root)?;
+    let over = general::Input::of(&groups::input_of(&grouping, input), query)?;
+    let shape = Shape {
+        grouping: Some(grouping),
+        blocks: Vec::new(),
+    };
+    let tables = changed_tables(&over.read_columns(), target)?;
+    let taken = taken(query, &tables);
+    let names = Names::outside(
+        &taken
+            .iter()
+            .map(String::as_str)
+            .chain(over.column_names())
+            .collect(),
+    );
+    let columns: Vec<String> = query.columns.iter().map(|name| identifier(name)).collect();
+    let compiler = Compiler::new(&shape, &tables, &columns, &names, target).over(&over);
+    let variants = variants(query, &tables, &|changed| compiler.statement(changed))?;
+    Ok(FastRefresh {
+        statement: compiler.statement(Changed(None))?,
+        variants,
+        logs: tables.values().map(|table| table.log.clone()).collect(),
+        logged: tables.values().map(ChangedTable::logged).collect(),
+        state: compiler.state_table()?,
+        row_index: compiler.row_index(),
+        plan: Plan {
+            lookups: general::lookups(query)?,
+            ..over.plan(&tables, grouping_clauses(&shape, &compiler)?)
         },
     })
 }
@@ -188,63 +217,73 @@ impl Shape {
                 blocks: flatten(operator)?,
             });
         }
-        match operator {
-            Operator::Aggregate {
-                input,
-                keys,
-                aggregates,
-            } => {
-                if aggregates.iter().any(|aggregate| aggregate.other.is_some()) {
-                    return Err(not_simple());
-                }
-                let blocks = flatten(input)?;
-                let results = aggregates.iter().enumerate().map(|(position, aggregate)| {
-                    Expression::new(
-                        crate::definition::Kind::Column(keys.len() + position),
-                        aggregate.result.clone(),
-                    )
-                });
-                Ok(Self {
-                    grouping: Some(Grouping {
-                        outputs: as_columns(keys).into_iter().chain(results).collect(),
-                        keys: keys.clone(),
-                        aggregates: aggregates.clone(),
-                        conditions: Vec::new(),
-                    }),
-                    blocks,
-                })
-            }
-            Operator::Project { input, outputs } => {
-                let mut shape = Self::of(input)?;
-                if let Some(grouping) = &mut shape.grouping {
-                    grouping.outputs = outputs
-                        .iter()
-                        .map(|output| substituted(output, &grouping.outputs))
-                        .collect();
-                }
-                Ok(shape)
-            }
-            Operator::Filter { input, condition } => {
-                let mut shape = Self::of(input)?;
-                if let Some(grouping) = &mut shape.grouping {
-                    grouping
-                        .conditions
-                        .push(substituted(condition, &grouping.outputs));
-                }
-                Ok(shape)
-            }
-            Operator::Scan(_)
-            | Operator::Values { .. }
-            | Operator::Join(_)
-            | Operator::UnionAll(_)
-            | Operator::Outer { .. }
-            | Operator::Unfold { .. }
-            | Operator::Repeat { .. }
-            | Operator::Window { .. }
-            | Operator::First { .. }
-            | Operator::Match { .. } => Err(not_simple()),
-        }
+        let (grouping, input) = grouping(operator)?;
+        Ok(Self {
+            grouping: Some(grouping),
+            blocks: flatten(input)?,
+        })
     }
+}
+
+/// A grouping whose aggregates are told from counts, sums and extrema, and what is grouped.
+fn grouping(operator: &Operator) -> Result<(Grouping, &Operator), Refusal> {
+    match operator {
+        Operator::Aggregate {
+            input,
+            keys,
+            aggregates,
+        } => {
+            if aggregates.iter().any(|aggregate| aggregate.other.is_some()) {
+                return Err(not_simple());
+            }
+            let results = aggregates.iter().enumerate().map(|(position, aggregate)| {
+                Expression::new(
+                    crate::definition::Kind::Column(keys.len() + position),
+                    aggregate.result.clone(),
+                )
+            });
+            let grouping = Grouping {
+                outputs: as_columns(keys).into_iter().chain(results).collect(),
+                keys: keys.clone(),
+                aggregates: aggregates.clone(),
+                conditions: Vec::new(),
+            };
+            Ok((grouping, input))
+        }
+        Operator::Project { input, outputs } => {
+            let (mut grouping, input) = grouping(input)?;
+            let computed = |output| substituted(output, &grouping.outputs);
+            grouping.outputs = outputs.iter().map(computed).collect();
+            Ok((grouping, input))
+        }
+        Operator::Filter { input, condition } => {
+            let (mut grouping, input) = grouping(input)?;
+            let condition = substituted(condition, &grouping.outputs);
+            grouping.conditions.push(condition);
+            Ok((grouping, input))
+        }
+        Operator::Scan(_)
+        | Operator::Values { .. }
+        | Operator::Join(_)
+        | Operator::UnionAll(_)
+        | Operator::Outer { .. }
+        | Operator::Unfold { .. }
+        | Operator::Repeat { .. }
+        | Operator::Window { .. }
+        | Operator::First { .. }
+        | Operator::Match { .. } => Err(not_simple()),
+    }
+}
+
+/// Names that a statement's own must not be.
+fn taken(query: &Query, tables: &BTreeMap<u32, ChangedTable>) -> BTreeSet<String> {
+    let of_tables = tables.values().flat_map(|table| {
+        let columns = table.relation.columns.iter();
+        columns
+            .map(|column| &column.name)
+            .chain([&table.relation.name])
+    });
+    query.columns.iter().chain(of_tables).cloned().collect()
 }
 
 /// The outputs of a sum: what is known of each column is what is known in all blocks.
@@ -269,7 +308,11 @@ pub(super) fn common_outputs(blocks: &[Block]) -> Vec<Expression> {
     outputs
 }
 
-fn plan(shape: &Shape, tables: &BTreeMap<u32, ChangedTable>, compiler: &Compiler<'_>) -> Plan {
+fn plan(
+    shape: &Shape,
+    tables: &BTreeMap<u32, ChangedTable>,
+    compiler: &Compiler<'_>,
+) -> Result<Plan, Refusal> {
     let tables = tables
         .iter()
         .map(|(oid, table)| {
@@ -295,25 +338,34 @@ fn plan(shape: &Shape, tables: &BTreeMap<u32, ChangedTable>, compiler: &Compiler
             ));
         }
     }
-    if let Some(grouping) = &shape.grouping {
-        clauses.push((
-            "GROUP BY or DISTINCT".to_owned(),
-            if compiler.state_table().is_some() {
-                "counts and sums per group, kept in a state table".to_owned()
-            } else {
-                "counts and sums per group, kept in the rows themselves".to_owned()
-            },
-        ));
-        for aggregate in &grouping.aggregates {
-            clauses.push((
-                format!("{:?}", aggregate.function).to_lowercase(),
-                groups::how(aggregate).to_owned(),
-            ));
-        }
-    }
-    Plan {
+    clauses.extend(grouping_clauses(shape, compiler)?);
+    Ok(Plan {
         tables,
         clauses,
         lookups: Vec::new(),
-    }
+    })
+}
+
+fn grouping_clauses(
+    shape: &Shape,
+    compiler: &Compiler<'_>,
+) -> Result<Vec<(String, String)>, Refusal> {
+    let Some(grouping) = &shape.grouping else {
+        return Ok(Vec::new());
+    };
+    let kept = if compiler.state_table()?.is_some() {
+        "counts and sums per group, kept in a state table"
+    } else {
+        "counts and sums per group, kept in the rows themselves"
+    };
+    let aggregates = grouping.aggregates.iter().map(|aggregate| {
+        (
+            format!("{:?}", aggregate.function).to_lowercase(),
+            groups::how(aggregate).to_owned(),
+        )
+    });
+    Ok([("GROUP BY or DISTINCT".to_owned(), kept.to_owned())]
+        .into_iter()
+        .chain(aggregates)
+        .collect())
 }

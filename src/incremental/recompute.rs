@@ -25,6 +25,11 @@ fn groups_of(grouped: &Grouped<'_>, names: &[String], arms: &[(String, Condition
             blocks.push(Writer::now(block, names, &more, *conditions));
         }
     }
+    groups_over(grouped, &blocks.join("\n    UNION ALL\n"))
+}
+
+/// The groups of rows that have the keys and what the partial values are computed from.
+pub(super) fn groups_over(grouped: &Grouped<'_>, rows: &str) -> String {
     let partials: String = grouped
         .partials
         .iter()
@@ -37,8 +42,7 @@ fn groups_of(grouped: &Grouped<'_>, names: &[String], arms: &[(String, Condition
         format!("\nGROUP BY {}", keys.trim_end_matches(", "))
     };
     format!(
-        "SELECT {keys}count(*) AS row_count{partials}\nFROM (\n{}\n) AS input_rows{group_by}",
-        blocks.join("\n    UNION ALL\n")
+        "SELECT {keys}count(*) AS row_count{partials}\nFROM (\n{rows}\n) AS input_rows{group_by}"
     )
 }
 

@@ -4,7 +4,7 @@ use super::groups::Grouped;
 use super::partials::PartialKind;
 use super::program::StateTable;
 use super::recompute;
-use super::stored::key_index;
+use super::stored::{key_index, same_key};
 use crate::definition::Expression;
 use crate::sql::identifier;
 
@@ -54,7 +54,9 @@ impl Grouped<'_> {
     }
 
     /// The table that keeps the groups, where the materialized view itself does not.
-    pub(super) fn state_table(&self) -> Option<StateTable> {
+    ///
+    /// `all_rows` are the rows that are grouped, where they are no sum of blocks.
+    pub(super) fn state_table(&self, all_rows: Option<&str>) -> Option<StateTable> {
         if self.is_in_view() {
             return None;
         }
@@ -89,8 +91,44 @@ impl Grouped<'_> {
                 .map(|(name, _)| name.clone())
                 .chain(self.state_columns())
                 .collect(),
-            rows: recompute::all_groups(self, &self.input_names()),
+            rows: match all_rows {
+                Some(rows) => recompute::groups_over(self, rows),
+                None => recompute::all_groups(self, &self.input_names()),
+            },
+            difference: self.state_difference(),
+            outputs: format!(
+                "SELECT {}\nFROM fresh_state AS changed\nWHERE {}",
+                self.outputs("").join(", "),
+                self.is_shown(""),
+            ),
         })
+    }
+
+    // Rows of one key that a hand has put there twice are told apart by their number, so that one of them goes.
+    fn state_difference(&self) -> String {
+        let keys = self.key_names().join(", ");
+        let is_unique = self.keys.iter().all(|(_, key)| !key.is_nullable);
+        let (occurrence, first) = if is_unique {
+            (String::new(), "")
+        } else {
+            (
+                format!(", row_number() OVER (PARTITION BY {keys}) AS occurrence"),
+                " AND stored.occurrence = 1",
+            )
+        };
+        let columns = |prefix: &str| -> String {
+            let names = self.key_names().into_iter().chain(self.state_columns());
+            let names: Vec<String> = names.map(|name| format!("{prefix}{name}")).collect();
+            names.join(", ")
+        };
+        format!(
+            "SELECT stored.ctid AS state_address, fresh.row_count IS NOT NULL AS is_fresh, {fresh}\nFROM fresh_state AS fresh\nFULL JOIN (SELECT ctid, {all}{occurrence} FROM ONLY {table}) AS stored\n    ON {same}{first}\nWHERE (ROW({fresh})::record *= ROW({stored})::record) IS NOT TRUE",
+            fresh = columns("fresh."),
+            stored = columns("stored."),
+            all = columns(""),
+            table = self.stored_table(),
+            same = same_key("fresh.", &self.stored_keys(), "stored.", &self.key_names()),
+        )
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::bag;
+use super::general;
 use super::groups::{Grouped, Parts};
 use super::keyed::Keyed;
 use super::keys::{RowKey, row_key};
@@ -25,6 +26,8 @@ pub(super) struct Compiler<'a> {
     grouped: Option<Grouped<'a>>,
     key: Option<RowKey>,
     rows: Option<KeyedRows<'a>>,
+    /// What is grouped, where it is no sum of joins.
+    over: Option<&'a general::Input>,
 }
 
 impl<'a> Compiler<'a> {
@@ -67,6 +70,15 @@ impl<'a> Compiler<'a> {
             grouped,
             key,
             rows,
+            over: None,
+        }
+    }
+
+    /// With the rows of other operators for what is grouped.
+    pub(super) fn over(self, input: &'a general::Input) -> Self {
+        Self {
+            over: Some(input),
+            ..self
         }
     }
 
@@ -85,7 +97,10 @@ impl<'a> Compiler<'a> {
             ));
         }
         let from = match (&self.grouped, &self.key) {
-            (Some(grouped), _) => grouped.parts(&writer, self.rows.as_ref()),
+            (Some(grouped), _) => match self.over {
+                Some(over) => over.parts(grouped, self.tables, changed, self.rows.as_ref())?,
+                None => grouped.parts(&writer, self.rows.as_ref()),
+            },
             (None, Some(key)) => Keyed {
                 block: &self.shape.blocks[0],
                 key,
@@ -139,8 +154,15 @@ impl<'a> Compiler<'a> {
         ))
     }
 
-    pub(super) fn state_table(&self) -> Option<StateTable> {
-        self.grouped.as_ref().and_then(Grouped::state_table)
+    pub(super) fn state_table(&self) -> Result<Option<StateTable>, Refusal> {
+        let Some(grouped) = &self.grouped else {
+            return Ok(None);
+        };
+        let all_rows = match self.over {
+            Some(over) => Some(over.all_rows(grouped, self.tables)?),
+            None => None,
+        };
+        Ok(grouped.state_table(all_rows.as_deref()))
     }
 
     /// The index by which stored rows are found.

@@ -17,8 +17,7 @@ pub(super) fn variants(
     statement: &dyn Fn(Changed<'_>) -> Result<String, Refusal>,
 ) -> Result<Vec<Variant>, Refusal> {
     let mut sets: Vec<BTreeSet<u32>> = tables.keys().map(|oid| BTreeSet::from([*oid])).collect();
-    // of two tables the statement for all is the one for both
-    if tables.len() > 2 {
+    if tables.len() > 1 {
         let mut pairs = BTreeSet::new();
         linked(&query.root, &mut pairs);
         if pairs.len() <= MOST_PAIRS {

@@ -206,10 +206,21 @@ pub async fn log_tables(
     let mut logs = BTreeMap::new();
     for table in logged {
         let (oid, columns) = (table.oid, &table.columns);
-        let mut transaction = connection.begin().await?;
-        match programs::ensure_log(&mut transaction, schema, oid, columns, lock_timeout_ms).await {
+        let made = if connection.is_in_transaction() {
+            let mut savepoint = connection.begin().await?;
+            let made =
+                programs::ensure_log(&mut savepoint, schema, oid, columns, lock_timeout_ms).await;
+            match &made {
+                Ok(_) => savepoint.commit().await?,
+                Err(_) => savepoint.rollback().await?,
+            }
+            made
+        } else {
+            // One message, one transaction: should our side fall silent, no lock on the table waits for its end.
+            programs::ensure_log(connection, schema, oid, columns, lock_timeout_ms).await
+        };
+        match made {
             Ok(log_id) => {
-                transaction.commit().await?;
                 logs.insert(oid, log_id);
             }
             Err(error) => {
@@ -223,7 +234,6 @@ pub async fn log_tables(
                     }),
                     _ => return Err(error),
                 };
-                transaction.rollback().await?;
                 return Ok(ended);
             }
         }
@@ -260,7 +270,13 @@ fn program(fast: &FastRefresh, catalog: &Catalog, logs: &BTreeMap<u32, i32>) -> 
         logs: used.collect(),
         row_index: fast.row_index.clone(),
         state: fast.state.as_ref().map(|state| {
-            json!({"definition": state.create, "columns": state.columns, "rows": state.rows})
+            json!({
+                "definition": state.create,
+                "columns": state.columns,
+                "rows": state.rows,
+                "difference": state.difference,
+                "outputs": state.outputs,
+            })
         }),
         plan: json!({"tables": fast.plan.tables, "clauses": fast.plan.clauses}),
     }

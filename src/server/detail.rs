@@ -1,9 +1,10 @@
 //! One materialized view in full, for those who look at it.
 
 use serde::Serialize;
-use sqlx::Connection;
 use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Executor};
 
+use crate::connect::silence;
 use crate::dictionary::board::{self, AuditRow};
 use crate::dictionary::definitions;
 use crate::dictionary::history::{self, HistoryRow};
@@ -37,6 +38,7 @@ pub(super) async fn detail(
 ) -> sqlx::Result<Option<Detail>> {
     let history = history::latest_of_id(connection, schema, id, HISTORY).await?;
     let mut transaction = connection.begin().await?;
+    transaction.execute(silence::IDLE_LIMIT).await?;
     definitions::use_catalog_names(&mut transaction).await?;
     let subject = definitions::subject(&mut transaction, schema, id).await?;
     if subject.is_none() && history.is_empty() {
@@ -69,6 +71,7 @@ pub(super) async fn explanation(
     id: i32,
 ) -> sqlx::Result<Option<Fast>> {
     let mut transaction = connection.begin().await?;
+    transaction.execute(silence::IDLE_LIMIT).await?;
     definitions::use_catalog_names(&mut transaction).await?;
     let examined = examine::materialized_view(&mut transaction, schema, id).await?;
     let explained = match examined {

@@ -9,6 +9,9 @@ use sqlx::postgres::{PgArguments, PgConnection, PgQueryResult, PgRow, Postgres};
 use sqlx::query::{Query, QueryAs, QueryScalar};
 use sqlx::{Connection, Encode, FromRow, SqlSafeStr, Type};
 
+/// With a limit for the case that we fall silent in the middle of it.
+const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout TO '10s'";
+
 /// A statement without a result.
 pub fn query<'q>(sql: impl SqlSafeStr) -> Statement<Query<'q, Postgres, PgArguments>> {
     Statement(sqlx::query(sql).persistent(false))
@@ -43,7 +46,7 @@ macro_rules! pinned {
         if $pinned.is_in_transaction() {
             return $work.await;
         }
-        let mut transaction = $pinned.begin().await?;
+        let mut transaction = $pinned.begin_with(BEGIN).await?;
         let $pinned: &mut PgConnection = &mut transaction;
         match $work.await {
             Ok(result) => {

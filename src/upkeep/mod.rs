@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::config::{AuditConfig, Config, HistoryConfig, LogsConfig};
-use crate::connect::{self, ConnectionSettings, describe};
+use crate::connect::{self, ConnectionSettings, describe, silence};
 use crate::dictionary::installation;
 use crate::sql::ModuleSchema;
 use crate::vitals::Vitals;
@@ -24,6 +24,9 @@ const GATHERING: Duration = Duration::from_millis(50);
 
 /// When to look again at what could not be done because something was in use.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
+
+/// What its session is for, as `pg_stat_activity` shows it.
+const ROLE: &str = "upkeep";
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -89,8 +92,16 @@ async fn serve(
     let mut connection = open(settings, schema).await?;
     loop {
         let now = tunables.borrow_and_update().clone();
-        let round = step::round(&mut connection, schema, vitals, &now)
+        let work = step::round(
+            &mut connection,
+            schema,
+            vitals,
+            &now,
+            settings.broken_after(),
+        );
+        let round = silence::while_known(settings, ROLE, work)
             .await
+            .map_err(|lost| lost.to_string())?
             .map_err(|error| describe(&error).replace('\n', " "))?;
         vitals.tallies().upkeep_rounds += 1;
         let until = Instant::now()
@@ -114,11 +125,17 @@ async fn open(
     settings: &ConnectionSettings,
     schema: &ModuleSchema,
 ) -> Result<PgConnection, String> {
-    let mut connection = connect::open(settings, "upkeep")
+    let opening = async {
+        let mut connection = connect::open(settings, ROLE)
+            .await
+            .map_err(|error| error.to_string())?;
+        installation::require(&mut connection, schema)
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(connection)
+    };
+    let limit = settings.connect_timeout() + settings.broken_after();
+    tokio::time::timeout(limit, opening)
         .await
-        .map_err(|error| error.to_string())?;
-    installation::require(&mut connection, schema)
-        .await
-        .map_err(|error| error.to_string())?;
-    Ok(connection)
+        .unwrap_or_else(|_| Err("no answer".to_owned()))
 }

@@ -179,6 +179,7 @@ impl Session {
             method: None,
             due_at: None,
             limits: Limits {
+                silence_ms: 30_000,
                 statement_ms: 0,
                 lock_ms: 0,
             },

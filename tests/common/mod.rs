@@ -19,7 +19,9 @@ mod notify;
 mod pooler;
 mod proxy;
 mod server;
+mod shop;
 mod tls;
+mod tools;
 mod upkeep;
 mod watch;
 
@@ -29,9 +31,11 @@ pub(crate) use fast::Refreshed;
 pub(crate) use http::{Answer, get, request, url_of};
 pub(crate) use notify::NotifySocket;
 pub(crate) use pooler::Pooler;
-pub(crate) use proxy::Proxy;
+pub(crate) use proxy::{Break, Link, Proxy};
 pub(crate) use server::{TestServer, covered_majors, installation, options};
+pub(crate) use shop::{CHANGES, Shop};
 pub(crate) use tls::{Authority, serve_tls};
+pub(crate) use tools::{program, tool};
 pub(crate) use upkeep::Upkeep;
 pub(crate) use watch::{
     GATED_QUERY, Gate, change_until_fast, count, execute, holds, install, never_overlapping,

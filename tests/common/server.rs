@@ -101,6 +101,11 @@ impl TestServer {
         self.cluster.url(DATABASE)
     }
 
+    /// The URL of another database for the superuser.
+    pub(crate) fn url_of(&self, database: &str) -> String {
+        self.cluster.url(database)
+    }
+
     /// The URL of the test's database for a role.
     pub(crate) fn url_as(&self, role: &str) -> String {
         self.cluster.url_as(role, DATABASE)

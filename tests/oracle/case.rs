@@ -212,11 +212,17 @@ impl Session {
         let mut body = (self.distortion)(&refresh.body());
         if view.is_multiple_of(2) {
             // few changes, but planned like many
-            body = body.replace("AND pending <= 200", "AND pending <= 2");
+            body = body.replace("pending <= 200", "pending <= 2");
+            for comparison in ["<=", ">"] {
+                body = body.replace(
+                    &format!("pending {comparison} 3000"),
+                    &format!("pending {comparison} 4"),
+                );
+            }
         }
         if form == Form::Unforeseen {
             // as if other transactions had committed since the count
-            for number in 1..=refresh.pending.len() {
+            for number in 1..=refresh.logs.len() {
                 let limit = format!("at_most_{number} := ");
                 body = body.replace(
                     &format!("{limit}pending_{number} + 100"),

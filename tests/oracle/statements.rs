@@ -180,12 +180,7 @@ fn each_statement(refresh: &FastRefresh) -> String {
         let tables: Vec<&str> = variant
             .tables
             .iter()
-            .map(|place| {
-                refresh.pending[*place]
-                    .split(' ')
-                    .next()
-                    .unwrap_or_default()
-            })
+            .map(|place| refresh.logs[*place].as_str())
             .collect();
         format!(
             "-- if nothing is pending but in {}\n{};\n\n",

@@ -8,13 +8,16 @@ use tracing::{error, info, warn};
 
 use crate::commands::install;
 use crate::config::Config;
-use crate::connect::{self, ConnectError, ConnectionSettings};
+use crate::connect::{self, ConnectError, ConnectionSettings, silence};
 use crate::dictionary::installation::{self, InstallError, Installed};
 use crate::error::CommandError;
 use crate::sql::ModuleSchema;
 use crate::vitals::{DatabaseState, Phase, Vitals};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// What its sessions are for, as `pg_stat_activity` shows it.
+const ROLE: &str = "installer";
+
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Where somebody has to do something first: often enough, and not so often that a login is locked.
@@ -33,10 +36,11 @@ pub(super) async fn when_possible(
     let mut said = String::new();
     let began = Utc::now();
     loop {
-        let reason = match prepare_once(settings, config).await {
-            Ok(()) => return Ok(()),
-            Err(Obstacle::Final(error)) if gives_up => return Err(error),
-            Err(Obstacle::Final(error)) => {
+        let prepared = silence::while_known(settings, ROLE, prepare_once(settings, config)).await;
+        let reason = match prepared {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(Obstacle::Final(error))) if gives_up => return Err(error),
+            Ok(Err(Obstacle::Final(error))) => {
                 let reason = error.message.replace('\n', " ");
                 if said != reason {
                     error!(database = %settings, reason, "the database can not be kept until that is put right");
@@ -45,9 +49,13 @@ pub(super) async fn when_possible(
                 (pause, announced) = (LONG_PAUSE, true);
                 reason
             }
-            Err(Obstacle::Passing(reason)) => {
+            Ok(Err(Obstacle::Passing(reason))) => {
                 pause = pause.min(LONGEST_PAUSE);
                 reason.replace('\n', " ")
+            }
+            Err(lost) => {
+                pause = pause.min(LONGEST_PAUSE);
+                lost.to_string()
             }
         };
         vitals.database(DatabaseState::Away {
@@ -83,9 +91,10 @@ impl From<InstallError> for Obstacle {
     fn from(error: InstallError) -> Self {
         match error {
             // older: without installing it ourselves we wait for whoever does
-            InstallError::ReadOnly | InstallError::Database(_) | InstallError::Older { .. } => {
-                Self::Passing(error.to_string().replace('\n', " "))
-            }
+            InstallError::ReadOnly
+            | InstallError::Busy { .. }
+            | InstallError::Database(_)
+            | InstallError::Older { .. } => Self::Passing(error.to_string().replace('\n', " ")),
             error => Self::Final(error.into()),
         }
     }
@@ -93,7 +102,7 @@ impl From<InstallError> for Obstacle {
 
 async fn prepare_once(settings: &ConnectionSettings, config: &Config) -> Result<(), Obstacle> {
     let schema = ModuleSchema::new(&config.database.schema);
-    let mut connection = connect::open(settings, "installer").await?;
+    let mut connection = connect::open(settings, ROLE).await?;
     if !config.install.on_start {
         let required = installation::require(&mut connection, &schema).await;
         let _ = connection.close().await;
@@ -126,7 +135,7 @@ async fn finish_installation(
         to = installed.to,
         "the module schema has been installed"
     );
-    let mut connection = connect::open(settings, "installer").await?;
+    let mut connection = connect::open(settings, ROLE).await?;
     let custom = install::run_custom_files(&mut connection, config).await;
     for failed in custom.map_err(Obstacle::Final)?.1 {
         error!(file = %failed.file.display(), error = failed.message, "a custom SQL file failed");

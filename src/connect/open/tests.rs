@@ -47,6 +47,9 @@ fn login_to(version: &str) -> Vec<u8> {
         message(b'S', format!("server_version\0{version}\0").as_bytes()),
         message(b'K', &[0; 8]),
         message(b'Z', b"I"),
+        // to the settings of the session
+        message(b'C', b"SET\0"),
+        message(b'Z', b"I"),
     ]
     .concat()
 }
@@ -62,6 +65,8 @@ async fn outcome(answer: Vec<u8>) -> Result<PgConnection, ConnectError> {
         stream.read_exact(&mut packet).await.unwrap();
         stream.write_all(&answer).await.unwrap();
         stream.shutdown().await.unwrap();
+        // not closed before the answer has been read
+        stream
     };
     let settings = settings("127.0.0.1", port);
     tokio::join!(server, open(&settings, "test")).1

@@ -13,6 +13,10 @@ use crate::sql::{self, ModuleSchema, composed};
 pub use error::InstallError;
 pub use removal::uninstall;
 
+/// How long an upgrade waits for whoever is using what it changes, a running refresh say, before it gives way: others wait
+/// behind it meanwhile.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout TO '2s'";
+
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// What an installation did.
@@ -83,7 +87,8 @@ fn newest(migrations: &Migrator) -> i64 {
     migrations.iter().map(|m| m.version).max().unwrap_or(0)
 }
 
-async fn installed_version(
+/// The version of the module schema, which has to be there; 0 if it is empty.
+pub async fn installed_version(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
 ) -> sqlx::Result<i64> {
@@ -102,19 +107,29 @@ pub async fn require(
     } else {
         0
     };
-    let (schema, known) = (schema.to_string(), known_version());
-    match installed.cmp(&known) {
-        std::cmp::Ordering::Less => Err(InstallError::Older {
+    if installed == known_version() {
+        Ok(())
+    } else {
+        Err(other_version(schema.to_string(), installed))
+    }
+}
+
+/// Why a module schema (quoted) of another version than this program's won't do.
+#[must_use]
+pub fn other_version(schema: String, installed: i64) -> InstallError {
+    let known = known_version();
+    if installed < known {
+        InstallError::Older {
             schema,
             installed,
             known,
-        }),
-        std::cmp::Ordering::Equal => Ok(()),
-        std::cmp::Ordering::Greater => Err(InstallError::Newer {
+        }
+    } else {
+        InstallError::Newer {
             schema,
             installed,
             known,
-        }),
+        }
     }
 }
 
@@ -229,6 +244,8 @@ async fn apply(
     connection
         .execute("SET LOCAL client_min_messages TO warning")
         .await?;
+    // whoever comes after us waits as long for what we wait for
+    connection.execute(LOCK_TIMEOUT).await?;
     // sqlx prepares under names here, which a pooler's session may know already, and which it must not keep
     connection.execute("DEALLOCATE ALL").await?;
     let mut migrator = Migrator::with_migrations(migrations.iter().cloned().collect());
@@ -251,6 +268,11 @@ fn migration_error(
             InstallError::ReadOnly
         }
         MigrateError::Execute(error) => InstallError::Database(error),
+        MigrateError::ExecuteMigration(error, version)
+            if sqlstate(&error).as_deref() == Some("55P03") =>
+        {
+            InstallError::Busy { schema, version }
+        }
         MigrateError::ExecuteMigration(error, version) => {
             let message = describe(&error);
             InstallError::Migration { version, message }
@@ -283,6 +305,11 @@ async fn finish(
         // only now: recorded later, a damaged object would pass for right
         connection
             .execute(schema.sql("SELECT @.record_module_objects()"))
+            .await?;
+        // daemons of the old version step aside at once
+        sql::query("SELECT pg_catalog.pg_notify($1, '')")
+            .bind(schema.name())
+            .execute(&mut *connection)
             .await?;
     }
     Ok(statements)

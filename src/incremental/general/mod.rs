@@ -6,6 +6,7 @@ mod build;
 mod delta;
 mod first;
 mod grouped;
+mod input;
 mod join;
 mod lookups;
 mod node;
@@ -21,4 +22,5 @@ mod unfold;
 mod windowed;
 mod writer;
 
+pub(super) use input::Input;
 pub(super) use program::{compile, lookups};

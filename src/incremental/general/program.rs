@@ -58,7 +58,7 @@ pub(in super::super) fn compile(query: &Query, target: &Target) -> Result<FastRe
     Ok(FastRefresh {
         statement: statements.statement(Changed(None))?,
         variants,
-        pending: tables.values().map(ChangedTable::pending).collect(),
+        logs: tables.values().map(|table| table.log.clone()).collect(),
         logged: tables.values().map(ChangedTable::logged).collect(),
         state: None,
         row_index: Some(format!(
@@ -92,16 +92,10 @@ impl Statements<'_> {
                 foreseen(self.tables, changed),
             ));
         }
-        let changed_tables = self.tables.iter().filter(|(oid, _)| changed.may(**oid));
-        parts.extend(changed_tables.map(|(_, table)| {
-            (
-                format!("{} AS MATERIALIZED", identifier(&table.changes)),
-                table.net_changes(weight, changed.reading()),
-            )
-        }));
+        parts.extend(net_changes(self.tables, weight, changed));
         let mut writer = Writer::new(self.tables, weight, changed);
         let difference = writer.delta(self.root)?;
-        parts.extend(writer.into_parts());
+        parts.extend(writer.take_parts());
         let renamed = self.root.columns.iter().zip(&self.columns);
         let renamed =
             renamed.map(|(column, name)| format!("{} AS {name}", identifier(&column.name)));
@@ -135,8 +129,24 @@ impl Statements<'_> {
     }
 }
 
+/// The parts with the changes of base tables, same images added up.
+pub(super) fn net_changes(
+    tables: &BTreeMap<u32, ChangedTable>,
+    weight: &str,
+    changed: Changed<'_>,
+) -> Vec<(String, String)> {
+    let tables = tables.iter().filter(|(oid, _)| changed.may(**oid));
+    let parts = tables.map(|(_, table)| {
+        (
+            format!("{} AS MATERIALIZED", identifier(&table.changes)),
+            table.net_changes(weight, changed.reading()),
+        )
+    });
+    parts.collect()
+}
+
 /// Refuses names with a line's end in them, which would not survive the indentation of the statement's text.
-fn refuse_line_ends(query: &Query) -> Result<(), Refusal> {
+pub(super) fn refuse_line_ends(query: &Query) -> Result<(), Refusal> {
     let mut names: Vec<&str> = query.columns.iter().map(String::as_str).collect();
     for relation in query.root.relations() {
         names.extend([relation.schema.as_str(), relation.name.as_str()]);
@@ -152,7 +162,7 @@ fn refuse_line_ends(query: &Query) -> Result<(), Refusal> {
 }
 
 /// What is read of the base tables.
-fn read_columns(nodes: &Nodes) -> Vec<Block> {
+pub(super) fn read_columns(nodes: &Nodes) -> Vec<Block> {
     nodes
         .scans()
         .map(|(relation, columns)| {
@@ -213,7 +223,7 @@ fn plan(root: &NodeRef, tables: &BTreeMap<u32, ChangedTable>) -> Plan {
 }
 
 /// How the operators of a tree are maintained, in words.
-fn describe(node: &NodeRef, clauses: &mut Vec<(String, String)>) {
+pub(super) fn describe(node: &NodeRef, clauses: &mut Vec<(String, String)>) {
     const PARTNERS: &str =
         "rows that get a first partner or lose the last one are found by counting partners";
     let described = match &node.kind {

@@ -78,8 +78,9 @@ impl<'a> Writer<'a> {
         node.reads(&|oid| self.changed.may(oid))
     }
 
-    pub(super) fn into_parts(self) -> Vec<(String, String)> {
-        self.parts
+    /// The parts that were written since the last call.
+    pub(super) fn take_parts(&mut self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.parts)
     }
 
     /// Rows with weights, those that are the same added up. `from` stands after FROM.

@@ -16,9 +16,6 @@ use crate::vitals::{DatabaseState, Vitals};
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Longer than any of the loop's small statements may take; after that the connection counts as lost.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-
 /// What is known of the database.
 #[derive(Debug)]
 enum Database {
@@ -62,6 +59,11 @@ impl Control {
         }
     }
 
+    /// Longer than any of the loop's small statements may take; after that the connection counts as lost.
+    pub(super) fn patience(&self) -> Duration {
+        self.settings.broken_after()
+    }
+
     /// Whether the database answers and can be written to.
     pub(super) fn is_ready(&self) -> bool {
         matches!(self.database, Database::Ready(_))
@@ -86,8 +88,10 @@ impl Control {
         if Instant::now() < retry_at {
             return false;
         }
-        let opening = self.vitals.pulse.while_waiting(PATIENCE, self.open());
-        let opened = opening.await.unwrap_or_else(|| Err(no_answer(PATIENCE)));
+        // logging in may take connect_timeout, and is not all that is done
+        let patience = self.settings.connect_timeout() + self.patience();
+        let opening = self.vitals.pulse.while_waiting(patience, self.open());
+        let opened = opening.await.unwrap_or_else(|| Err(no_answer(patience)));
         match opened {
             Ok(connection) => {
                 info!(
@@ -138,6 +142,21 @@ impl Control {
         }
     }
 
+    /// Gives the connection up because the module schema is of another version now: somebody has upgraded it. What this
+    /// program would do with it might be wrong. It takes no more work, and looks now and then whether that has changed.
+    pub(super) fn step_aside(&mut self, installed: i64) {
+        if self.is_ready() {
+            let known = installation::known_version();
+            warn!(
+                installed,
+                known,
+                "the module schema is of another version now: stepping aside, and taking no more work until this program is replaced"
+            );
+            let schema = self.schema.to_string();
+            self.away(&installation::other_version(schema, installed).to_string());
+        }
+    }
+
     /// Notes that the database is away, or read-only, and why. Said once, then only for debugging.
     fn away(&mut self, reason: &str) {
         let now = Instant::now();
@@ -175,7 +194,7 @@ impl Control {
         &mut self,
         statement: impl AsyncFnOnce(&mut PgConnection, &ModuleSchema) -> sqlx::Result<T>,
     ) -> Option<T> {
-        self.ask_for(PATIENCE, statement).await
+        self.ask_for(self.patience(), statement).await
     }
 
     /// As [`Self::ask`], for a statement that may take so long.

@@ -9,7 +9,7 @@ use super::super::view::UnitId;
 use super::work::NoReport;
 use super::workers::{Assignment, Ended};
 use super::{Engine, views};
-use crate::dictionary::refreshes::{FailureRow, RefreshRow};
+use crate::dictionary::refreshes::{self, FailureRow, RefreshRow};
 use crate::refresh::{self, Failed, FailureClass, Report};
 
 /// When to look again at a view that another session is refreshing.
@@ -66,13 +66,18 @@ impl Engine {
             .map(outcome_of)
             .collect();
         if outcomes.len() < rows.len() || rows.is_empty() {
-            // Another session has done it, or changed the settings; in a group that may concern views we know nothing of.
-            let mut ids: Vec<i32> = rows.iter().map(|row| row.mv_id).collect();
-            ids.extend(self.registry.members_of(unit));
-            self.read_again(&ids).await;
-            self.next_poll = std::time::Instant::now();
+            let ids: Vec<i32> = rows.iter().map(|row| row.mv_id).collect();
+            self.read_done_elsewhere(unit, &ids).await;
         }
         self.registry.finish(unit, &outcomes, self.clock.now());
+    }
+
+    /// Another session has done it, or changed the settings; in a group that may concern views we know nothing of.
+    async fn read_done_elsewhere(&mut self, unit: UnitId, ids: &[i32]) {
+        let mut ids = ids.to_vec();
+        ids.extend(self.registry.members_of(unit));
+        self.read_again(&ids).await;
+        self.next_poll = std::time::Instant::now();
     }
 
     fn say(&self, row: &RefreshRow) {
@@ -108,6 +113,11 @@ impl Engine {
                     self.postpone(assignment.unit, TimeDelta::zero());
                 }
             }
+            FailureClass::OtherVersion => {
+                // which one, the next look at the dictionary will tell
+                self.next_poll = std::time::Instant::now();
+                self.postpone(assignment.unit, BUSY_PAUSE);
+            }
             FailureClass::Transient | FailureClass::Permanent => {
                 self.end_noted(assignment, &failed).await;
             }
@@ -133,6 +143,14 @@ impl Engine {
     async fn end_broken(&mut self, assignment: &Assignment, failed: Failed) {
         let count = self.broken_off.entry(assignment.unit).or_default();
         let before = std::mem::replace(count, count.saturating_add(1));
+        if self.is_done_all_the_same(assignment).await {
+            debug!("a refresh was done, and only its answer lost with the connection");
+            self.broken_off.remove(&assignment.unit);
+            self.read_done_elsewhere(assignment.unit, &assignment.ids())
+                .await;
+            self.registry.finish(assignment.unit, &[], self.clock.now());
+            return;
+        }
         if let Some(failed) = self.note_late(assignment, failed).await {
             self.end_noted(assignment, &failed).await;
             return;
@@ -142,6 +160,19 @@ impl Engine {
         let pause = backoff::delay(before, retry.base, retry.cap, fastrand::f64());
         let pause = TimeDelta::from_std(pause).unwrap_or(BUSY_PAUSE);
         self.postpone(assignment.unit, pause);
+    }
+
+    /// Whether a refresh whose connection broke had been committed before, so that only its answer is lost. (Or it was done by
+    /// somebody else meanwhile, which comes to the same.)
+    async fn is_done_all_the_same(&mut self, assignment: &Assignment) -> bool {
+        let (ids, seen) = (assignment.ids(), assignment.order.target.seen());
+        let done = self
+            .control
+            .ask(async |connection, schema| {
+                refreshes::done_since(connection, schema, &ids, seen).await
+            })
+            .await;
+        done == Some(true)
     }
 
     /// Notes a failure that the worker has not noted, over the loop's own connection; `None` if that is or goes away.

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sqlx::Connection;
-use sqlx::Executor;
 use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::{Connection, Executor};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tracing::{Instrument, debug, info};
 
-use crate::connect::{self, ConnectionSettings};
+use crate::connect::{self, ConnectionSettings, silence};
 use crate::sql::{composed, quote_identifier};
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
@@ -143,12 +143,15 @@ impl Ear {
             .acquire_timeout(self.settings.connect_timeout())
             .connect_lazy_with(options);
         let mut listener = PgListener::connect_with(&pool).await?;
+        let keepalive = silence::keepalive(self.settings.broken_after());
+        let keepalive = sqlx::raw_sql(composed(keepalive));
+        self.within(listener.execute(keepalive)).await?;
         let probe = format!("{} probe", self.channel);
-        listener.listen(&probe).await?;
+        self.within(listener.listen(&probe)).await?;
         // from another session, as what a session sends to itself comes with its answer, pooler or not
         let notify = format!("NOTIFY {}", quote_identifier(&probe));
-        other.execute(composed(notify)).await?;
-        let heard = tokio::time::timeout(PROBE_PATIENCE, listener.try_recv()).await;
+        self.within(other.execute(composed(notify))).await?;
+        let heard = timeout(PROBE_PATIENCE, listener.try_recv()).await;
         // nothing depends on whether the server hears it
         let _ = other.close().await;
         match heard {
@@ -157,8 +160,8 @@ impl Ear {
             Ok(Err(error)) => return Err(error.into()),
             Err(_) => return Err(Deaf::Nothing),
         }
-        listener.unlisten(&probe).await?;
-        listener.listen(&self.channel).await?;
+        self.within(listener.unlisten(&probe)).await?;
+        self.within(listener.listen(&self.channel)).await?;
         self.hears.store(true, Ordering::Relaxed);
         *pause = SHORTEST_PAUSE;
         loop {
@@ -167,7 +170,20 @@ impl Ear {
                 return Ok(());
             }
             // None: the connection was lost and is open again; something may have been missed
-            listener.try_recv().await?;
+            while timeout(self.settings.broken_after(), listener.try_recv())
+                .await
+                .map_or(Ok(true), |heard| heard.map(|_| false))?
+            {
+                // silence may mean that nothing has changed, or that nothing arrives any more
+                self.within(listener.execute("SELECT")).await?;
+            }
         }
+    }
+
+    /// An answer within bounds.
+    async fn within<T>(&self, answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+        timeout(self.settings.broken_after(), answer)
+            .await
+            .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
     }
 }

@@ -235,7 +235,7 @@ impl Engine {
         if self.control.reconnect().await {
             self.watermark = None;
             self.next_poll = Instant::now();
-            self.workers.forget_idle();
+            self.workers.server_was_away();
             // perhaps on another server
             self.listener.restart();
         }

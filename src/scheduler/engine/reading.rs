@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use tracing::info;
 
 use super::super::view::UnitId;
-use super::{Engine, control};
+use super::Engine;
+use crate::dictionary::installation;
 use crate::dictionary::schedules;
 
 /// How often the dictionary is read at least where no notification arrives.
@@ -20,8 +21,8 @@ impl Engine {
         let mut clock = self.clock;
         // reading everything takes its time where there are very many views
         let patience = match since {
-            Some(_) => control::PATIENCE,
-            None => 10 * control::PATIENCE,
+            Some(_) => self.control.patience(),
+            None => 10 * self.control.patience(),
         };
         let answer = self
             .control
@@ -29,17 +30,24 @@ impl Engine {
                 let asked = Instant::now();
                 let look = schedules::look(connection, schema, since.as_ref()).await?;
                 clock.answered(look.now, asked);
+                if look.version != installation::known_version() {
+                    return Ok((look.version, look.watermark, Vec::new()));
+                }
                 let rows = match &since {
                     Some(_) if !look.has_changes => Vec::new(),
                     Some(since) => schedules::changed_since(connection, schema, since).await?,
                     None => schedules::all(connection, schema).await?,
                 };
-                Ok((look.watermark, rows))
+                Ok((look.version, look.watermark, rows))
             })
             .await;
-        let Some((watermark, rows)) = answer else {
+        let Some((version, watermark, rows)) = answer else {
             return;
         };
+        if version != installation::known_version() {
+            self.control.step_aside(version);
+            return;
+        }
         self.clock = clock;
         self.watermark = Some(watermark);
         self.next_poll = Instant::now() + self.poll_interval();

@@ -213,6 +213,7 @@ impl Engine {
                 .unwrap_or(default)
         };
         Limits {
+            silence_ms: default_ms(self.control.patience()),
             statement_ms: own(
                 |view| view.timeouts.statement_ms,
                 default_ms(scheduler.statement_timeout),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
 use super::workers::Assignment;
@@ -13,6 +14,29 @@ use crate::sql::ModuleSchema;
 
 /// A kept connection that breaks sooner than this was broken before it was used.
 const BROKEN_BEFORE: Duration = Duration::from_millis(100);
+
+/// How long a connection that has been idle for long may take to show that it is alive.
+const PING_PATIENCE: Duration = Duration::from_secs(1);
+
+/// An open connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) connection: PgConnection,
+    /// When it was last heard of.
+    heard_at: Instant,
+}
+
+impl Session {
+    /// Whether it can be used. One that has been idle for long may have been forgotten by a firewall that says nothing;
+    /// what is sent over it then is lost, and nobody would know for `broken_after`.
+    async fn is_alive(&mut self, broken_after: Duration) -> bool {
+        if self.heard_at.elapsed() < broken_after {
+            return true;
+        }
+        let answer = tokio::time::timeout(PING_PATIENCE, self.connection.ping()).await;
+        matches!(answer, Ok(Ok(())))
+    }
+}
 
 /// Why a refresh ended without a report.
 #[derive(Debug)]
@@ -40,31 +64,33 @@ impl Work {
     /// Refreshes, on the given connection or a new one; returns the connection if it can be used again.
     pub(super) async fn run(
         self,
-        kept: Option<PgConnection>,
-    ) -> (Result<Report, NoReport>, Option<PgConnection>) {
+        kept: Option<Session>,
+    ) -> (Result<Report, NoReport>, Option<Session>) {
         let mut broken = None;
-        if let Some(connection) = kept {
+        if let Some(mut session) = kept
+            && session.is_alive(self.settings.broken_after()).await
+        {
             let begun = Instant::now();
-            let (report, connection) = self.on(connection).await;
-            if connection.is_some() || begun.elapsed() > BROKEN_BEFORE {
-                return (Ok(report), connection);
+            let (report, session) = self.on(session).await;
+            if session.is_some() || begun.elapsed() > BROKEN_BEFORE {
+                return (Ok(report), session);
             }
             broken = Some(report);
         }
-        match connect::open(&self.settings, "worker").await {
+        match open(&self.settings).await {
             Ok(_) if self.is_stopping.load(Ordering::Relaxed) => (Err(NoReport::NotBegun), None),
-            Ok(connection) => {
-                let (report, connection) = self.on(connection).await;
-                (Ok(report), connection)
+            Ok(session) => {
+                let (report, session) = self.on(session).await;
+                (Ok(report), session)
             }
             // with no other connection to be had it was the server after all, and perhaps this refresh's doing
             Err(error) => (broken.ok_or(NoReport::NotConnected(error)), None),
         }
     }
 
-    async fn on(&self, mut connection: PgConnection) -> (Report, Option<PgConnection>) {
+    async fn on(&self, mut session: Session) -> (Report, Option<Session>) {
         let report = refresh::perform(
-            &mut connection,
+            &mut session.connection,
             &self.schema,
             &self.assignment.order,
             &self.assignment.members,
@@ -72,8 +98,17 @@ impl Work {
             &self.is_stopping,
         )
         .await;
+        session.heard_at = Instant::now();
         let is_broken =
             matches!(&report, Report::Failed(failed) if failed.class == FailureClass::Server);
-        (report, (!is_broken).then_some(connection))
+        (report, (!is_broken).then_some(session))
     }
+}
+
+async fn open(settings: &ConnectionSettings) -> Result<Session, ConnectError> {
+    let connection = connect::open(settings, "worker").await?;
+    Ok(Session {
+        connection,
+        heard_at: Instant::now(),
+    })
 }

@@ -7,24 +7,17 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use sqlx::Connection;
-use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tracing::Instrument;
 
 use super::super::lanes::Lane;
 use super::super::view::UnitId;
-use super::work::{NoReport, Work};
+use super::work::{NoReport, Session, Work};
 use crate::connect::{self, ConnectError, ConnectionSettings};
 use crate::dictionary::refreshes::{self, Order};
 use crate::refresh::{Report, RetryPolicy};
 use crate::sql::ModuleSchema;
-
-/// From this age on a running refresh is suspected to have lost its connection.
-const SUSPICIOUS_AGE: Duration = Duration::from_secs(30);
-
-/// How often suspected refreshes are looked after.
-const WATCH_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How often refreshes that go on are cancelled again: some may not have begun when they were cancelled first.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(200);
@@ -39,12 +32,19 @@ pub(super) struct Assignment {
     pub(super) members: Vec<(i32, u32)>,
 }
 
+impl Assignment {
+    /// The views concerned.
+    pub(super) fn ids(&self) -> Vec<i32> {
+        self.members.iter().map(|(id, _)| *id).collect()
+    }
+}
+
 /// A refresh that has ended, one way or another.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) assignment: Arc<Assignment>,
     pub(super) result: Result<Report, NoReport>,
-    session: Option<PgConnection>,
+    session: Option<Session>,
 }
 
 /// A running refresh.
@@ -64,7 +64,7 @@ pub(super) struct Workers {
     settings: ConnectionSettings,
     schema: ModuleSchema,
     retry: RetryPolicy,
-    idle: Vec<PgConnection>,
+    idle: Vec<Session>,
     running: HashMap<UnitId, Run>,
     is_stopping: Arc<AtomicBool>,
     ended_sender: mpsc::UnboundedSender<Ended>,
@@ -117,7 +117,8 @@ impl Workers {
         let run = Run {
             assignment: Arc::clone(&assignment),
             task: task.abort_handle(),
-            watch_at: Instant::now() + SUSPICIOUS_AGE,
+            // from then on it is suspected to have lost its connection
+            watch_at: Instant::now() + self.settings.broken_after(),
             is_suspect: false,
         };
         self.running.insert(assignment.unit, run);
@@ -170,21 +171,25 @@ impl Workers {
                 run.task.abort();
             }
             run.is_suspect = !has_lock;
-            run.watch_at = Instant::now() + WATCH_INTERVAL;
+            run.watch_at = Instant::now() + self.settings.broken_after() / 3;
         }
     }
 
     /// Closes the idle connections, keeping as many.
     pub(super) async fn close_idle(&mut self, keep: usize) {
         let surplus = self.idle.drain(keep.min(self.idle.len())..);
-        let closing = join_all(surplus.map(Connection::close));
+        let closing = join_all(surplus.map(|session| session.connection.close()));
         // the server may be gone already
         let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
     }
 
-    /// Forgets the idle connections: the server was away.
-    pub(super) fn forget_idle(&mut self) {
+    /// Forgets the idle connections, and looks after the others at once: the server was away.
+    pub(super) fn server_was_away(&mut self) {
         self.idle.clear();
+        let now = Instant::now();
+        for run in self.running.values_mut() {
+            run.watch_at = now;
+        }
     }
 
     /// Cancels all running refreshes on the server and waits for their ends. (Dropping a future would leave them

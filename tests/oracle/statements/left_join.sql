@@ -175,6 +175,132 @@ SELECT pg_current_snapshot() AS snapshot,
        -- nothing was done, as this is not all there is to do
        NOT (SELECT is_so FROM foreseen) AS unforeseen;
 
+-- if nothing is pending but in mvrefresh."log$1" and mvrefresh."log$2"
+WITH foreseen AS MATERIALIZED (
+    -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
+    SELECT pg_current_snapshot()::text = snapshot::text OR (
+        (SELECT count(*) < at_most_1 AND count(*) FILTER (WHERE weight = 0) = 0
+             FROM (SELECT weight FROM mvrefresh."log$1" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most_1) AS pending)
+        AND (SELECT count(*) < at_most_2 AND count(*) FILTER (WHERE weight = 0) = 0
+             FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most_2) AS pending)
+    ) AS is_so
+), customers_changes AS MATERIALIZED (
+    -- net change of shop.customers since the watermark
+    SELECT c1 AS customer_id, c2 AS name, sum(weight)::int8 AS weight_2
+    FROM (
+        SELECT c1, c2, weight FROM mvrefresh."log$1"
+        WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
+        LIMIT at_most_1
+    ) AS pending
+    GROUP BY c1, c2
+    HAVING sum(weight) <> 0
+), orders_changes AS MATERIALIZED (
+    -- net change of shop.orders since the watermark
+    SELECT c1 AS order_id, c2 AS customer_id, c4 AS amount, sum(weight)::int8 AS weight_2
+    FROM (
+        SELECT c1, c2, c4, weight FROM mvrefresh."log$2"
+        WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
+        LIMIT at_most_2
+    ) AS pending
+    GROUP BY c1, c2, c4
+    HAVING sum(weight) <> 0
+), orders_changes_keys AS MATERIALIZED (
+    SELECT customer_id AS key_1, sum(weight_2)::int8 AS change_of_weight_2
+    FROM orders_changes
+    GROUP BY customer_id
+    HAVING sum(weight_2) <> 0
+), orders_flips AS MATERIALIZED (
+    -- values that got a first partner (1) or lost the last one (-1)
+    SELECT key_1, flip AS weight_2
+    FROM (
+        SELECT changed.key_1, (coalesce(found.partners, 0) > 0)::int - (coalesce(found.partners, 0) - changed.change_of_weight_2 > 0)::int AS flip
+        FROM orders_changes_keys AS changed
+        LEFT JOIN (
+            SELECT customer_id AS key_1, count(*) AS partners
+            FROM (
+                SELECT orders.order_id, orders.customer_id, orders.amount
+                FROM orders_changes_keys AS keys, shop.orders AS orders
+                WHERE EXISTS (SELECT FROM orders_changes_keys) AND (orders.customer_id = keys.key_1)
+            ) AS present
+            GROUP BY customer_id
+        ) AS found ON found.key_1 = changed.key_1
+        WHERE EXISTS (SELECT FROM orders_changes_keys)
+    ) AS counted
+    WHERE flip <> 0
+), customers_flipped AS MATERIALIZED (
+    SELECT customers.customer_id, customers.name, flips.weight_2
+    FROM orders_flips AS flips, shop.customers AS customers
+    WHERE EXISTS (SELECT FROM orders_flips) AND (customers.customer_id = flips.key_1)
+    UNION ALL
+    SELECT customers.customer_id, customers.name, -(flips.weight_2 * customers.weight_2) AS weight_2
+    FROM orders_flips AS flips, customers_changes AS customers
+    WHERE EXISTS (SELECT FROM customers_changes) AND EXISTS (SELECT FROM orders_flips) AND (customers.customer_id = flips.key_1)
+), outer_joined_changes AS MATERIALIZED (
+    SELECT kept.customer_id, kept.name, other.order_id, other.customer_id AS customer_id_2, other.amount, kept.weight_2
+    FROM customers_changes AS kept
+    LEFT JOIN shop.orders AS other ON (kept.customer_id = other.customer_id)
+    WHERE EXISTS (SELECT FROM customers_changes)
+    UNION ALL
+    SELECT customers.customer_id, customers.name, orders.order_id, orders.customer_id AS customer_id_2, orders.amount, orders.weight_2
+    FROM shop.customers AS customers, orders_changes AS orders
+    WHERE EXISTS (SELECT FROM orders_changes) AND (customers.customer_id = orders.customer_id)
+    UNION ALL
+    SELECT customers.customer_id, customers.name, orders.order_id, orders.customer_id AS customer_id_2, orders.amount, -(customers.weight_2 * orders.weight_2) AS weight_2
+    FROM customers_changes AS customers, orders_changes AS orders
+    WHERE EXISTS (SELECT FROM customers_changes) AND EXISTS (SELECT FROM orders_changes) AND (customers.customer_id = orders.customer_id)
+    UNION ALL
+    SELECT customer_id, name, NULL::int4 AS order_id, NULL::int4 AS customer_id_2, NULL::numeric AS amount, -weight_2 AS weight_2
+    FROM customers_flipped
+), joined_changes AS MATERIALIZED (
+    SELECT outer_joined.name, outer_joined.order_id, outer_joined.amount, outer_joined.weight_2
+    FROM outer_joined_changes AS outer_joined
+), row_changes AS (
+    -- difference of the query's rows
+    SELECT name AS name, order_id AS order_id, amount AS amount, weight_2
+    FROM joined_changes
+), net_rows AS (
+    -- the same by distinct rows: how many more (or, negative, fewer) of each there are now
+    SELECT name, order_id, amount, sum(weight_2)::int8 AS weight_2
+    FROM row_changes
+    GROUP BY name, order_id, amount
+    HAVING sum(weight_2) <> 0
+), numbered_changes AS MATERIALIZED (
+    SELECT name, order_id, amount, weight_2, row_number() OVER () AS change_number, hash_record_extended(ROW(name, order_id, amount), 0) AS row_hash
+    FROM net_rows
+), doomed_rows AS MATERIALIZED (
+    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    SELECT candidate.row_address
+    FROM (
+        SELECT stored.ctid AS row_address, -change.weight_2 AS surplus,
+               row_number() OVER (PARTITION BY change.change_number) AS occurrence
+        FROM numbered_changes AS change
+        JOIN ONLY shop.mv AS stored ON hash_record_extended(ROW(stored.name, stored.order_id, stored.amount), 0) = change.row_hash AND ROW(stored.name, stored.order_id, stored.amount)::record *= ROW(change.name, change.order_id, change.amount)::record
+        WHERE change.weight_2 < 0
+    ) AS candidate
+    WHERE candidate.occurrence <= candidate.surplus
+), deleted_rows AS (
+    DELETE FROM ONLY shop.mv AS stored USING doomed_rows
+    WHERE stored.ctid = doomed_rows.row_address
+    RETURNING 1
+), inserted_rows AS (
+    -- counting the deletions first lets them happen first: unique indexes see no passing duplicate
+    INSERT INTO shop.mv (name, order_id, amount)
+    SELECT change.name, change.order_id, change.amount
+    FROM numbered_changes AS change
+    CROSS JOIN generate_series(1, change.weight_2)
+    CROSS JOIN (SELECT count(*) FROM deleted_rows) AS deletions
+    RETURNING 1
+)
+SELECT pg_current_snapshot() AS snapshot,
+       (SELECT count(*) FROM inserted_rows) AS rows_inserted,
+       0::int8 AS rows_updated,
+       (SELECT count(*) FROM deleted_rows) AS rows_deleted,
+       -- rows that should have been there
+       ((SELECT coalesce(sum(-weight_2), 0) FROM numbered_changes WHERE weight_2 < 0) - (SELECT count(*) FROM deleted_rows))::int8 AS rows_missing,
+       false AS must_complete,
+       -- nothing was done, as this is not all there is to do
+       NOT (SELECT is_so FROM foreseen) AS unforeseen;
+
 -- else
 WITH customers_changes AS MATERIALIZED (
     -- net change of shop.customers since the watermark

@@ -7,16 +7,14 @@ WITH foreseen AS MATERIALIZED (
         (SELECT count(*) < at_most_1 AND count(*) FILTER (WHERE weight = 0) = 0
              FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most_1) AS pending)
     ) AS is_so
-), orders_changes AS MATERIALIZED (
-    -- net change of shop.orders since the watermark
-    SELECT c2 AS customer_id, c3 AS ordered_on, c7 AS is_paid, sum(weight)::int8 AS weight_2
+), orders_changes AS (
+    -- changes of shop.orders since the watermark
+    SELECT c2 AS customer_id, c3 AS ordered_on, c7 AS is_paid, weight::int4 AS weight_2
     FROM (
         SELECT c2, c3, c7, weight FROM mvrefresh."log$2"
         WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
         LIMIT at_most_1
     ) AS pending
-    GROUP BY c2, c3, c7
-    HAVING sum(weight) <> 0
 ), input_changes AS (
     -- difference of the rows that are grouped
     SELECT orders.customer_id AS key_1, orders.ordered_on AS min_1, CASE WHEN orders.is_paid THEN orders.ordered_on END AS max_2, orders.weight_2 AS weight_2
@@ -122,13 +120,11 @@ SELECT pg_current_snapshot() AS snapshot,
        NOT (SELECT is_so FROM foreseen) AS unforeseen;
 
 -- else
-WITH orders_changes AS MATERIALIZED (
-    -- net change of shop.orders since the watermark
-    SELECT c2 AS customer_id, c3 AS ordered_on, c7 AS is_paid, sum(weight)::int8 AS weight_2
+WITH orders_changes AS (
+    -- changes of shop.orders since the watermark
+    SELECT c2 AS customer_id, c3 AS ordered_on, c7 AS is_paid, weight::int4 AS weight_2
     FROM mvrefresh."log$2"
-    WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)
-    GROUP BY c2, c3, c7
-    HAVING sum(weight) <> 0
+    WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND weight <> 0
 ), input_changes AS (
     -- difference of the rows that are grouped
     SELECT orders.customer_id AS key_1, orders.ordered_on AS min_1, CASE WHEN orders.is_paid THEN orders.ordered_on END AS max_2, orders.weight_2 AS weight_2

@@ -12,7 +12,7 @@ WITH foreseen AS MATERIALIZED (
     SELECT c1 AS order_id, c2 AS customer_id, c3 AS ordered_on, c7 AS is_paid, sum(weight)::int8 AS weight_2
     FROM (
         SELECT c1, c2, c3, c7, weight FROM mvrefresh."log$2"
-        WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND (SELECT is_so FROM foreseen)
+        WHERE (all_1 OR xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AND (SELECT is_so FROM foreseen)
         LIMIT at_most_1
     ) AS pending
     GROUP BY c1, c2, c3, c7

@@ -7,7 +7,7 @@ WITH foreseen AS MATERIALIZED (
         (SELECT count(*) < at_most_1 AND count(*) FILTER (WHERE weight = 0) = 0
              FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT at_most_1) AS pending)
     ) AS is_so
-), orders_changes AS MATERIALIZED (
+), orders_changes AS (
     -- changes of shop.orders since the watermark
     SELECT c5 AS weight, c7 AS is_paid, weight::int4 AS weight_2
     FROM (
@@ -123,7 +123,7 @@ SELECT pg_current_snapshot() AS snapshot,
        NOT (SELECT is_so FROM foreseen) AS unforeseen;
 
 -- else
-WITH orders_changes AS MATERIALIZED (
+WITH orders_changes AS (
     -- changes of shop.orders since the watermark
     SELECT c5 AS weight, c7 AS is_paid, weight::int4 AS weight_2
     FROM mvrefresh."log$2"
