@@ -150,7 +150,7 @@ impl Layer {
                     ("PGHOST", Some(ports)) if ports.contains(',') => {
                         match hosts::joined(text, ports) {
                             Ok((text, _)) => {
-                                layer.take_text("database.host", &text, origin(variable))
+                                layer.take_text("database.host", &text, origin(variable));
                             }
                             Err(message) => layer.wrong(origin("PGPORT"), message),
                         }

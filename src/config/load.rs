@@ -219,12 +219,11 @@ fn concluded(sources: &Sources, mut loaded: Loaded, mut problems: Vec<Problem>) 
     }
     if let Some(wanted) = &sources.database {
         let is_wanted = |database: &ForDatabase| database.config.name() == Some(wanted);
-        match loaded.databases.iter().position(is_wanted) {
-            Some(at) => loaded.databases = vec![loaded.databases.swap_remove(at)],
-            None => {
-                let known: Vec<&str> = names(&loaded.databases).collect();
-                problems.push(databases::unknown(wanted, &known));
-            }
+        if let Some(at) = loaded.databases.iter().position(is_wanted) {
+            loaded.databases = vec![loaded.databases.swap_remove(at)];
+        } else {
+            let known: Vec<&str> = names(&loaded.databases).collect();
+            problems.push(databases::unknown(wanted, &known));
         }
     }
     Report { problems, loaded }

@@ -97,7 +97,7 @@ impl ConnectError {
     }
 
     /// Of several servers none can be written to: what is wrong with each. If that may pass with one, it may with all.
-    pub(super) fn nowhere(settings: &ConnectionSettings, failures: Vec<(String, Self)>) -> Self {
+    pub(super) fn nowhere(settings: &ConnectionSettings, failures: &[(String, Self)]) -> Self {
         let kinds = || failures.iter().map(|(_, error)| error.failure);
         let kind = kinds().find(|failure| failure.is_temporary());
         let kind = kind.or(kinds().next()).unwrap_or(ConnectFailure::Other);

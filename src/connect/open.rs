@@ -27,7 +27,7 @@ pub async fn open(settings: &ConnectionSettings, role: &str) -> Result<PgConnect
             Err(failure) => failures.push((server.server(), failure)),
         }
     }
-    Err(ConnectError::nowhere(settings, failures))
+    Err(ConnectError::nowhere(settings, &failures))
 }
 
 /// Whether nothing can be written: on a standby, or while that is the default.
