@@ -107,7 +107,6 @@ struct Daemon {
     manager: ServiceManager,
     orders: Vec<mpsc::UnboundedSender<Order>>,
     /// Held so that each loop has somebody who might ask.
-    #[expect(dead_code, reason = "it is there to be held")]
     askers: Vec<mpsc::Sender<oneshot::Sender<Census>>>,
 }
 

@@ -203,7 +203,7 @@ pub struct Program {
     pub logs: Vec<UsedLog>,
     /// The index by which it finds stored rows, if it needs one, as `CREATE INDEX`.
     pub row_index: Option<String>,
-    /// Its state table, as `definition`, `columns`, `rows`, `difference` and `outputs`.
+    /// Its state: the `tables` (`table`, `definition`, `columns`, `rows`, `difference`), and the `outputs` told from them.
     pub state: Option<Value>,
     /// How it works, for `explain`.
     pub plan: Value,
