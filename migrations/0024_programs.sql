@@ -153,7 +153,7 @@ LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $$
     WHERE s.kind = 'table' AND s.mv_relation IS NOT NULL
       AND EXISTS (SELECT FROM pg_class c WHERE c.oid = s.mv_relation)
       AND (s.refresh_method <> 'complete' OR f.mv_id IS NOT NULL)
-      AND (f.mv_id IS NULL OR f.compiler <> p_compiler OR f.compiled_for IS NULL
+      AND (f.mv_id IS NULL OR f.compiler < p_compiler OR f.compiled_for IS NULL
            -- the user wants complete refreshes now, or no longer
            OR (s.refresh_method = 'complete') <> (f.refused_clause IS NOT DISTINCT FROM 'refresh_method'))
     ORDER BY s.mv_id

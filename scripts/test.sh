@@ -18,6 +18,7 @@ has_major() {
 for major in $supported; do
     has_major "$major" || scripts/fetch-postgres.sh "$major"
 done
+scripts/fetch-pg-upgrade.sh
 scripts/fetch-validators.sh
 covered=
 missing=

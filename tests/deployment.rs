@@ -198,7 +198,7 @@ fn assert_known(expression: &str) {
 }
 
 #[test]
-fn alerts_watch_metrics_that_are_exported_and_are_explained() {
+fn alerts_watch_metrics_that_are_exported() {
     let alerts = &yaml("monitoring/alerts.yaml")[0];
     let rules = alerts["groups"][0]["rules"].as_array().unwrap();
     assert!(rules.len() > 10);
@@ -209,12 +209,56 @@ fn alerts_watch_metrics_that_are_exported_and_are_explained() {
             !names(expression).is_empty() || expression.starts_with("up{"),
             "{expression}"
         );
-        let alert = rule["alert"].as_str().unwrap();
-        assert!(
-            OPERATIONS.contains(&format!("`{alert}`")),
-            "{alert} is not explained"
-        );
     }
+}
+
+/// The text below a heading of the operations guide, up to the next one.
+fn section(heading: &str) -> Option<&'static str> {
+    let rest = OPERATIONS.split(&format!("\n{heading}\n")).nth(1)?;
+    Some(rest.split("\n#").next().unwrap())
+}
+
+#[test]
+fn every_alert_has_a_section_that_says_what_it_means_and_what_to_do() {
+    let alerts = &yaml("monitoring/alerts.yaml")[0];
+    let rules = alerts["groups"][0]["rules"].as_array().unwrap();
+    let names: BTreeSet<&str> = rules
+        .iter()
+        .map(|rule| rule["alert"].as_str().unwrap())
+        .collect();
+    for name in &names {
+        let text = section(&format!("### {name}")).unwrap_or_else(|| panic!("no section: {name}"));
+        for part in ["*Meaning.* ", "*What to do.* "] {
+            let told = text.split(part).nth(1).and_then(|told| told.lines().next());
+            assert!(told.is_some_and(|told| told.len() > 5), "{name}: {part}");
+        }
+    }
+    let explained: BTreeSet<&str> = OPERATIONS
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .filter(|name| name.starts_with("Mvrefreshd"))
+        .collect();
+    assert_eq!(explained, names);
+}
+
+#[test]
+fn the_operations_guide_links_to_sections_that_there_are() {
+    let anchors: BTreeSet<String> = OPERATIONS
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "))
+        .map(|title| {
+            let kept = title.to_lowercase().replace(' ', "-");
+            kept.chars()
+                .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+                .collect()
+        })
+        .collect();
+    let linked: BTreeSet<String> = OPERATIONS
+        .split("](#")
+        .skip(1)
+        .map(|rest| rest.split(')').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(linked, anchors);
 }
 
 #[test]

@@ -164,6 +164,25 @@ async fn a_black_hole_while_nothing_is_refreshed_is_waited_out() {
 }
 
 #[tokio::test]
+async fn whichever_way_connections_break_between_refreshes_they_are_all_replaced() {
+    let mut place = Place::new().await;
+    for (name, how) in [
+        ("after_reset", Break::Reset),
+        ("after_telling_the_client", Break::TellClient),
+        ("after_telling_the_server", Break::TellServer),
+        ("after_swallowing", Break::Swallow),
+    ] {
+        place.proxy.break_all(how);
+        // only a new listener hears of this view, and only new workers refresh it
+        place.until_listening(name).await;
+        place.until_going_on().await;
+    }
+    let gate = place.refresh_under_way().await;
+    gate.open().await;
+    place.assert_once_and_exact().await;
+}
+
+#[tokio::test]
 async fn connections_swallowed_for_ever_are_replaced_and_a_committed_refresh_is_no_failure() {
     let mut place = Place::new().await;
     let gate = place.refresh_under_way().await;

@@ -160,10 +160,9 @@ fn where_nothing_else(logs: &[(usize, &String)], most: i32) -> String {
         })
         .collect();
     format!(
-        "    IF pending > {} THEN
+        "    IF pending > {most} THEN
         -- whether the logs hold nothing else: the planner then knows how much there is
 {checks}    END IF;
-",
-        most
+"
     )
 }

@@ -29,6 +29,15 @@ pub(crate) fn installation(major: u32) -> Option<Installation> {
     })
 }
 
+/// What to upgrade from, and to: the newest version here that has `pg_upgrade` (see `scripts/fetch-pg-upgrade.sh`).
+pub(crate) fn with_pg_upgrade() -> Option<(Installation, Installation)> {
+    let old = installation(15)?;
+    let fetched = extra_installations().join("with-pg-upgrade/pgserver/pginstall/bin");
+    let new = Installation::in_directory(&fetched).unwrap_or_else(|| old.clone());
+    new.program("pg_upgrade").ok()?;
+    Some((old, new))
+}
+
 /// The majors that can be tested here, in ascending order; at least one.
 pub(crate) fn covered_majors() -> Vec<u32> {
     let mut majors: Vec<u32> = Installation::all(Some(extra_installations()))
@@ -104,6 +113,11 @@ impl TestServer {
     /// The URL of another database for the superuser.
     pub(crate) fn url_of(&self, database: &str) -> String {
         self.cluster.url(database)
+    }
+
+    /// The URL of another database for a role.
+    pub(crate) fn url_in(&self, database: &str, role: &str) -> String {
+        self.cluster.url_as(role, database)
     }
 
     /// The URL of the test's database for a role.

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use mvrefreshd::scratch::Options;
 use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
 
-use super::{Daemon, Signal, count, execute, holds, until};
+use super::{Daemon, Signal, TestServer, count, execute, holds, install, until};
 
 /// How long anything that must happen may take before the test fails.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -41,6 +42,10 @@ pub(crate) const CHANGES: &str = "
     DELETE FROM sale WHERE id IN (SELECT id FROM sale ORDER BY id OFFSET 5 LIMIT 2);
     UPDATE region SET name = name || '+' WHERE id = 2";
 
+/// Many transactions.
+pub(crate) const AGED: &str =
+    "DO $$ BEGIN FOR i IN 1..30000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$";
+
 /// The views, wherever their database is at the moment.
 pub(crate) struct Shop;
 
@@ -54,6 +59,24 @@ impl Shop {
             );
             execute(sql, &create).await;
         }
+    }
+
+    /// A server with a shop whose logs hold both what has been refreshed and what has not, in a cluster that has seen many
+    /// transactions.
+    pub(crate) async fn busy(options: Options) -> TestServer {
+        let server = TestServer::start_with(options).await;
+        install(&server).await;
+        let mut sql = server.connect().await;
+        // as old clusters have; transaction ids of a new one are far below
+        execute(&mut sql, AGED).await;
+        Self::make(&mut sql).await;
+        let daemon = Self::daemon(&server.url());
+        Self::until_fast_and_exact(&mut sql).await;
+        Self::stop(daemon).await;
+        execute(&mut sql, CHANGES).await;
+        let logged = count(&mut sql, "SELECT count(*) FROM mvrefresh.log$1").await;
+        assert!(logged > 20, "{logged}");
+        server
     }
 
     /// Starts a daemon on the database.

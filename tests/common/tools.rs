@@ -1,4 +1,4 @@
-//! PostgreSQL's own client programs.
+//! `PostgreSQL`'s own client programs.
 
 use std::path::PathBuf;
 use std::process::Command;
