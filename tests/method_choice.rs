@@ -248,6 +248,50 @@ async fn pending_rows_are_not_counted_beyond_what_decides() {
 }
 
 #[tokio::test]
+async fn of_a_large_log_a_few_pages_tell_that_there_is_far_more_than_decides() {
+    let database = Database::with_ordinary_roles().await;
+    let mut alice = database.session("alice").await;
+    alice
+        .run(
+            "CREATE TABLE alice.base (id integer PRIMARY KEY, n integer NOT NULL);
+             SELECT mvrefresh.create_materialized_view('alice.mv', 'SELECT id, n FROM alice.base')",
+        )
+        .await;
+    let mut module = database.session("refresher").await;
+    module.make_fast("alice.mv").await;
+    alice
+        .run("INSERT INTO alice.base SELECT i, i FROM generate_series(1, 100000) AS i")
+        .await;
+    let log = "(SELECT log_id FROM mvrefresh.materialized_view_logs), (SELECT last_snapshot FROM mvrefresh.materialized_view_state)";
+    for (most, counted) in [("10000", 10_000_i64), ("90000", 90_000), ("NULL", 100_000)] {
+        let pending: i64 = module
+            .value(&format!(
+                "SELECT pending_rows FROM mvrefresh.pending_in_log({log}, {most})"
+            ))
+            .await;
+        assert_eq!(pending, counted, "{most}");
+    }
+    let read = |most: i64| {
+        format!(
+            "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, BUFFERS, FORMAT JSON) SELECT mvrefresh.pending_in_log({log}, {most})"
+        )
+    };
+    let mut blocks = Vec::new();
+    for most in [40_000, 60_000] {
+        let plan: serde_json::Value = module.value(&read(most)).await;
+        blocks.push(plan[0]["Plan"]["Shared Hit Blocks"].as_i64().unwrap());
+    }
+    // a sample in the one case, and a count besides in the other
+    assert!(blocks[0] * 3 < blocks[1], "{blocks:?}");
+    module
+        .run("UPDATE mvrefresh.materialized_view_state SET complete_ms = 10, fast_fixed_ms = 5, fast_ms_per_row = 0.001")
+        .await;
+    let refreshed = module.refresh("alice.mv", None).await;
+    assert_eq!(refreshed.method, "complete");
+    module.assert_exact("alice.mv").await;
+}
+
+#[tokio::test]
 async fn what_is_chosen_by_cost_is_chosen_for_a_reason_that_is_kept() {
     let database = Database::with_ordinary_roles().await;
     let mut alice = database.session("alice").await;

@@ -11,7 +11,12 @@ const RESULTS: &str =
 const MORE: i32 = 100;
 
 /// For up to so many pending rows the session keeps a plan: making one for just these would cost more than they do.
-const KEPT: [i32; 2] = [200, 3000];
+///
+/// The last only where more than [`DEAR`] tables are read.
+const KEPT: [i32; 3] = [200, 3000, 20_000];
+
+/// Up to so many tables a plan is made sooner than some thousand rows are refreshed.
+const DEAR: usize = 4;
 
 impl FastRefresh {
     /// The statements of a PL/pgSQL function with the parameter `watermark pg_snapshot` (the first) and the results
@@ -77,7 +82,7 @@ END;",
             declared = list("pending", " int8;\n    "),
             limited = list("at_most", " int8;\n    "),
             declared_alls = alls.iter().map(|(number, _)| format!("    {} boolean;\n", all(*number))).collect::<String>(),
-            alls = where_nothing_else(&alls),
+            alls = where_nothing_else(&alls, self.kept()[self.kept().len() - 1]),
             markers = list("markers", " + "),
             numbers = list("pending", ", "),
             counts = counts.join(",\n         "),
@@ -98,6 +103,12 @@ END;",
         ]
     }
 
+    /// Up to how many pending rows plans are kept.
+    fn kept(&self) -> &'static [i32] {
+        let (few, _) = KEPT.split_at(KEPT.len() - 1);
+        if self.logs.len() > DEAR { &KEPT } else { few }
+    }
+
     /// The statement of a variant, under the condition that it is the right one; first with its plans kept, for few rows.
     fn choice(&self, variant: &Variant) -> String {
         let places = || variant.tables.iter().map(|place| place + 1);
@@ -109,7 +120,7 @@ END;",
                 super::print::indented(statement, 2).trim_start()
             )
         };
-        let kept = KEPT.iter().map(|most| {
+        let kept = self.kept().iter().map(|most| {
             // from the last one on, as the first one's name is the beginning of the tenth's
             let statement = places().rev().fold(variant.statement.clone(), |statement, place| {
                 let statement = statement.replace(&pending_if_not(&all(place)), pending());
@@ -134,7 +145,7 @@ END;",
 }
 
 /// Looks whether these logs (by the places of their tables) hold nothing else than what is pending.
-fn where_nothing_else(logs: &[(usize, &String)]) -> String {
+fn where_nothing_else(logs: &[(usize, &String)], most: i32) -> String {
     if logs.is_empty() {
         return String::new();
     }
@@ -149,10 +160,9 @@ fn where_nothing_else(logs: &[(usize, &String)]) -> String {
         })
         .collect();
     format!(
-        "    IF pending > {} THEN
+        "    IF pending > {most} THEN
         -- whether the logs hold nothing else: the planner then knows how much there is
 {checks}    END IF;
-",
-        KEPT[KEPT.len() - 1]
+"
     )
 }
