@@ -145,7 +145,8 @@ COMMENT ON FUNCTION log_reaches(integer, pg_snapshot) IS
 CREATE FUNCTION pending_in_log(
     p_log_id integer, p_snapshot pg_snapshot, p_most bigint DEFAULT NULL, OUT pending_rows bigint, OUT is_marked boolean
 )
-LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+-- a bitmap would hold all of them before the first is counted
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET enable_bitmapscan TO off AS $$
 BEGIN
     EXECUTE format('SELECT count(*), coalesce(bool_or(weight = 0), false)
                     FROM (SELECT weight FROM %s WHERE xid >= $1 AND NOT pg_visible_in_snapshot(xid, $2) LIMIT $3) AS pending',

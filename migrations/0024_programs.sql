@@ -18,12 +18,11 @@ CREATE TABLE fast_programs (
     refused_reason text,
     -- the statements of the function fast$<mv_id>
     body text,
-    -- the table state$<mv_id>: how it is made, its columns (quoted), the query whose rows it holds, and, over these as
-    -- fresh_state, how they differ from the stored ones, and the rows of the materialized view as told from them
-    state_definition text,
-    state_columns text[],
-    state_rows text,
-    state_difference text,
+    -- the tables beside the materialized view, state$<mv_id> and so on, as an array in their order: table (its name), definition
+    -- (how it is made), columns (quoted), rows (the query whose rows it holds; it may read fresh_state_<n>, the rows of one before
+    -- it), and difference (how these rows, as fresh_state_<n>, differ from the stored ones)
+    states jsonb,
+    -- the rows of the materialized view as told from all of these
     state_outputs text,
     -- the index by which stored rows are found, and its name as it was created
     row_index_definition text,
@@ -120,13 +119,15 @@ CREATE FUNCTION program_fingerprint(p_mv_id integer) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 DECLARE
     result text;
+    -- as an array, by which the index of the catalog is used whatever is estimated
+    state_tables name[] := array(SELECT s ->> 'table' FROM fast_programs f, jsonb_array_elements(f.states) s WHERE f.mv_id = p_mv_id);
 BEGIN
     SELECT md5(concat_ws(' ', inputs_fingerprint(p_mv_id),
         (SELECT string_agg(concat_ws(':', p.oid, p.xmin), ',' ORDER BY p.oid)
          FROM pg_proc p WHERE p.proname = 'fast$' || p_mv_id AND p.pronamespace = quote_ident(current_schema())::regnamespace),
         -- emptied by hand, it is another file
-        (SELECT concat_ws(':', t.oid, t.relowner, t.relpersistence, pg_relation_filenode(t.oid), t.relrowsecurity AND t.relforcerowsecurity)
-         FROM pg_class t WHERE t.relname = 'state$' || p_mv_id AND t.relnamespace = quote_ident(current_schema())::regnamespace),
+        (SELECT string_agg(concat_ws(':', t.oid, t.relowner, t.relpersistence, pg_relation_filenode(t.oid), t.relrowsecurity AND t.relforcerowsecurity), ',' ORDER BY t.oid)
+         FROM pg_class t WHERE t.relname = ANY (state_tables) AND t.relnamespace = quote_ident(current_schema())::regnamespace),
         (SELECT i.indisvalid
          FROM fast_programs f JOIN pg_class x ON x.relname = f.row_index AND x.relnamespace = c.relnamespace
          JOIN pg_index i ON i.indexrelid = x.oid AND i.indrelid = c.oid WHERE f.mv_id = p_mv_id)))
@@ -152,7 +153,7 @@ LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $$
     WHERE s.kind = 'table' AND s.mv_relation IS NOT NULL
       AND EXISTS (SELECT FROM pg_class c WHERE c.oid = s.mv_relation)
       AND (s.refresh_method <> 'complete' OR f.mv_id IS NOT NULL)
-      AND (f.mv_id IS NULL OR f.compiler <> p_compiler OR f.compiled_for IS NULL
+      AND (f.mv_id IS NULL OR f.compiler < p_compiler OR f.compiled_for IS NULL
            -- the user wants complete refreshes now, or no longer
            OR (s.refresh_method = 'complete') <> (f.refused_clause IS NOT DISTINCT FROM 'refresh_method'))
     ORDER BY s.mv_id
@@ -162,14 +163,14 @@ COMMENT ON FUNCTION programs_to_compile(integer) IS 'Materialized views whose fa
 CREATE FUNCTION fresh_state_part(p_mv_id integer) RETURNS text
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     -- part of a complete refresh's own statement: state and rows are of one snapshot
-    SELECT coalesce((
-        SELECT format($text$fresh_state AS MATERIALIZED (
+    SELECT coalesce(string_agg(format($text$fresh_state_%1$s AS MATERIALIZED (
         -- what a fast refresh needs to know beside the rows
-%1$s
-    ), $text$, state_rows)
-        FROM fast_programs WHERE mv_id = p_mv_id AND state_rows IS NOT NULL), '')
+%2$s
+    ), $text$, n, s ->> 'rows'), '' ORDER BY n), '')
+    FROM fast_programs f CROSS JOIN jsonb_array_elements(f.states) WITH ORDINALITY AS u (s, n)
+    WHERE f.mv_id = p_mv_id
 $$;
-COMMENT ON FUNCTION fresh_state_part(integer) IS 'The part of a complete refresh that computes the rows of the state table, if there is one';
+COMMENT ON FUNCTION fresh_state_part(integer) IS 'The parts of a complete refresh that compute the rows of the state tables, if there are any';
 
 CREATE FUNCTION state_source(p_mv_id integer) RETURNS text
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
@@ -188,19 +189,20 @@ COMMENT ON FUNCTION state_source(integer) IS 'The rows of a query told from thos
 
 CREATE FUNCTION state_parts(p_mv_id integer) RETURNS text
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
-    SELECT coalesce((
-        SELECT format($text$, state_difference AS MATERIALIZED (
+    SELECT coalesce(string_agg(format($text$, state_difference_%1$s AS MATERIALIZED (
         -- only groups that differ are written
-%4$s
-    ), emptied_state AS (
-        DELETE FROM ONLY %1$I.%2$I AS stored USING state_difference WHERE stored.ctid = state_difference.state_address RETURNING 1
-    ), filled_state AS (
-        INSERT INTO %1$I.%2$I (%3$s)
-        SELECT %3$s FROM state_difference CROSS JOIN (SELECT count(*) FROM emptied_state) AS deletions WHERE is_fresh
-    )$text$, module_schema(), 'state$' || p_mv_id, array_to_string(state_columns, ', '), state_difference)
-        FROM fast_programs WHERE mv_id = p_mv_id AND state_rows IS NOT NULL), '')
+%5$s
+    ), emptied_state_%1$s AS (
+        DELETE FROM ONLY %2$I.%3$I AS stored USING state_difference_%1$s AS difference WHERE stored.ctid = difference.state_address RETURNING 1
+    ), filled_state_%1$s AS (
+        INSERT INTO %2$I.%3$I (%4$s)
+        SELECT %4$s FROM state_difference_%1$s CROSS JOIN (SELECT count(*) FROM emptied_state_%1$s) AS deletions WHERE is_fresh
+    )$text$, n, module_schema(), s ->> 'table', (SELECT string_agg(c, ', ') FROM jsonb_array_elements_text(s -> 'columns') c), s ->> 'difference'),
+        '' ORDER BY n), '')
+    FROM fast_programs f CROSS JOIN jsonb_array_elements(f.states) WITH ORDINALITY AS u (s, n)
+    WHERE f.mv_id = p_mv_id
 $$;
-COMMENT ON FUNCTION state_parts(integer) IS 'The parts of a complete refresh that make the state table equal what was computed for it, if there is one';
+COMMENT ON FUNCTION state_parts(integer) IS 'The parts of a complete refresh that make the state tables equal what was computed for them, if there are any';
 
 CREATE FUNCTION create_row_index(p_mv_id integer) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -243,15 +245,16 @@ CREATE FUNCTION drop_program_objects(p_mv_id integer) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     schema_oid oid := quote_ident(module_schema())::regnamespace;
+    state_table name;
 BEGIN
-    IF EXISTS (SELECT FROM pg_class WHERE relname = 'state$' || p_mv_id AND relnamespace = schema_oid) THEN
-        EXECUTE format('DROP TABLE %I.%I', module_schema(), 'state$' || p_mv_id);
-    END IF;
+    FOR state_table IN SELECT relname FROM pg_class WHERE relnamespace = schema_oid AND relkind = 'r' AND relname ~ ('^state\$' || p_mv_id || '(_\d+)?$') LOOP
+        EXECUTE format('DROP TABLE %I.%I', module_schema(), state_table);
+    END LOOP;
     IF EXISTS (SELECT FROM pg_proc WHERE proname = 'fast$' || p_mv_id AND pronamespace = schema_oid) THEN
         EXECUTE format('DROP FUNCTION %I.%I(pg_snapshot)', module_schema(), 'fast$' || p_mv_id);
     END IF;
 END $$;
-COMMENT ON FUNCTION drop_program_objects(integer) IS 'Drops the function and the state table of a fast refresh';
+COMMENT ON FUNCTION drop_program_objects(integer) IS 'Drops the function and the state tables of a fast refresh';
 
 CREATE FUNCTION grant_logs(p_mv_id integer) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -313,6 +316,7 @@ DECLARE
     owner_name name := (SELECT pg_get_userbyid(c.relowner) FROM materialized_view_settings s JOIN pg_class c ON c.oid = s.mv_relation WHERE s.mv_id = p_mv_id);
     is_same boolean;
     problem text;
+    state jsonb;
 BEGIN
     -- against a refresh, which uses what is replaced here
     IF NOT try_refresh_lock(p_mv_id, false) THEN
@@ -329,15 +333,12 @@ BEGIN
     program.body := p_body;
     program.plan := p_plan;
     program.row_index_definition := p_row_index;
-    program.state_definition := p_state ->> 'definition';
-    program.state_columns := array(SELECT jsonb_array_elements_text(p_state -> 'columns'));
-    program.state_rows := p_state ->> 'rows';
-    program.state_difference := p_state ->> 'difference';
+    program.states := p_state -> 'tables';
     program.state_outputs := p_state ->> 'outputs';
     program.compiled_at := clock_timestamp();
     is_same := former.meaning = program.meaning AND former.body = program.body
-        AND former.state_rows IS NOT DISTINCT FROM program.state_rows AND former.state_definition IS NOT DISTINCT FROM program.state_definition
-        AND (program.state_rows IS NULL OR former.compiled_for = program_fingerprint(p_mv_id));
+        AND former.states IS NOT DISTINCT FROM program.states
+        AND (program.states IS NULL OR former.compiled_for = program_fingerprint(p_mv_id));
     program.installed_xid := CASE WHEN is_same THEN former.installed_xid ELSE pg_current_xact_id() END;
     IF former.row_index_definition IS DISTINCT FROM p_row_index THEN
         PERFORM drop_row_index(p_mv_id);
@@ -357,10 +358,10 @@ BEGIN
     PERFORM grant_logs(p_mv_id);
     IF is_same IS NOT TRUE THEN
         PERFORM drop_program_objects(p_mv_id);
-        IF program.state_rows IS NOT NULL THEN
-            EXECUTE program.state_definition;
-            PERFORM give_to_owner('TABLE', 'state$' || p_mv_id, owner_name);
-        END IF;
+        FOR state IN SELECT s FROM jsonb_array_elements(program.states) s LOOP
+            EXECUTE state ->> 'definition';
+            PERFORM give_to_owner('TABLE', state ->> 'table', owner_name);
+        END LOOP;
     END IF;
     IF NOT EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
                    JOIN materialized_view_settings s ON s.mv_relation = i.indrelid AND s.mv_id = p_mv_id

@@ -87,14 +87,15 @@ COMMENT ON FUNCTION fill_slice_body(integer, name, text, text, text) IS 'Inserts
 CREATE FUNCTION fill_state_body(p_mv_id integer) RETURNS text
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     SELECT format($text$
-    INSERT INTO %1$I.%2$I (%3$s)
-    SELECT fresh_state.* FROM (
-%4$s
-    ) AS fresh_state;
-    snapshot := pg_current_snapshot();$text$, module_schema(), 'state$' || p_mv_id, array_to_string(state_columns, ', '), state_rows)
-    FROM fast_programs WHERE mv_id = p_mv_id AND state_rows IS NOT NULL
+    WITH %1$s%2$s
+    SELECT pg_current_snapshot() INTO STRICT snapshot;$text$, fresh_state_part(p_mv_id),
+        string_agg(format('filled_state_%1$s AS (INSERT INTO %2$I.%3$I (%4$s) SELECT %4$s FROM fresh_state_%1$s)', n, module_schema(), s ->> 'table',
+                          (SELECT string_agg(c, ', ') FROM jsonb_array_elements_text(s -> 'columns') c)), ', ' ORDER BY n))
+    FROM fast_programs f CROSS JOIN jsonb_array_elements(f.states) WITH ORDINALITY AS u (s, n)
+    WHERE f.mv_id = p_mv_id
+    HAVING count(*) > 0
 $$;
-COMMENT ON FUNCTION fill_state_body(integer) IS 'Fills the state table of a fast refresh; NULL if there is none';
+COMMENT ON FUNCTION fill_state_body(integer) IS 'Fills the state tables of a fast refresh; NULL if there are none';
 
 CREATE FUNCTION drop_refresh_function(p_mv_id integer, p_name text) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$

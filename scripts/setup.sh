@@ -2,7 +2,7 @@
 # Makes sure that everything is here to build and to run `make demo` and `make test`: Rust, a C compiler,
 # libclang, a PostgreSQL server. Installs what it can on Debian and Ubuntu; says exactly what to do where it can't. Quick when all is present.
 #
-# `setup.sh tests` also looks for what single tests need: a headless browser and systemd-analyze. Without these, those
+# `setup.sh tests` also looks for what single tests need: a headless browser, systemd-analyze and PgBouncer. Without these, those
 # tests say that they did not run; only in continuous integration (CI is set) they fail then.
 set -eu
 cd "$(dirname "$0")/.."
@@ -139,10 +139,14 @@ has_browser() {
     return 1
 }
 
+# Its package puts it where not everybody's PATH goes.
+has_pgbouncer() { command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ]; }
+
 install_for_tests() {
     wanted=
     has_browser || wanted="$wanted chromium"
     command -v systemd-analyze >/dev/null || wanted="$wanted systemd"
+    has_pgbouncer || wanted="$wanted pgbouncer"
     [ -n "$wanted" ] || return 0
     if ! command -v apt-get >/dev/null || ! can_be_root; then
         echo "setup: not installed:$wanted; the tests that need them will say so" >&2

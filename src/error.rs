@@ -102,7 +102,7 @@ impl From<ConnectError> for CommandError {
             F::NoServer | F::UnknownHost | F::Timeout | F::NotReady | F::Tls | F::Other => {
                 Exit::Unavailable
             }
-            F::TooManyConnections => Exit::Temporary,
+            F::TooManyConnections | F::ReadOnly => Exit::Temporary,
             F::Forbidden | F::Password | F::Role | F::Refused | F::Privilege => Exit::Permission,
             F::UnknownDatabase | F::Version | F::Settings => Exit::Configuration,
         };

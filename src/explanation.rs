@@ -85,9 +85,12 @@ fn strategies(pairs: &[(String, String)]) -> Vec<Strategy> {
 }
 
 fn sql(fast: FastRefresh) -> Vec<String> {
-    let state = fast.state.map(|state| state.create);
-    let parts = [Some(fast.statement), state, fast.row_index];
-    parts.into_iter().flatten().collect()
+    let states = fast.states.into_iter().map(|state| state.create);
+    [fast.statement]
+        .into_iter()
+        .chain(states)
+        .chain(fast.row_index)
+        .collect()
 }
 
 /// What the statement looks up in base tables by equality.

@@ -1,8 +1,12 @@
 //! Quoting: the one place where text becomes part of SQL.
 
+mod statement;
+
 use std::fmt;
 
 use sqlx::AssertSqlSafe;
+
+pub use statement::{Statement, query, query_as, query_scalar};
 
 /// An identifier in double quotes.
 #[must_use]

@@ -159,6 +159,21 @@ async fn a_short_demo_verifies_everything_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn the_demo_tells_where_its_status_page_is() {
+    let mut demo = Daemon::spawn(&["demo", "--scale", "2"], &[]);
+    demo.wait_for_line("3 s: ").await;
+    let lines = demo.lines();
+    let address = lines
+        .iter()
+        .find_map(|line| line.split("The status page: http://").nth(1))
+        .unwrap_or_else(|| panic!("{lines:?}"));
+    let page = common::get(address.trim_end_matches('/'), "/").await;
+    assert!(page.body.contains("<html"), "{}", page.body);
+    demo.signal(Signal::Interrupt).await;
+    assert_eq!(demo.wait_for_exit().await.code(), Some(0), "{lines:?}");
+}
+
+#[tokio::test]
 async fn the_daemon_of_the_demo_has_no_more_rights_than_it_needs() {
     let mut demo = Daemon::spawn(&["demo", "--scale", "2"], &[]);
     demo.wait_for_line("3 s: ").await;

@@ -70,3 +70,39 @@ async fn a_complete_refresh_puts_right_what_is_kept_of_groups_wherever_it_was_to
         module.assert_fast("alice.loose_averages").await;
     }
 }
+
+#[tokio::test]
+async fn groups_below_limit_are_kept_in_tables_that_go_with_their_materialized_view() {
+    let (_database, mut alice, mut module) = orders().await;
+    alice
+        .run("SELECT mvrefresh.create_materialized_view('alice.best',
+                'SELECT t.customer_id, t.total, b.n
+                 FROM (SELECT customer_id, sum(amount) AS total FROM alice.orders GROUP BY customer_id) t
+                 JOIN (SELECT customer_id, count(*) AS n, max(amount) AS largest FROM alice.orders WHERE amount > 50 GROUP BY customer_id) b USING (customer_id)
+                 ORDER BY t.total DESC, t.customer_id LIMIT 5')")
+        .await;
+    module.make_fast("alice.best").await;
+    let tables = "SELECT count(*) FROM pg_class WHERE relname LIKE 'state$%' AND relkind = 'r'";
+    assert_eq!(module.value::<i64>(tables).await, 2);
+    for change in [
+        "UPDATE alice.orders SET amount = amount + 1000 WHERE customer_id = 3",
+        "DELETE FROM alice.orders WHERE customer_id = 3",
+        "INSERT INTO alice.orders SELECT 1000 + i, 40 + i % 3, 500 * i FROM generate_series(1, 9) AS i",
+    ] {
+        alice.run(change).await;
+        module.assert_fast("alice.best").await;
+    }
+    alice
+        .run("UPDATE alice.orders SET amount = 7 WHERE order_id % 5 = 0")
+        .await;
+    module.refresh("alice.best", Some("complete")).await;
+    module.assert_exact("alice.best").await;
+    alice
+        .run("DELETE FROM alice.orders WHERE order_id % 7 = 0")
+        .await;
+    module.assert_fast("alice.best").await;
+    alice
+        .run("SELECT mvrefresh.drop_materialized_view('alice.best')")
+        .await;
+    assert_eq!(module.value::<i64>(tables).await, 0);
+}

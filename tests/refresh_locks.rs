@@ -1,68 +1,46 @@
-//! The lock of a running refresh tells who is refreshing what, and only such processes are ever cancelled.
+//! The lock of a running refresh tells what is being refreshed, and only this process's own refreshes are ever cancelled by it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
-use common::{GATED_QUERY, Gate, TestServer, install};
+use common::{Database, GATED_QUERY, Gate};
 use mvrefreshd::dictionary::refreshes;
 use mvrefreshd::sql::ModuleSchema;
 
 #[tokio::test]
-async fn the_lock_shows_which_views_are_being_refreshed_and_whom_to_cancel() {
-    let server = TestServer::start().await;
-    install(&server).await;
-    let mut gate = Gate::close(&server).await;
-    let mut sql = server.connect().await;
-    let mut ids = Vec::new();
-    for name in ["running", "resting"] {
+async fn the_lock_shows_which_views_are_being_refreshed_and_only_own_refreshes_are_cancelled() {
+    let database = Database::installed().await;
+    let mut gate = Gate::close(&database.server).await;
+    let mut sql = database.admin().await;
+    let mut ids: Vec<i32> = Vec::new();
+    for name in ["own", "others", "resting"] {
         let create = format!(
             "SELECT mvrefresh.create_materialized_view('{name}', '{GATED_QUERY}', with_data => false)"
         );
-        let id: i32 = sqlx::query_scalar(sqlx::AssertSqlSafe(create))
-            .fetch_one(&mut sql)
-            .await
-            .unwrap();
-        ids.push(id);
+        ids.push(sql.value(&create).await);
     }
+    let [own, others, resting] = ids[..] else {
+        unreachable!("three were made")
+    };
     let schema = ModuleSchema::new("mvrefresh");
-    assert_eq!(
-        refreshes::without_lock(&mut sql, &schema, &ids)
-            .await
-            .unwrap(),
-        ids
-    );
+    let unlocked = refreshes::without_lock(&mut sql.connection, &schema, &ids).await;
+    assert_eq!(unlocked.unwrap(), ids);
 
-    let mut refresher = server.connect().await;
-    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
-        .fetch_one(&mut refresher)
-        .await
-        .unwrap();
-    let refreshing = tokio::spawn(async move {
-        sqlx::query("SELECT mvrefresh.refresh_materialized_view('running')")
-            .execute(&mut refresher)
-            .await
-    });
-    gate.until_waiting(1).await;
-    assert_eq!(
-        refreshes::without_lock(&mut sql, &schema, &ids)
-            .await
-            .unwrap(),
-        ids[1..]
-    );
+    let mut session = database.admin().await;
+    let refreshing = tokio::spawn(async move { session.refresh_as_daemon(own).await });
+    let mut other = database.admin().await;
+    let by_sql = "SELECT mvrefresh.refresh_materialized_view('others')";
+    let refreshing_by_sql = tokio::spawn(async move { other.run(by_sql).await });
+    gate.until_waiting(2).await;
+    let unlocked = refreshes::without_lock(&mut sql.connection, &schema, &ids).await;
+    assert_eq!(unlocked.unwrap(), [resting]);
 
-    // neither another process nor one that does something else
-    for (process, views, cancelled) in [
-        (pid + 1, &ids[..], 0),
-        (pid, &ids[1..], 0),
-        (pid, &ids[..], 1),
-    ] {
-        let count = refreshes::cancel(&mut sql, &schema, &[process], views).await;
-        assert_eq!(count.unwrap(), cancelled);
+    for (views, cancelled) in [(&[others, resting][..], 0), (&ids[..], 1)] {
+        let count = refreshes::cancel(&mut sql.connection, &schema, views).await;
+        assert_eq!(count.unwrap(), cancelled, "{views:?}");
     }
-    let error = refreshing.await.unwrap().unwrap_err().to_string();
-    assert!(
-        error.contains("canceling statement due to user request"),
-        "{error}"
-    );
-    gate.until_waiting(0).await;
+    assert_eq!(refreshing.await.unwrap().unwrap_err().code, "57014");
+    gate.until_waiting(1).await;
+    gate.open().await;
+    refreshing_by_sql.await.unwrap();
 }

@@ -3,21 +3,15 @@
 /// The text of every query, the first one first; the fraction of Q11 is that for this scale.
 pub(crate) fn queries(scale: f64) -> Vec<String> {
     let fraction = format!("{:.10}", 0.0001 / scale);
-    let texts = TEXTS
-        .iter()
-        .map(|text| text.replace("* 0.0001", &format!("* {fraction}")));
-    texts.map(|text| without_limit(&text)).collect()
+    let texts = TEXTS.iter();
+    texts
+        .map(|text| text.replace("* 0.0001", &format!("* {fraction}")))
+        .collect()
 }
 
 /// The name under which a query (from 1 on) is a materialized view.
 pub(crate) fn view(number: usize) -> String {
     format!("q{number:02}")
-}
-
-/// A LIMIT is no part of what this version refreshes fast.
-fn without_limit(text: &str) -> String {
-    let lines = text.lines().filter(|line| !line.starts_with("limit "));
-    lines.collect::<Vec<_>>().join("\n")
 }
 
 const TEXTS: [&str; 22] = [

@@ -19,7 +19,7 @@ impl From<InstallError> for CommandError {
             | InstallError::Older { .. }
             | InstallError::Foreign { .. } => Exit::Configuration,
             InstallError::MayNotCreate { .. } | InstallError::OtherOwner { .. } => Exit::Permission,
-            InstallError::ReadOnly => Exit::Temporary,
+            InstallError::ReadOnly | InstallError::Busy { .. } => Exit::Temporary,
             InstallError::Migration { .. } => Exit::Internal,
             InstallError::Database(_) => match error {
                 InstallError::Database(error) => return error.into(),

@@ -51,7 +51,7 @@ pub(super) async fn run(sources: Sources) -> Result<Exit, CommandError> {
         signals,
         manager,
         orders: Vec::new(),
-        _askers: Vec::new(),
+        askers: Vec::new(),
     };
     let mut keepers = JoinSet::new();
     let mut shown = Vec::new();
@@ -107,7 +107,7 @@ struct Daemon {
     manager: ServiceManager,
     orders: Vec<mpsc::UnboundedSender<Order>>,
     /// Held so that each loop has somebody who might ask.
-    _askers: Vec<mpsc::Sender<oneshot::Sender<Census>>>,
+    askers: Vec<mpsc::Sender<oneshot::Sender<Census>>>,
 }
 
 impl Daemon {
@@ -136,7 +136,7 @@ impl Daemon {
         let runtime = tokio::runtime::Handle::current();
         keepers.spawn_blocking(move || runtime.block_on(keeper.keep(receiver, questions)));
         self.orders.push(orders);
-        self._askers.push(asker);
+        self.askers.push(asker);
         source
     }
 

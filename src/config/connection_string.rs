@@ -3,6 +3,7 @@
 //! sqlx reads neither keyword strings nor `postgres://user@/db?host=/dir`, and only warns of parameters it doesn't
 //! know, so they are read here, as documented in "Connection Strings" of the `PostgreSQL` manual's chapter on libpq.
 
+use super::hosts;
 use super::suggest::{closest, did_you_mean};
 
 /// Parameters that are also keys of `[database]`.
@@ -120,12 +121,21 @@ fn collect(pairs: Vec<(String, String)>) -> Result<ConnectionString, String> {
     {
         result.parameters.push(("host", address));
     }
-    for (key, value) in &result.parameters {
-        if matches!(*key, "host" | "port") && value.contains(',') {
-            return Err("several hosts are not supported: name one".to_owned());
-        }
-    }
+    join_hosts(&mut result.parameters)?;
     Ok(result)
+}
+
+/// Gives each of several hosts its own port.
+fn join_hosts(parameters: &mut Vec<(&'static str, String)>) -> Result<(), String> {
+    let given = |wanted| {
+        let mut parameters = parameters.iter();
+        let found = parameters.find(|(key, _)| *key == wanted);
+        found.map_or(String::new(), |(_, value)| value.clone())
+    };
+    let (hosts, port) = hosts::joined(&given("host"), &given("port"))?;
+    set(parameters, "host", hosts);
+    set(parameters, "port", port.unwrap_or_default());
+    Ok(())
 }
 
 /// As in libpq the last mention wins, and an empty value is as good as none.
@@ -169,6 +179,10 @@ fn url_pairs(rest: &str) -> Result<Vec<(String, String)>, String> {
 }
 
 fn host_and_port(place: &str) -> Result<(&str, &str), String> {
+    if place.contains(',') {
+        // each with its own port
+        return Ok((place, ""));
+    }
     if let Some(rest) = place.strip_prefix('[') {
         let Some((address, port)) = rest.split_once(']') else {
             return Err("an IPv6 address in a URL ends with ]".to_owned());
@@ -180,7 +194,7 @@ fn host_and_port(place: &str) -> Result<(&str, &str), String> {
         };
     }
     let (host, port) = place.split_once(':').unwrap_or((place, ""));
-    if port.contains(':') && !port.contains(',') {
+    if port.contains(':') {
         return Err(
             "an IPv6 address in a URL is written in brackets, as in postgres://[::1]:5432/db"
                 .to_owned(),

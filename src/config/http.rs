@@ -7,9 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::duration;
 
-/// What stands for no HTTP at all.
-const OFF: &str = "off";
-
 /// Section `[http]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -34,9 +31,12 @@ impl Default for HttpConfig {
 }
 
 impl HttpConfig {
+    /// What stands for no HTTP at all.
+    pub const OFF: &'static str = "off";
+
     /// Where to listen; `None`: nowhere. An error says what is wrong with the text.
     pub fn address(&self) -> Result<Option<SocketAddr>, String> {
-        if self.listen.is_empty() || self.listen == OFF {
+        if self.listen.is_empty() || self.listen == Self::OFF {
             return Ok(None);
         }
         self.listen.parse().map(Some).map_err(|_| {

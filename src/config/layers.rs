@@ -5,6 +5,7 @@ use figment::value::Value;
 use super::connection_string;
 use super::environment::Environment;
 use super::file::ConfigFile;
+use super::hosts;
 use super::keys;
 use super::load::Flag;
 use super::problem::{Origin, Problem};
@@ -145,7 +146,18 @@ impl Layer {
         }
         for (variable, name) in PG_VARIABLES {
             if let Some(text) = environment.get(variable) {
-                layer.take_text(&format!("database.{name}"), text, origin(variable));
+                match (variable, environment.get("PGPORT")) {
+                    ("PGHOST", Some(ports)) if ports.contains(',') => {
+                        match hosts::joined(text, ports) {
+                            Ok((text, _)) => {
+                                layer.take_text("database.host", &text, origin(variable));
+                            }
+                            Err(message) => layer.wrong(origin("PGPORT"), message),
+                        }
+                    }
+                    ("PGPORT", Some(ports)) if ports.contains(',') => {}
+                    _ => layer.take_text(&format!("database.{name}"), text, origin(variable)),
+                }
             }
         }
         layer

@@ -171,6 +171,11 @@ pub fn check(sources: &Sources) -> Report {
         let message = "one database is named here, so the [[database]] tables are not used";
         warnings.push(Problem::new(origin.clone(), message));
     }
+    let password = |entry: &&Entry| entry.key == "database.password";
+    if let Some(entry) = flags.entries.iter().find(password) {
+        let message = "everybody on this machine sees this password in the list of processes: give it by database.password_file, PGPASSWORD or DATABASE_URL";
+        warnings.push(Problem::new(entry.origin.clone(), message));
+    }
     let databases = if tables.is_empty() || string.is_some() {
         vec![stacked(&common)]
     } else {
@@ -214,12 +219,11 @@ fn concluded(sources: &Sources, mut loaded: Loaded, mut problems: Vec<Problem>) 
     }
     if let Some(wanted) = &sources.database {
         let is_wanted = |database: &ForDatabase| database.config.name() == Some(wanted);
-        match loaded.databases.iter().position(is_wanted) {
-            Some(at) => loaded.databases = vec![loaded.databases.swap_remove(at)],
-            None => {
-                let known: Vec<&str> = names(&loaded.databases).collect();
-                problems.push(databases::unknown(wanted, &known));
-            }
+        if let Some(at) = loaded.databases.iter().position(is_wanted) {
+            loaded.databases = vec![loaded.databases.swap_remove(at)];
+        } else {
+            let known: Vec<&str> = names(&loaded.databases).collect();
+            problems.push(databases::unknown(wanted, &known));
         }
     }
     Report { problems, loaded }

@@ -9,6 +9,7 @@ mod databases;
 mod duration;
 mod environment;
 mod file;
+mod hosts;
 mod http;
 mod keys;
 mod layers;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use duration::{parse as parse_duration, show as show_duration};
 pub use environment::Environment;
+pub use hosts::parse as parse_hosts;
 pub use http::HttpConfig;
 pub use load::{Flag, ForDatabase, Loaded, Report, Sources, check, load};
 pub use problem::{ConfigProblems, Origin, Problem};
@@ -74,10 +76,11 @@ pub struct DatabaseConfig {
     /// A `postgres://` URL or a keyword string (`host=… dbname=…`).
     #[serde(deserialize_with = "keys::optional")]
     pub url: Option<Secret>,
-    /// Host name, address, or directory of the Unix socket. `None`: the local socket, else `localhost`.
-    #[serde(deserialize_with = "keys::optional")]
+    /// Host name, address, or directory of the Unix socket; of several, with commas in between, the one that can be written to
+    /// is used. `None`: the local socket, else `localhost`.
+    #[serde(deserialize_with = "hosts::optional")]
     pub host: Option<String>,
-    /// Port, also part of the socket's file name.
+    /// Port of hosts that name none, also part of the socket's file name.
     pub port: u16,
     /// The role to log in as. `None`: the operating system's user name.
     #[serde(deserialize_with = "keys::optional")]

@@ -430,3 +430,20 @@ fn the_documented_file_names_every_key_with_its_default() {
         );
     }
 }
+
+#[test]
+fn several_hosts_are_a_text_or_a_list_and_come_from_libpqs_variables_too() {
+    let host = |toml: &str, environment: &[(&str, &str)]| {
+        let config = Fixture::new(toml).env(environment).config();
+        (config.database.host, config.database.port)
+    };
+    let both = (Some("a:1,b".to_owned()), 5432);
+    assert_eq!(host("[database]\nhost = 'a:1,b'", &[]), both);
+    assert_eq!(host("[database]\nhost = ['a:1', 'b']", &[]), both);
+    let expected = (Some("a:1,b:2".to_owned()), 5432);
+    assert_eq!(host("", &[("PGHOST", "a,b"), ("PGPORT", "1,2")]), expected);
+    assert_problems(
+        "[database]\nhost = 'a:1,:2'",
+        &["m.toml:2: database.host = \"a:1,:2\": between two commas a host is missing"],
+    );
+}

@@ -222,6 +222,11 @@ fn database(database: &DatabaseConfig) -> Vec<Finding> {
         let message = format!(" = {schema:?}: the module needs a schema of its own");
         wrong("database.schema", &message);
     }
+    if let Some(host) = &database.host
+        && let Err(message) = super::parse_hosts(host, 1)
+    {
+        wrong("database.host", &format!(" = {host:?}: {message}"));
+    }
     if database.port == 0 {
         wrong("database.port", " = 0: must be from 1 to 65535");
     }

@@ -36,6 +36,8 @@ pub enum ConnectFailure {
     Role,
     /// `pg_hba.conf` refuses.
     Refused,
+    /// It can only be read: a standby.
+    ReadOnly,
     /// No such database.
     UnknownDatabase,
     /// The role lacks a privilege.
@@ -54,10 +56,12 @@ impl ConnectFailure {
     /// Whether it may go away without anybody changing a setting or a privilege.
     #[must_use]
     pub fn is_temporary(self) -> bool {
-        use ConnectFailure::{NoServer, NotReady, Other, Timeout, TooManyConnections, UnknownHost};
+        use ConnectFailure::{
+            NoServer, NotReady, Other, ReadOnly, Timeout, TooManyConnections, UnknownHost,
+        };
         matches!(
             self,
-            NoServer | UnknownHost | Timeout | NotReady | TooManyConnections | Other
+            NoServer | UnknownHost | Timeout | NotReady | TooManyConnections | ReadOnly | Other
         )
     }
 }
@@ -85,6 +89,24 @@ impl ConnectError {
             crate::config::show_duration(settings.connect_timeout())
         );
         Self::new(settings, ConnectFailure::Timeout, message)
+    }
+
+    pub(super) fn read_only(settings: &ConnectionSettings) -> Self {
+        let message = "it is read-only (a standby, or default_transaction_read_only is on)";
+        Self::new(settings, ConnectFailure::ReadOnly, message.to_owned())
+    }
+
+    /// Of several servers none can be written to: what is wrong with each. If that may pass with one, it may with all.
+    pub(super) fn nowhere(settings: &ConnectionSettings, failures: &[(String, Self)]) -> Self {
+        let kinds = || failures.iter().map(|(_, error)| error.failure);
+        let kind = kinds().find(|failure| failure.is_temporary());
+        let kind = kind.or(kinds().next()).unwrap_or(ConnectFailure::Other);
+        let each = failures
+            .iter()
+            .map(|(server, error)| format!("{server}: {}", error.message));
+        let each: Vec<String> = each.collect();
+        let message = format!("none of the servers can be written to: {}", each.join("; "));
+        Self::new(settings, kind, message)
     }
 
     pub(super) fn version(settings: &ConnectionSettings, number: u32, oldest: u32) -> Self {
@@ -132,6 +154,13 @@ fn of_io(settings: &ConnectionSettings, error: &std::io::Error) -> (ConnectFailu
                 "there is no socket for {server}: is PostgreSQL running, with its socket in that directory?"
             ),
         ),
+        // over TCP no file is needed but those of certificates
+        ErrorKind::NotFound => (
+            ConnectFailure::Tls,
+            format!(
+                "no secure connection: a certificate cannot be read ({error}): name the authority's in database.sslrootcert, or install the system's (package ca-certificates)"
+            ),
+        ),
         ErrorKind::PermissionDenied => (
             ConnectFailure::Forbidden,
             format!(
@@ -156,12 +185,20 @@ fn of_io(settings: &ConnectionSettings, error: &std::io::Error) -> (ConnectFailu
     }
 }
 
+/// rustls names kinds of errors as its code does; people get a sentence as well.
 fn of_tls(error: &(dyn std::error::Error + 'static)) -> (ConnectFailure, String) {
     let text = error.to_string();
-    let remedy = if text.contains("does not support TLS") {
+    let has = |part| text.contains(part);
+    let remedy = if has("does not support TLS") {
         "turn it on there (ssl = on), or set database.sslmode = \"prefer\""
-    } else if text.contains("UnknownIssuer") || text.contains("certificate") {
-        "name the authority's certificate in database.sslrootcert, and the host as in the server's certificate"
+    } else if has("UnknownIssuer") || has("BadSignature") {
+        "the server's certificate is signed by an authority that is not trusted here: name that authority's certificate in database.sslrootcert"
+    } else if has("not valid for name") || has("NotValidForName") {
+        "the server's certificate is made out to another host: name the host in database.host as in the certificate (database.sslrootcert only says who signs)"
+    } else if has("Expired") || has("NotValidYet") {
+        "the server's certificate has expired or is not valid yet: see to it, and to the clocks"
+    } else if has("certificate") {
+        "see database.sslrootcert, and the server's certificate"
     } else {
         "see database.sslmode, sslrootcert, sslcert and sslkey"
     };
@@ -191,7 +228,7 @@ fn of_server(settings: &ConnectionSettings, error: &DatabaseError) -> (ConnectFa
         ),
         "28000" => (
             ConnectFailure::Refused,
-            "let this user and host in by a line in the server's pg_hba.conf".to_owned(),
+            "let this user and host in by a line in the server's pg_hba.conf, or show the certificate it asks for (database.sslcert, database.sslkey)".to_owned(),
         ),
         "3D000" => (
             ConnectFailure::UnknownDatabase,

@@ -8,5 +8,5 @@ pub mod silence;
 
 pub use database_error::{DatabaseError, Position, describe, describe_in_query, sqlstate};
 pub use failure::{ConnectError, ConnectFailure};
-pub use open::{OLDEST_VERSION, open};
+pub use open::{OLDEST_VERSION, is_read_only, open};
 pub use settings::{CREDENTIAL, ConnectionSettings};

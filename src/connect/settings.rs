@@ -3,13 +3,15 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use super::failure::ConnectError;
-use crate::config::{DatabaseConfig, Environment, Secret, SslMode, session_options};
+use crate::config::{DatabaseConfig, Environment, Secret, SslMode, parse_hosts, session_options};
 
 /// Where distributions put the server's Unix socket.
 const SOCKET_DIRECTORIES: [&str; 3] = ["/var/run/postgresql", "/private/tmp", "/tmp"];
@@ -20,8 +22,10 @@ pub const CREDENTIAL: &str = "database-password";
 /// Everything needed to open connections. Displayed without secrets: `user u, database d, server /sock:5432`.
 #[derive(Debug, Clone)]
 pub struct ConnectionSettings {
-    host: String,
-    port: u16,
+    /// At least one.
+    places: Vec<Place>,
+    /// Which of them was last found to be writable; shared by all copies.
+    current: Arc<AtomicUsize>,
     user: String,
     dbname: String,
     password: Password,
@@ -33,7 +37,23 @@ pub struct ConnectionSettings {
     connect_timeout: Duration,
     broken_after: Duration,
     session: Vec<(String, String)>,
-    statement_cache: usize,
+}
+
+/// A server, by the directory of its socket or by its host.
+#[derive(Debug, Clone)]
+struct Place {
+    host: String,
+    port: u16,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
 }
 
 /// Where the password comes from.
@@ -55,6 +75,10 @@ impl ConnectionSettings {
             .host
             .clone()
             .unwrap_or_else(|| default_host(config.port));
+        let places = parse_hosts(&host, config.port);
+        // Validation has refused hosts that can't be read.
+        let places = places.unwrap_or_else(|_| vec![(host, config.port)]);
+        let places = places.into_iter().map(|(host, port)| Place { host, port });
         let user = config.user.clone().unwrap_or_else(|| {
             PgConnectOptions::new_without_pgpass()
                 .get_username()
@@ -79,8 +103,8 @@ impl ConnectionSettings {
         };
         Self {
             dbname: config.dbname.clone().unwrap_or_else(|| user.clone()),
-            host,
-            port: config.port,
+            places: places.collect(),
+            current: Arc::default(),
             user,
             password,
             sslmode: config.sslmode,
@@ -96,7 +120,6 @@ impl ConnectionSettings {
                 .as_deref()
                 .and_then(|options| session_options(options).ok())
                 .unwrap_or_default(),
-            statement_cache: 100,
         }
     }
 
@@ -105,14 +128,6 @@ impl ConnectionSettings {
     #[must_use]
     pub fn with_session_setting(mut self, name: &str, value: &str) -> Self {
         self.session.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// With a number of prepared statements kept per connection (100 by default). 0 where user DDL may change what
-    /// a statement returns ("cached plan must not change result type").
-    #[must_use]
-    pub fn with_statement_cache(mut self, capacity: usize) -> Self {
-        self.statement_cache = capacity;
         self
     }
 
@@ -135,20 +150,48 @@ impl ConnectionSettings {
         &self.dbname
     }
 
-    /// `host:port`, with the socket's directory as host where a socket is used.
+    /// `host:port`, with the socket's directory as host where a socket is used; of several hosts all.
     #[must_use]
     pub fn server(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        let places: Vec<String> = self.places.iter().map(Place::to_string).collect();
+        places.join(", ")
+    }
+
+    /// How many servers there are to choose from.
+    pub(super) fn servers(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The same with each server alone, beginning with the one that was writable last; with the number it has.
+    pub(super) fn each(&self) -> impl Iterator<Item = (usize, Self)> {
+        let first = self.current.load(Ordering::Relaxed);
+        let numbers = (0..self.places.len()).map(move |n| (first + n) % self.places.len());
+        numbers.map(|number| {
+            let places = vec![self.places[number].clone()];
+            let current = Arc::default();
+            let alone = Self {
+                places,
+                current,
+                ..self.clone()
+            };
+            (number, alone)
+        })
+    }
+
+    /// Takes note that the server of this number is the writable one.
+    pub(super) fn found_writable(&self, number: usize) {
+        self.current.store(number, Ordering::Relaxed);
+    }
+
+    fn place(&self) -> &Place {
+        &self.places[self.current.load(Ordering::Relaxed)]
     }
 
     /// The directory of the Unix socket, if one is used.
     #[must_use]
     pub fn socket_directory(&self) -> Option<&Path> {
-        Some(Path::new(&self.host)).filter(|_| self.host.starts_with('/'))
+        let host = &self.place().host;
+        Some(Path::new(host)).filter(|_| host.starts_with('/'))
     }
 
     /// How long one attempt to connect may take.
@@ -163,7 +206,8 @@ impl ConnectionSettings {
         self.broken_after
     }
 
-    /// sqlx's options, for callers that open connections another way than by [`open`](super::open). `role` (such as
+    /// sqlx's options, for callers that open connections another way than by [`open`](super::open), to the server that was
+    /// writable when somebody last looked. `role` (such as
     /// `scheduler`) follows the application name, so that `pg_stat_activity` tells our sessions apart.
     pub fn options(&self, role: &str) -> Result<PgConnectOptions, ConnectError> {
         let password = match &self.password {
@@ -174,8 +218,8 @@ impl ConnectionSettings {
         // Only sqlx's URL parser looks into libpq's password file, and only for parameters that are in the URL.
         let mut url = format!(
             "postgres://localhost?host={}&port={}&user={}&dbname={}",
-            encode(&self.host),
-            self.port,
+            encode(&self.place().host),
+            self.place().port,
             encode(&self.user),
             encode(&self.dbname),
         );
@@ -189,15 +233,16 @@ impl ConnectionSettings {
             })?
             .ssl_mode(self.sslmode.into())
             .application_name(format!("{} {role}", self.application_name).trim())
-            .statement_cache_capacity(self.statement_cache)
+            // nothing is prepared under a name, and what a pooler refuses at the start of a session is not set
+            .statement_cache_capacity(0)
+            .extra_float_digits(None)
             .disable_statement_logging();
-        if let Some(file) = self
-            .sslrootcert
-            .as_ref()
-            .filter(|f| *f != Path::new("system"))
-        {
-            options = options.ssl_root_cert(file);
-        }
+        let root_cert = self.sslrootcert.as_ref();
+        options = match root_cert.filter(|file| *file != Path::new("system")) {
+            Some(file) => options.ssl_root_cert(file),
+            // else the driver takes PGSSLROOTCERT for the name of a file, whatever it says
+            None => options.ssl_root_cert_from_pem(Vec::new()),
+        };
         if let Some(file) = &self.sslcert {
             options = options.ssl_client_cert(file);
         }
@@ -275,116 +320,4 @@ fn encode(text: &str) -> String {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-mod tests {
-    use super::*;
-
-    fn config() -> DatabaseConfig {
-        DatabaseConfig {
-            host: Some("/run/my sock".to_owned()),
-            port: 6000,
-            user: Some("ann&lee".to_owned()),
-            dbname: Some("a/b c".to_owned()),
-            ..DatabaseConfig::default()
-        }
-    }
-
-    fn resolve(config: &DatabaseConfig) -> ConnectionSettings {
-        ConnectionSettings::resolve(config, &Environment::default())
-    }
-
-    #[test]
-    fn every_part_reaches_sqlx_whatever_characters_it_has() {
-        let settings = resolve(&config());
-        let options = settings.options("worker").unwrap();
-        assert_eq!(options.get_socket(), Some(&PathBuf::from("/run/my sock")));
-        assert_eq!(options.get_port(), 6000);
-        assert_eq!(options.get_username(), "ann&lee");
-        assert_eq!(options.get_database(), Some("a/b c"));
-        assert_eq!(options.get_application_name(), Some("mvrefreshd worker"));
-    }
-
-    #[test]
-    fn a_host_over_tcp_keeps_its_name_for_the_certificate() {
-        let mut config = config();
-        config.host = Some("db.example".to_owned());
-        config.sslmode = SslMode::VerifyFull;
-        let options = resolve(&config).options("x").unwrap();
-        assert_eq!(options.get_host(), "db.example");
-        assert!(options.get_socket().is_none());
-        assert!(matches!(options.get_ssl_mode(), PgSslMode::VerifyFull));
-    }
-
-    #[test]
-    fn the_description_names_user_database_and_server_and_no_secret() {
-        let mut config = config();
-        config.password = Some(Secret::new("hunter2"));
-        let settings = resolve(&config);
-        assert_eq!(
-            settings.to_string(),
-            "user ann&lee, database a/b c, server /run/my sock:6000"
-        );
-        assert!(!format!("{settings:?}").contains("hunter2"));
-        config.host = Some("::1".to_owned());
-        assert_eq!(resolve(&config).server(), "[::1]:6000");
-    }
-
-    #[test]
-    fn session_settings_are_sent_with_blanks_and_backslashes_escaped() {
-        let settings = resolve(&config()).with_session_setting("search_path", r#""my \schema""#);
-        let options = settings.options("x").unwrap();
-        assert!(
-            options
-                .get_options()
-                .unwrap()
-                .ends_with(r#"-c search_path="my\ \\schema""#)
-        );
-    }
-
-    #[test]
-    fn the_password_is_the_first_line_of_its_file_read_each_time() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("password");
-        let mut config = config();
-        config.password_file = Some(file.clone());
-        let settings = resolve(&config);
-        let error = settings.options("x").unwrap_err().to_string();
-        assert!(error.contains(file.to_str().unwrap()), "{error}");
-        std::fs::write(&file, "").unwrap();
-        assert!(
-            settings
-                .options("x")
-                .unwrap_err()
-                .to_string()
-                .contains("empty")
-        );
-        std::fs::write(&file, "first\n").unwrap();
-        assert_eq!(settings.read_password(&file).unwrap().expose(), "first");
-        std::fs::write(&file, "second\r\n").unwrap();
-        assert_eq!(settings.read_password(&file).unwrap().expose(), "second");
-    }
-
-    #[test]
-    fn a_systemd_credential_serves_as_password_file_unless_another_is_configured() {
-        let directory = tempfile::tempdir().unwrap();
-        let credential = directory.path().join("database-password");
-        let environment: Environment =
-            [("CREDENTIALS_DIRECTORY", directory.path().to_str().unwrap())]
-                .into_iter()
-                .collect();
-        let password =
-            |config: &DatabaseConfig| ConnectionSettings::resolve(config, &environment).password;
-        assert!(matches!(password(&config()), Password::PassFile));
-        std::fs::write(&credential, "secret").unwrap();
-        assert!(matches!(password(&config()), Password::File(f) if f == credential));
-        let own = directory.path().join("database-password.shop");
-        std::fs::write(&own, "another").unwrap();
-        assert!(matches!(password(&config()), Password::File(f) if f == credential));
-        let mut config = config();
-        config.name = Some("shop".to_owned());
-        assert!(matches!(password(&config), Password::File(f) if f == own));
-        config.password_file = Some(PathBuf::from("/other"));
-        assert!(matches!(password(&config), Password::File(f) if f == Path::new("/other")));
-        config.password = Some(Secret::new("x"));
-        assert!(matches!(password(&config), Password::Given(_)));
-    }
-}
+mod tests;

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::open::open;
 use super::settings::ConnectionSettings;
+use crate::sql;
 
 /// The server knows of no session at work on what is being waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -73,10 +74,7 @@ async fn is_at_work(settings: &ConnectionSettings, role: &str) -> Option<bool> {
         let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity
                    WHERE application_name = pg_catalog.current_setting('application_name')
                      AND datname = pg_catalog.current_database() AND state <> 'idle' AND pid <> pg_catalog.pg_backend_pid())";
-        let known = sqlx::query_scalar(sql)
-            .fetch_one(&mut connection)
-            .await
-            .ok();
+        let known = sql::query_scalar(sql).fetch_one(&mut connection).await.ok();
         let _ = connection.close().await;
         known
     };

@@ -135,11 +135,13 @@ impl Reader<'_> {
                 right: other,
                 conditions,
                 is_full: false,
+                is_dependent,
             } if !other.names_outside() => Operator::Outer {
                 left: Box::new(self.dependent(left, *inner)?),
                 right: other,
                 conditions: all_placed(&conditions)?,
                 is_full: false,
+                is_dependent,
             },
             Operator::Match {
                 left: inner,
@@ -192,6 +194,7 @@ impl Reader<'_> {
                 right: Box::new(grouped.right),
                 conditions: grouped.conditions,
                 is_full: false,
+                is_dependent: true,
             }
         } else {
             filtered(
@@ -385,6 +388,7 @@ impl Reader<'_> {
             right: Box::new(right),
             conditions: conditions.into_iter().chain(on).collect(),
             is_full: false,
+            is_dependent: true,
         };
         let mut outputs = joined.columns();
         outputs.drain(width..width + before);

@@ -77,6 +77,8 @@ pub enum Operator {
         conditions: Vec<Expression>,
         /// Whether the right side's rows all stay, too.
         is_full: bool,
+        /// Whether the right side is a subquery that depends on the left side's row.
+        is_dependent: bool,
     },
     /// Each row of the input with every row that functions of it give, side by side; the columns of the input first.
     Unfold {

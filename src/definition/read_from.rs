@@ -212,6 +212,7 @@ fn joined(
             right: Box::new(right),
             conditions,
             is_full: kind == JoinType::JoinFull,
+            is_dependent: false,
         },
         JoinType::JoinRight => {
             let swapped = |at: usize| {
@@ -230,6 +231,7 @@ fn joined(
                 right: Box::new(left),
                 conditions,
                 is_full: false,
+                is_dependent: false,
             };
             let columns = input.columns();
             Operator::Project {

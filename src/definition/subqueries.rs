@@ -355,6 +355,7 @@ pub(super) fn answered(
                         right: Box::new(found.right),
                         conditions,
                         is_full: false,
+                        is_dependent: true,
                     }
                 }
             }

@@ -28,12 +28,28 @@ pub(super) fn determine(operator: &Operator, known: &BTreeSet<usize>) -> bool {
             });
             determine(input, &known.collect())
         }
-        Operator::Aggregate { keys, .. } => (0..keys.len()).all(|key| known.contains(&key)),
+        Operator::Aggregate { input, keys, .. } => {
+            let of_keys = keys
+                .iter()
+                .enumerate()
+                .filter_map(|(at, key)| match key.kind {
+                    Kind::Column(column) if known.contains(&at) => Some(column),
+                    _ => None,
+                });
+            let fixed = fixed(input, of_keys.collect());
+            // of a computed key equal values might make different ones
+            let is_fixed =
+                |key: &Expression| matches!(key.kind, Kind::Column(at) if fixed.contains(&at));
+            keys.iter()
+                .enumerate()
+                .all(|(at, key)| known.contains(&at) || is_fixed(key))
+        }
         Operator::Outer {
             left,
             right,
             conditions,
             is_full: false,
+            is_dependent: _,
         } => {
             let width = left.width();
             // of one row of the left side there are its partners, or one row without any
@@ -73,7 +89,7 @@ fn determine_all(inputs: &[&Operator], conditions: &[Expression], known: &BTreeS
         start += input.width();
     }
     while !open.is_empty() {
-        known = tied(known, conditions);
+        known = fixed_by(inputs, conditions, known);
         let next = open
             .iter()
             .position(|(start, input)| determine(input, &of_input(&known, *start, input.width())));
@@ -82,6 +98,74 @@ fn determine_all(inputs: &[&Operator], conditions: &[Expression], known: &BTreeS
         known.extend(start..start + input.width());
     }
     true
+}
+
+/// The columns of an operator that are equal in rows that are equal in the known ones, among them these.
+fn fixed(operator: &Operator, known: BTreeSet<usize>) -> BTreeSet<usize> {
+    match operator {
+        Operator::Scan(relation) if has_key_among(relation, &known) => {
+            (0..operator.width()).collect()
+        }
+        Operator::Filter { input, condition } => {
+            let conditions = condition.clone().conjuncts();
+            fixed_by(&[input], &conditions, known)
+        }
+        Operator::Join(inputs) => fixed_by(&inputs.iter().collect::<Vec<_>>(), &[], known),
+        Operator::Match { left, .. }
+        | Operator::Outer {
+            left,
+            is_full: false,
+            ..
+        } => {
+            let of_left = of_input(&known, 0, left.width());
+            known.into_iter().chain(fixed(left, of_left)).collect()
+        }
+        Operator::Project { input, outputs } => {
+            let of_input = known.iter().filter_map(|at| match outputs[*at].kind {
+                Kind::Column(column) => Some(column),
+                _ => None,
+            });
+            let of_input = fixed(input, of_input.collect());
+            let is_fixed = |output: &Expression| matches!(output.kind, Kind::Column(at) if of_input.contains(&at));
+            let outputs = outputs.iter().enumerate();
+            let more = outputs.filter(|(_, output)| is_fixed(output));
+            known
+                .iter()
+                .copied()
+                .chain(more.map(|(at, _)| at))
+                .collect()
+        }
+        _ => known,
+    }
+}
+
+fn fixed_by(
+    inputs: &[&Operator],
+    conditions: &[Expression],
+    mut known: BTreeSet<usize>,
+) -> BTreeSet<usize> {
+    // a filter stands over its joins
+    if let [Operator::Join(inputs)] = inputs {
+        return fixed_by(&inputs.iter().collect::<Vec<_>>(), conditions, known);
+    }
+    if let [Operator::Filter { input, condition }] = inputs {
+        let more = condition.clone().conjuncts();
+        let conditions: Vec<Expression> = conditions.iter().cloned().chain(more).collect();
+        return fixed_by(&[input], &conditions, known);
+    }
+    loop {
+        let before = known.len();
+        known = tied(known, conditions);
+        let mut start = 0;
+        for input in inputs {
+            let own = fixed(input, of_input(&known, start, input.width()));
+            known.extend(own.into_iter().map(|at| at + start));
+            start += input.width();
+        }
+        if known.len() == before {
+            return known;
+        }
+    }
 }
 
 fn of_input(known: &BTreeSet<usize>, start: usize, width: usize) -> BTreeSet<usize> {

@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 
-use crate::sql::{ModuleSchema, composed};
+use crate::sql::{self, ModuleSchema, composed};
 
 /// A materialized view to be audited.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
@@ -23,7 +23,7 @@ pub async fn due(
     let sql = schema.sql(
         "SELECT mv_id, mv_name FROM @.audits_due(pg_catalog.make_interval(secs => $1)) LIMIT 1",
     );
-    sqlx::query_as(sql)
+    sql::query_as(sql)
         .bind(every_seconds)
         .fetch_optional(connection)
         .await
@@ -57,7 +57,8 @@ pub async fn perform(
          SET LOCAL client_connection_check_interval TO '1s';
          SELECT audit_id, sampled_by::text, rows_compared, rows_missing, rows_unexpected
          FROM {schema}.perform_audit({mv_id}, {sample_above_ms});
-         SELECT pg_catalog.pg_advisory_unlock_all()"
+         SELECT pg_catalog.pg_advisory_unlock_all();
+         RESET ALL"
     );
     let row = sqlx::raw_sql(composed(sql)).fetch_one(connection).await?;
     Audit::from_row(&row)
@@ -69,7 +70,7 @@ pub async fn prune(
     schema: &ModuleSchema,
     keep_seconds: f64,
 ) -> sqlx::Result<i64> {
-    sqlx::query_scalar(schema.sql("SELECT @.prune_audits(pg_catalog.make_interval(secs => $1))"))
+    sql::query_scalar(schema.sql("SELECT @.prune_audits(pg_catalog.make_interval(secs => $1))"))
         .bind(keep_seconds)
         .fetch_one(connection)
         .await

@@ -6,7 +6,7 @@ use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 
 use super::refreshes::LOCKS;
-use crate::sql::{ModuleSchema, composed};
+use crate::sql::{self, ModuleSchema, composed};
 
 /// A view's latest refreshes, the latest last.
 #[derive(Debug, Clone, PartialEq, FromRow)]
@@ -36,7 +36,7 @@ pub async fn recent(
                    WHERE mv_id = s.mv_id ORDER BY refresh_id DESC LIMIT $1) AS r) AS h
          WHERE h.kinds IS NOT NULL",
     );
-    sqlx::query_as(sql).bind(limit).fetch_all(connection).await
+    sql::query_as(sql).bind(limit).fetch_all(connection).await
 }
 
 /// What a view reads: another materialized view, or a table.
@@ -63,7 +63,7 @@ pub async fn sources(
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
          ORDER BY r.mv_id, source",
     );
-    sqlx::query_as(sql).fetch_all(connection).await
+    sql::query_as(sql).fetch_all(connection).await
 }
 
 /// A materialized view log.
@@ -95,7 +95,7 @@ pub async fn logs(
          LEFT JOIN pg_catalog.pg_namespace n ON n.oid = b.relnamespace
          ORDER BY bytes DESC, base_table",
     );
-    sqlx::query_as(sql).fetch_all(connection).await
+    sql::query_as(sql).fetch_all(connection).await
 }
 
 /// The views that are being refreshed now, by whomever.
@@ -107,7 +107,7 @@ pub async fn refreshing(
         "SELECT DISTINCT l.objid::pg_catalog.int8::pg_catalog.int4 FROM ({LOCKS}) AS l WHERE $1 IS NOT NULL"
     );
     // the locks know the module schema as their second parameter
-    sqlx::query_scalar(composed(sql))
+    sql::query_scalar(composed(sql))
         .bind(true)
         .bind(schema.name())
         .fetch_all(connection)
@@ -142,7 +142,7 @@ pub async fn audits(
         "SELECT audited_at, duration_ms, sampled_by::pg_catalog.text, rows_compared, rows_missing, rows_unexpected
          FROM @.audits WHERE mv_id = $1 ORDER BY audit_id DESC LIMIT $2",
     );
-    sqlx::query_as(sql)
+    sql::query_as(sql)
         .bind(mv_id)
         .bind(limit)
         .fetch_all(connection)

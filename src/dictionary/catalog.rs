@@ -9,7 +9,7 @@ use crate::definition::{
     Catalog, Column, FunctionFact, FunctionKind, OperatorFact, Relation, RelationKind, TypeName,
     UniqueKey,
 };
-use crate::sql::ModuleSchema;
+use crate::sql::{self, ModuleSchema};
 
 /// Functions, operators, casts, types and collations: the same for every defining view, so read once for many.
 #[derive(Debug, Clone, Default)]
@@ -42,7 +42,7 @@ pub async fn server_facts(connection: &mut PgConnection) -> sqlx::Result<ServerF
     operators(connection, &mut facts).await?;
     functions(connection, &mut facts).await?;
     casts(connection, &mut facts).await?;
-    let collations = sqlx::query_scalar::<_, String>(
+    let collations = sql::query_scalar::<String>(
         "SELECT '\"' || pg_catalog.replace(n.nspname, '\"', '\"\"') || '\".\"' || pg_catalog.replace(c.collname, '\"', '\"\"') || '\"'
          FROM pg_catalog.pg_collation c JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace
          WHERE NOT c.collisdeterministic",
@@ -57,7 +57,7 @@ pub async fn server_facts(connection: &mut PgConnection) -> sqlx::Result<ServerF
 
 async fn types(connection: &mut PgConnection, facts: &mut ServerFacts) -> sqlx::Result<()> {
     // arrays are known as their elements with a mark
-    let rows = sqlx::query(
+    let rows = sql::query(
         "SELECT t.oid::int8, n.nspname::text AS schema, coalesce(e.typname, t.typname)::text AS name,
                 e.oid IS NOT NULL AS is_array, t.typtype = 'e' AS is_enumeration
          FROM pg_catalog.pg_type t
@@ -85,7 +85,7 @@ async fn types(connection: &mut PgConnection, facts: &mut ServerFacts) -> sqlx::
 }
 
 async fn operators(connection: &mut PgConnection, facts: &mut ServerFacts) -> sqlx::Result<()> {
-    let rows = sqlx::query(
+    let rows = sql::query(
         "SELECT n.nspname::text AS schema, o.oprname::text AS name, o.oprleft::int8 AS left_type, o.oprright::int8 AS right_type,
                 o.oprresult::int8 AS result, p.provolatile = 'i' AS is_immutable
          FROM pg_catalog.pg_operator o
@@ -116,7 +116,7 @@ async fn operators(connection: &mut PgConnection, facts: &mut ServerFacts) -> sq
 }
 
 async fn functions(connection: &mut PgConnection, facts: &mut ServerFacts) -> sqlx::Result<()> {
-    let rows = sqlx::query(
+    let rows = sql::query(
         "SELECT n.nspname::text AS schema, p.proname::text AS name,
                 ARRAY(SELECT a::int8 FROM pg_catalog.unnest(p.proargtypes) AS a) AS arguments,
                 p.prorettype::int8 AS result, p.prokind::text AS kind, p.proretset AS returns_set,
@@ -156,7 +156,7 @@ async fn functions(connection: &mut PgConnection, facts: &mut ServerFacts) -> sq
 
 async fn casts(connection: &mut PgConnection, facts: &mut ServerFacts) -> sqlx::Result<()> {
     // those declared, and those to text through a type's output function
-    let rows: Vec<(i64, i64)> = sqlx::query_as(
+    let rows: Vec<(i64, i64)> = sql::query_as(
         "SELECT castsource::int8, casttarget::int8
          FROM pg_catalog.pg_cast c LEFT JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc
          WHERE c.castmethod = 'b' OR (c.castmethod = 'f' AND p.provolatile = 'i')
@@ -194,7 +194,7 @@ pub async fn relations(
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
          ORDER BY c.oid",
     );
-    let rows = sqlx::query(sql)
+    let rows = sql::query(sql)
         .bind(i64::from(view))
         .bind(i64::from(owner))
         .fetch_all(&mut *connection)
@@ -258,7 +258,7 @@ async fn columns(
     facts: &ServerFacts,
     relations: &[i64],
 ) -> sqlx::Result<HashMap<i64, Vec<Column>>> {
-    let rows: Vec<PgRow> = sqlx::query(
+    let rows: Vec<PgRow> = sql::query(
         "SELECT a.attrelid::int8 AS relation, a.attname::text AS name, a.attnum, a.atttypid::int8 AS type, a.atttypmod, a.attnotnull,
                 '\"' || pg_catalog.replace(n.nspname, '\"', '\"\"') || '\".\"' || pg_catalog.replace(l.collname, '\"', '\"\"') || '\"' AS collation
          FROM pg_catalog.pg_attribute a
@@ -297,7 +297,7 @@ async fn unique_keys(
         relation: i64,
         columns: Vec<i16>,
     }
-    let rows: Vec<Key> = sqlx::query_as(
+    let rows: Vec<Key> = sql::query_as(
         "SELECT i.indrelid::int8 AS relation,
                 ARRAY(SELECT i.indkey[n] FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) AS n) AS columns
          FROM pg_catalog.pg_index i

@@ -4,7 +4,7 @@
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor};
 
-use crate::sql::{ModuleSchema, composed, quote_identifier};
+use crate::sql::{self, ModuleSchema, composed, quote_identifier};
 
 /// When a materialized view is refreshed; all `None`: only on request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,7 +69,7 @@ async fn create_as_oneself(
              refresh_time_zone => $6, refresh_method => coalesce($7, 'auto'),
              complete_form => coalesce($8, 'in_place'), refresh_group => $9, with_data => $10)",
     );
-    sqlx::query_scalar(sql)
+    sql::query_scalar(sql)
         .bind(view.name)
         .bind(view.query)
         .bind(view.view)
@@ -93,7 +93,7 @@ pub async fn request_fill(
     let sql = schema.sql(
         "UPDATE @.materialized_view_settings SET requested_at = pg_catalog.clock_timestamp() WHERE mv_id = $1",
     );
-    sqlx::query(sql).bind(mv_id).execute(connection).await?;
+    sql::query(sql).bind(mv_id).execute(connection).await?;
     Ok(())
 }
 
@@ -104,7 +104,7 @@ pub async fn drop(
     name: &str,
 ) -> sqlx::Result<()> {
     let sql = schema.sql("SELECT @.drop_materialized_view($1)");
-    sqlx::query(sql).bind(name).execute(connection).await?;
+    sql::query(sql).bind(name).execute(connection).await?;
     Ok(())
 }
 
@@ -115,7 +115,7 @@ pub async fn drop_by_id(
     mv_id: i32,
 ) -> sqlx::Result<()> {
     let sql = schema.sql("SELECT @.drop_by_id($1)");
-    sqlx::query(sql).bind(mv_id).execute(connection).await?;
+    sql::query(sql).bind(mv_id).execute(connection).await?;
     Ok(())
 }
 
@@ -126,7 +126,7 @@ pub async fn resume(
     name: &str,
 ) -> sqlx::Result<()> {
     let sql = schema.sql("SELECT @.resume_materialized_view($1)");
-    sqlx::query(sql).bind(name).execute(connection).await?;
+    sql::query(sql).bind(name).execute(connection).await?;
     Ok(())
 }
 
@@ -164,7 +164,7 @@ pub async fn alter(
          WHERE mv_id = $1",
     );
     let timing = changes.timing.clone().unwrap_or_default();
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(mv_id)
         .bind(changes.timing.is_some())
         .bind(timing.rate_in_sec)
@@ -188,7 +188,7 @@ pub async fn adopt(
     timing: &Timing,
 ) -> sqlx::Result<i32> {
     let sql = schema.sql("SELECT @.adopt_materialized_view($1, $2, $3, $4)");
-    sqlx::query_scalar(sql)
+    sql::query_scalar(sql)
         .bind(name)
         .bind(timing.rate_in_sec)
         .bind(&timing.cron)
@@ -210,5 +210,5 @@ pub async fn not_adopted(
            AND NOT EXISTS (SELECT FROM @.materialized_view_settings s WHERE s.mv_relation = c.oid)
          ORDER BY n.nspname, c.relname",
     );
-    sqlx::query_scalar(sql).fetch_all(connection).await
+    sql::query_scalar(sql).fetch_all(connection).await
 }

@@ -5,9 +5,9 @@
 use serde::Serialize;
 use sqlx::postgres::PgConnection;
 use sqlx::postgres::types::Oid;
-use sqlx::{Executor, FromRow, SqlSafeStr};
+use sqlx::{Connection, Executor, FromRow, SqlSafeStr};
 
-use crate::sql::{ModuleSchema, composed};
+use crate::sql::{self, ModuleSchema, composed};
 
 /// Makes `pg_catalog` the `search_path` until the end of the transaction.
 pub async fn use_catalog_names(connection: &mut PgConnection) -> sqlx::Result<()> {
@@ -19,10 +19,13 @@ pub async fn use_catalog_names(connection: &mut PgConnection) -> sqlx::Result<()
 
 /// Lets the server parse and analyse a query, without running it. Errors tell the place in it.
 pub async fn check_query(connection: &mut PgConnection, query: &str) -> sqlx::Result<()> {
-    connection
-        .prepare(composed(query.to_owned()).into_sql_str())
-        .await?;
-    Ok(())
+    let mut transaction = connection.begin().await?;
+    // the driver prepares under a name, which a pooler's session may know already, and which it must not keep
+    transaction.execute("DEALLOCATE ALL").await?;
+    let query = composed(query.to_owned()).into_sql_str();
+    transaction.prepare(query).await?;
+    transaction.execute("DEALLOCATE ALL").await?;
+    transaction.rollback().await
 }
 
 /// The command that makes a query a view for the rest of the transaction or session.
@@ -39,8 +42,7 @@ pub async fn create_temporary_view(
     connection: &mut PgConnection,
     command: &str,
 ) -> sqlx::Result<()> {
-    sqlx::query(composed(command.to_owned()))
-        .persistent(false)
+    sql::query(composed(command.to_owned()))
         .execute(connection)
         .await?;
     Ok(())
@@ -70,7 +72,7 @@ pub async fn subject(
          JOIN pg_class v ON v.oid = coalesce(s.v_relation, s.mv_relation)
          WHERE s.mv_id = $1",
     );
-    sqlx::query_as(sql)
+    sql::query_as(sql)
         .bind(mv_id)
         .fetch_optional(connection)
         .await
@@ -80,7 +82,7 @@ pub async fn subject(
 pub async fn temporary_subject(connection: &mut PgConnection) -> sqlx::Result<Subject> {
     let sql = "SELECT oid AS source, oid AS stored, relowner AS owner
                FROM pg_class WHERE oid = 'pg_temp.mvrefreshd_query'::regclass";
-    sqlx::query_as(sql).fetch_one(connection).await
+    sql::query_as(sql).fetch_one(connection).await
 }
 
 /// Of a view, by its name in this session's `search_path`, for a materialized view that the session's user would create
@@ -95,7 +97,7 @@ pub async fn view_subject(
                 (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = current_user) AS owner
          FROM @.existing_view(pg_catalog.current_setting('search_path'), $1) AS v (oid)",
     );
-    sqlx::query_as(sql).bind(name).fetch_one(connection).await
+    sql::query_as(sql).bind(name).fetch_one(connection).await
 }
 
 /// What keeps a materialized view from being refreshed, as far as the catalog tells, and the remedy.
@@ -105,7 +107,7 @@ pub async fn problem(
     mv_id: i32,
 ) -> sqlx::Result<Option<(String, Option<String>)>> {
     let sql = schema.sql("SELECT problem, remedy FROM @.view_problem($1)");
-    sqlx::query_as(sql)
+    sql::query_as(sql)
         .bind(mv_id)
         .fetch_optional(connection)
         .await
@@ -118,7 +120,7 @@ pub async fn text(
     source: Oid,
 ) -> sqlx::Result<String> {
     let sql = schema.sql("SELECT @.definition_text($1)");
-    sqlx::query_scalar(sql)
+    sql::query_scalar(sql)
         .bind(source)
         .fetch_one(connection)
         .await
@@ -187,7 +189,7 @@ pub async fn reads(
          GROUP BY r.relation, r.via, r.reader, r.allowed, c.relkind
          ORDER BY min(r.depth), name",
     );
-    let mut rows: Vec<ReadRow> = sqlx::query_as(sql)
+    let mut rows: Vec<ReadRow> = sql::query_as(sql)
         .bind(subject.source)
         .bind(subject.owner)
         .fetch_all(&mut *connection)
@@ -207,7 +209,7 @@ async fn of_the_module(
         "SELECT @.qualified_name(mv_relation) FROM @.materialized_view_settings
          WHERE @.qualified_name(mv_relation) IS NOT NULL",
     );
-    sqlx::query_scalar(sql).fetch_all(connection).await
+    sql::query_scalar(sql).fetch_all(connection).await
 }
 
 /// Something in a query whose result changes by itself.
@@ -245,7 +247,7 @@ pub async fn unsteady(
          WHERE used[1]::integer < 9
          ORDER BY 1",
     );
-    sqlx::query_as(sql).bind(source).fetch_all(connection).await
+    sql::query_as(sql).bind(source).fetch_all(connection).await
 }
 
 /// A column of a materialized view.
@@ -270,7 +272,7 @@ pub async fn columns(
                 @.has_equality(column_type) AS has_equality
          FROM @.relation_columns($1) ORDER BY ordinal",
     );
-    sqlx::query_as(sql)
+    sql::query_as(sql)
         .bind(relation)
         .fetch_all(connection)
         .await
@@ -294,7 +296,7 @@ pub async fn key(
     let sql = schema.sql(
         "SELECT key_index::regclass::text AS index, key_columns::text[] AS columns FROM @.matching_key($1)",
     );
-    sqlx::query_as(sql)
+    sql::query_as(sql)
         .bind(relation)
         .fetch_optional(connection)
         .await
@@ -310,7 +312,7 @@ pub async fn session_settings(
         "SELECT k.key, k.value FROM @.materialized_view_settings s, jsonb_each_text(s.session_settings) k
          WHERE s.mv_id = $1 ORDER BY k.key",
     );
-    sqlx::query_as(sql).bind(mv_id).fetch_all(connection).await
+    sql::query_as(sql).bind(mv_id).fetch_all(connection).await
 }
 
 /// The functions that refresh a materialized view: name and definition.
@@ -323,7 +325,7 @@ pub async fn refresh_functions(
                FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
                WHERE n.nspname = $1 AND p.proname IN ('complete_in_place$' || $2, 'complete_rebuild$' || $2, 'fast$' || $2)
                ORDER BY p.proname";
-    sqlx::query_as(sql)
+    sql::query_as(sql)
         .bind(schema.name())
         .bind(mv_id.to_string())
         .fetch_all(connection)

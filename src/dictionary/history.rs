@@ -5,7 +5,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 
-use crate::sql::ModuleSchema;
+use crate::sql::{self, ModuleSchema};
 
 /// One row of `refresh_history`.
 #[derive(Debug, Clone, PartialEq, Serialize, FromRow)]
@@ -67,7 +67,7 @@ pub async fn latest(
     limit: u32,
 ) -> sqlx::Result<Vec<HistoryRow>> {
     let sql = schema.sql(&format!("{SELECT} ORDER BY refresh_id DESC LIMIT $1"));
-    sqlx::query_as(sql)
+    sql::query_as(sql)
         .bind(i64::from(limit))
         .fetch_all(connection)
         .await
@@ -90,7 +90,7 @@ pub async fn latest_of(
                   ON part.place = given.place + 2 - pg_catalog.cardinality(@.parse_name($1)))
          ORDER BY refresh_id DESC LIMIT $2"
     ));
-    let rows: Vec<HistoryRow> = sqlx::query_as(gone)
+    let rows: Vec<HistoryRow> = sql::query_as(gone)
         .bind(name)
         .bind(i64::from(limit))
         .fetch_all(&mut *connection)
@@ -103,7 +103,7 @@ pub async fn latest_of(
          WHERE mv_id = @.require_materialized_view(pg_catalog.current_setting('search_path'), $1)
          ORDER BY refresh_id DESC LIMIT $2"
     ));
-    sqlx::query_as(sql)
+    sql::query_as(sql)
         .bind(name)
         .bind(i64::from(limit))
         .fetch_all(connection)
@@ -120,7 +120,7 @@ pub async fn latest_of_id(
     let sql = schema.sql(&format!(
         "{SELECT} WHERE mv_id = $1 ORDER BY refresh_id DESC LIMIT $2"
     ));
-    sqlx::query_as(sql)
+    sql::query_as(sql)
         .bind(mv_id)
         .bind(i64::from(limit))
         .fetch_all(connection)

@@ -5,7 +5,7 @@ use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 use sqlx::postgres::types::Oid;
 
-use crate::sql::ModuleSchema;
+use crate::sql::{self, ModuleSchema};
 
 /// A table below this many rows is read as quickly without an index.
 const SMALL_TABLE: f64 = 1000.0;
@@ -64,7 +64,7 @@ pub async fn missing(
                  JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
                  WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND a.attname::text = ANY ($2))",
         );
-        let found: Option<Unindexed> = sqlx::query_as(sql)
+        let found: Option<Unindexed> = sql::query_as(sql)
             .bind(Oid(lookup.table))
             .bind(&lookup.columns)
             .fetch_optional(&mut *connection)

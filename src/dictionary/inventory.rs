@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 
-use crate::sql::ModuleSchema;
+use crate::sql::{self, ModuleSchema};
 
 /// Who the module belongs to, and what others need to use it.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
@@ -25,7 +25,7 @@ pub async fn ownership(
         "SELECT r.rolname::text AS owner, r.rolsuper AS is_superuser, @.module_role('execute')::text AS executors
          FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner WHERE n.nspname = $1",
     );
-    sqlx::query_as(sql)
+    sql::query_as(sql)
         .bind(schema.name())
         .fetch_one(connection)
         .await
@@ -40,7 +40,7 @@ pub async fn views_in(
     let sql = schema.sql(
         "SELECT mv_id FROM @.materialized_views WHERE mv_schema = $1 ORDER BY @.dependency_level(mv_id) DESC, mv_id",
     );
-    sqlx::query_scalar(sql)
+    sql::query_scalar(sql)
         .bind(name)
         .fetch_all(connection)
         .await
@@ -57,7 +57,7 @@ pub async fn has_others(
              OR EXISTS (SELECT FROM @.materialized_view_logs l JOIN pg_catalog.pg_class c ON c.oid = l.base_table
                         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname::text <> ALL ($1))",
     );
-    sqlx::query_scalar(sql)
+    sql::query_scalar(sql)
         .bind(names)
         .fetch_one(connection)
         .await
@@ -77,7 +77,7 @@ pub async fn drop_logs_in(
              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = $1
              ORDER BY l.log_id OFFSET 0) AS dropped",
     );
-    sqlx::query_scalar(sql)
+    sql::query_scalar(sql)
         .bind(name)
         .fetch_one(connection)
         .await
@@ -93,7 +93,7 @@ pub async fn forget(
         "DELETE FROM @.refresh_history WHERE mv_id = ANY ($1)",
         "DELETE FROM @.audits WHERE mv_id = ANY ($1)",
     ] {
-        let delete = sqlx::query(schema.sql(sql)).bind(views);
+        let delete = sql::query(schema.sql(sql)).bind(views);
         delete.execute(&mut *connection).await?;
     }
     Ok(())
@@ -114,7 +114,7 @@ pub async fn traces(
          SELECT pg_catalog.format('history of %s', mv_name) FROM @.refresh_history WHERE pg_catalog.split_part(mv_name, '.', 1) IN (SELECT pg_catalog.quote_ident(q) FROM pg_catalog.unnest($1) q)
          ORDER BY 1",
     );
-    sqlx::query_scalar(sql)
+    sql::query_scalar(sql)
         .bind(names)
         .fetch_all(connection)
         .await
@@ -152,7 +152,7 @@ pub async fn strays(
          WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = s.source)
          ORDER BY 1",
     );
-    sqlx::query_scalar(sql)
+    sql::query_scalar(sql)
         .bind(schema.name())
         .fetch_all(connection)
         .await

@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 
-use crate::sql::ModuleSchema;
+use crate::sql::{self, ModuleSchema};
 
 /// A log that had a problem.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
@@ -22,7 +22,7 @@ pub async fn repair(
     schema: &ModuleSchema,
     lock_timeout_ms: i32,
 ) -> sqlx::Result<Vec<Repair>> {
-    sqlx::query_as(schema.sql("SELECT base_table, problem, outcome FROM @.repair_logs($1)"))
+    sql::query_as(schema.sql("SELECT base_table, problem, outcome FROM @.repair_logs($1)"))
         .bind(lock_timeout_ms)
         .fetch_all(connection)
         .await
@@ -37,7 +37,7 @@ pub async fn prune(
 ) -> sqlx::Result<Vec<i64>> {
     let sql =
         schema.sql("SELECT pruned FROM @.prune_logs(pg_catalog.make_interval(secs => $1), $2)");
-    sqlx::query_scalar(sql)
+    sql::query_scalar(sql)
         .bind(claim_seconds)
         .bind(limit)
         .fetch_all(connection)
@@ -50,7 +50,7 @@ pub async fn drop_unread(
     schema: &ModuleSchema,
     lock_timeout_ms: i32,
 ) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar(schema.sql("SELECT t FROM @.drop_unread_logs($1) AS t"))
+    sql::query_scalar(schema.sql("SELECT t FROM @.drop_unread_logs($1) AS t"))
         .bind(lock_timeout_ms)
         .fetch_all(connection)
         .await
@@ -65,7 +65,7 @@ pub async fn confirm_quiet(
     limit: i32,
 ) -> sqlx::Result<i32> {
     let sql = schema.sql("SELECT @.confirm_quiet_views(pg_catalog.make_interval(secs => $1), $2)");
-    sqlx::query_scalar(sql)
+    sql::query_scalar(sql)
         .bind(older_than_seconds)
         .bind(limit)
         .fetch_one(connection)
@@ -84,7 +84,7 @@ pub async fn is_upkeep_wanted(
     let sql = schema.sql(
         "SELECT @.upkeep_wanted($1, pg_catalog.make_interval(secs => $2), pg_catalog.make_interval(secs => $3))",
     );
-    sqlx::query_scalar(sql)
+    sql::query_scalar(sql)
         .bind(compiler)
         .bind(confirm_seconds)
         .bind(audit_seconds)

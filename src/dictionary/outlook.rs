@@ -6,7 +6,7 @@ use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 use sqlx::postgres::types::Oid;
 
-use crate::sql::ModuleSchema;
+use crate::sql::{self, ModuleSchema};
 
 /// What was made of the definition of a materialized view.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow)]
@@ -38,7 +38,7 @@ pub async fn program(
     schema: &ModuleSchema,
     mv_id: i32,
 ) -> sqlx::Result<Option<ProgramRow>> {
-    sqlx::query_as(schema.sql(&format!("{PROGRAM} WHERE mv_id = $1")))
+    sql::query_as(schema.sql(&format!("{PROGRAM} WHERE mv_id = $1")))
         .bind(mv_id)
         .fetch_optional(connection)
         .await
@@ -49,7 +49,7 @@ pub async fn programs(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
 ) -> sqlx::Result<Vec<ProgramRow>> {
-    sqlx::query_as(schema.sql(PROGRAM))
+    sql::query_as(schema.sql(PROGRAM))
         .fetch_all(connection)
         .await
 }
@@ -64,7 +64,7 @@ pub async fn pending(
          FROM @.fast_programs CROSS JOIN LATERAL (SELECT @.pending_changes_of(mv_id)) AS p (pending)
          WHERE pending IS NOT NULL",
     );
-    sqlx::query_as(sql).fetch_all(connection).await
+    sql::query_as(sql).fetch_all(connection).await
 }
 
 /// What the next refresh would be now.
@@ -96,7 +96,7 @@ pub async fn of(
         "SELECT method, coalesce(form, '') AS form, coalesce(reason, '') AS reason, pending_rows, needs_upkeep, fast_ms, complete_ms
          FROM @.refresh_outlook($1)",
     );
-    sqlx::query_as(sql).bind(mv_id).fetch_one(connection).await
+    sql::query_as(sql).bind(mv_id).fetch_one(connection).await
 }
 
 /// A log that a fast refresh reads.
@@ -118,7 +118,7 @@ pub async fn logs(
     schema: &ModuleSchema,
     mv_id: i32,
 ) -> sqlx::Result<Vec<LogRow>> {
-    sqlx::query_as(schema.sql("SELECT * FROM @.logs_outlook($1)"))
+    sql::query_as(schema.sql("SELECT * FROM @.logs_outlook($1)"))
         .bind(mv_id)
         .fetch_all(connection)
         .await
@@ -134,7 +134,7 @@ pub async fn may_install(
          FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
          WHERE n.nspname = $1 AND p.proname IN ('ensure_log', 'install_program', 'record_refusal', 'perform_refresh')",
     );
-    sqlx::query_scalar(sql)
+    sql::query_scalar(sql)
         .bind(schema.name())
         .fetch_one(connection)
         .await
@@ -173,7 +173,7 @@ pub async fn obstacle(
                     AND pg_catalog.has_column_privilege($1, l.relation, l.name, 'SELECT'))
          LIMIT 1",
     );
-    sqlx::query_as(sql)
+    sql::query_as(sql)
         .bind(owner)
         .bind(tables)
         .bind(of)
@@ -193,5 +193,5 @@ pub async fn log_ids(
     let sql = schema.sql(
         "SELECT base_table::oid, log_id FROM @.materialized_view_logs WHERE base_table = ANY ($1)",
     );
-    sqlx::query_as(sql).bind(tables).fetch_all(connection).await
+    sql::query_as(sql).bind(tables).fetch_all(connection).await
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 
-use crate::sql::ModuleSchema;
+use crate::sql::{self, ModuleSchema};
 
 /// One materialized view as it is now.
 #[derive(Debug, Clone, PartialEq, FromRow)]
@@ -69,7 +69,7 @@ pub async fn all(
              WHERE mv_id = m.mv_id AND outcome = 'succeeded' ORDER BY refresh_id DESC LIMIT 1) AS h ON true
          ORDER BY m.mv_id",
     );
-    sqlx::query_as(sql).fetch_all(connection).await
+    sql::query_as(sql).fetch_all(connection).await
 }
 
 /// What the refreshes by the daemon came to.
@@ -109,7 +109,7 @@ pub async fn refresh_totals(
          WHERE trigger <> 'create'
          GROUP BY method, form, outcome ORDER BY outcome DESC, method, form",
     );
-    sqlx::query_as(sql).fetch_all(connection).await
+    sql::query_as(sql).fetch_all(connection).await
 }
 
 /// How many refreshes are in the history, first fills aside, and how many of them failed.
@@ -121,7 +121,7 @@ pub async fn refresh_counts(
         "SELECT count(*), count(*) FILTER (WHERE outcome = 'failed')
          FROM @.refresh_history WHERE trigger <> 'create'",
     );
-    sqlx::query_as(sql).fetch_one(connection).await
+    sql::query_as(sql).fetch_one(connection).await
 }
 
 /// Asks the daemon to refresh those of the caller's materialized views that have `level` others one upon the other
@@ -135,7 +135,7 @@ pub async fn request_level(
         "SELECT @.request_refresh(pg_catalog.format('%I.%I', mv_schema, mv_name))
          FROM @.materialized_views WHERE @.dependency_level(mv_id) = $1",
     );
-    let rows = sqlx::query(sql).bind(level).fetch_all(connection).await?;
+    let rows = sql::query(sql).bind(level).fetch_all(connection).await?;
     Ok(rows.len())
 }
 
@@ -167,5 +167,5 @@ pub async fn verify(
     let sql = schema.sql(
         "SELECT rows_compared, rows_missing, rows_unexpected FROM @.verify_materialized_view($1)",
     );
-    sqlx::query_as(sql).bind(name).fetch_one(connection).await
+    sql::query_as(sql).bind(name).fetch_one(connection).await
 }

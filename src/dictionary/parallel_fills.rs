@@ -5,7 +5,8 @@ use sqlx::postgres::PgConnection;
 use sqlx::postgres::types::Oid;
 use sqlx::{Executor, FromRow};
 
-use crate::sql::{ModuleSchema, composed, quote_literal};
+use super::refreshes::MARK;
+use crate::sql::{self, ModuleSchema, composed, quote_literal};
 
 /// What was made to fill a materialized view in slices.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
@@ -41,7 +42,7 @@ pub async fn prepare(
     let sql = schema.sql(
         "SELECT bounds, has_state, index_definitions, meaning FROM @.prepare_parallel_fill($1, $2::text::name, $3, $4, $5)",
     );
-    sqlx::query_as(sql)
+    sql::query_as(sql)
         .bind(mv_id)
         .bind(&split.column)
         .bind(split.slices)
@@ -60,16 +61,26 @@ async fn begin(connection: &mut PgConnection, statement: &'static str) -> sqlx::
     Ok(())
 }
 
-/// Begins the transaction that will note the fill, and waits for the refresh lock, which it holds to its end. When it began.
+/// Begins the transaction that will note the fill; its server process.
+pub async fn begin_to_hold(connection: &mut PgConnection) -> sqlx::Result<i32> {
+    begin(connection, "BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+    sqlx::query_scalar("SELECT pg_catalog.pg_backend_pid()")
+        .persistent(false)
+        .fetch_one(connection)
+        .await
+}
+
+/// Waits for the refresh lock, which that transaction holds to its end. Since when it has waited.
 pub async fn hold(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
     mv_id: i32,
 ) -> sqlx::Result<DateTime<Utc>> {
-    begin(connection, "BEGIN ISOLATION LEVEL READ COMMITTED").await?;
-    let sql = schema
-        .sql("SELECT pg_catalog.now() FROM @.try_refresh_lock($1, true) AS l WHERE l IS NOT NULL");
+    let sql = schema.sql(
+        "SELECT pg_catalog.statement_timestamp() FROM @.try_refresh_lock($1, true) AS l WHERE l IS NOT NULL",
+    );
     sqlx::query_scalar(sql)
+        .persistent(false)
         .bind(mv_id)
         .fetch_one(connection)
         .await
@@ -80,7 +91,7 @@ pub async fn wait_for_holder(connection: &mut PgConnection, pid: i32) -> sqlx::R
     let sql =
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE pid = $1 AND locktype = 'advisory')";
     loop {
-        let holds: bool = sqlx::query_scalar(sql)
+        let holds: bool = sql::query_scalar(sql)
             .bind(pid)
             .fetch_one(&mut *connection)
             .await?;
@@ -98,7 +109,7 @@ pub async fn refresh_needed(
     mv_id: i32,
 ) -> sqlx::Result<()> {
     let sql = schema.sql("SELECT @.refresh_needed_view(n) FROM @.needed_views($1) AS n");
-    sqlx::query(sql).bind(mv_id).execute(connection).await?;
+    sql::query(sql).bind(mv_id).execute(connection).await?;
     Ok(())
 }
 
@@ -123,7 +134,7 @@ pub async fn export(
     let sql = schema.sql(
         "SELECT @.qualified_name(v_relation) FROM @.materialized_view_settings WHERE mv_id = $1",
     );
-    let view: String = sqlx::query_scalar(sql)
+    let view: String = sql::query_scalar(sql)
         .bind(mv_id)
         .fetch_one(&mut *connection)
         .await?;
@@ -137,7 +148,10 @@ pub async fn export(
     connection.execute(composed(lock)).await?;
     let sql = "SELECT pg_catalog.pg_export_snapshot() AS id, pg_catalog.pg_current_snapshot()::text AS snapshot,
                       pg_catalog.now() AS as_of";
-    sqlx::query_as(sql).fetch_one(connection).await
+    sqlx::query_as(sql)
+        .persistent(false)
+        .fetch_one(connection)
+        .await
 }
 
 /// One part of the work.
@@ -180,8 +194,12 @@ pub async fn insert(
         Slice::Nulls => ("nulls", (0, 0), None, None),
         Slice::Hash(slice, slices) => ("hash", (*slice, *slices), None, None),
     };
-    let sql = schema.sql("SELECT @.fill_slice($1, $2, $3, $4, $5, $6, $7::text::pg_snapshot)");
+    let sql = schema.sql(&format!(
+        "{mark} SELECT @.fill_slice($1, $2, $3, $4, $5, $6, $7::text::pg_snapshot)",
+        mark = *MARK,
+    ));
     sqlx::query_scalar(sql)
+        .persistent(false)
         .bind(mv_id)
         .bind(kind)
         .bind(number.0)
@@ -212,11 +230,13 @@ pub async fn finish(
     begun: DateTime<Utc>,
     total: Total,
 ) -> sqlx::Result<()> {
-    let sql = schema.sql(
-        "SELECT @.finish_parallel_fill($1, ROW($2::text[], $3::boolean, $4::text[], $5::text)::@.parallel_fill,
-                                       $6::text::pg_snapshot, $7, $8, $9, $10)",
-    );
+    let sql = schema.sql(&format!(
+        "{mark} SELECT @.finish_parallel_fill($1, ROW($2::text[], $3::boolean, $4::text[], $5::text)::@.parallel_fill,
+                                              $6::text::pg_snapshot, $7, $8, $9, $10)",
+        mark = *MARK,
+    ));
     sqlx::query(sql)
+        .persistent(false)
         .bind(mv_id)
         .bind(&prepared.bounds)
         .bind(prepared.has_state)
@@ -233,16 +253,13 @@ pub async fn finish(
     Ok(())
 }
 
-/// The server process of a session.
-pub async fn pid(connection: &mut PgConnection) -> sqlx::Result<i32> {
-    sqlx::query_scalar("SELECT pg_catalog.pg_backend_pid()")
-        .fetch_one(connection)
-        .await
-}
-
-/// Has the server break off what sessions are doing.
-pub async fn cancel(connection: &mut PgConnection, pids: &[i32]) -> sqlx::Result<()> {
-    let sql = "SELECT pg_catalog.pg_cancel_backend(pid) FROM pg_catalog.unnest($1) AS pid";
-    sqlx::query(sql).bind(pids).execute(connection).await?;
+/// Has the server break off the fills that this process is at.
+pub async fn cancel(connection: &mut PgConnection) -> sqlx::Result<()> {
+    let sql = "SELECT pg_catalog.pg_cancel_backend(pid) FROM pg_catalog.pg_stat_activity
+               WHERE state = 'active' AND pg_catalog.starts_with(query, $1) AND datname = pg_catalog.current_database()";
+    sql::query(sql)
+        .bind(MARK.as_str())
+        .execute(connection)
+        .await?;
     Ok(())
 }

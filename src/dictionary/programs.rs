@@ -10,7 +10,7 @@ use super::catalog::{self, ServerFacts};
 use super::definitions;
 use crate::connect::silence;
 use crate::definition::Relation;
-use crate::sql::ModuleSchema;
+use crate::sql::{self, ModuleSchema};
 
 /// A materialized view whose fast refresh is to be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
@@ -27,7 +27,7 @@ pub async fn to_compile(
     schema: &ModuleSchema,
     compiler: i32,
 ) -> sqlx::Result<Vec<ToCompile>> {
-    sqlx::query_as(schema.sql("SELECT mv_id, mv_name FROM @.programs_to_compile($1)"))
+    sql::query_as(schema.sql("SELECT mv_id, mv_name FROM @.programs_to_compile($1)"))
         .bind(compiler)
         .fetch_all(connection)
         .await
@@ -110,7 +110,7 @@ async fn read_source(
     mv_id: i32,
 ) -> sqlx::Result<Option<Source>> {
     // the inputs first: what changes between this and the rest will be noticed by the fingerprint
-    let subject: Option<Subject> = sqlx::query_as(schema.sql(
+    let subject: Option<Subject> = sql::query_as(schema.sql(
         "SELECT n.nspname::text AS mv_schema, c.relname::text AS mv_name, s.refresh_method, v.oid AS view, c.relowner AS owner,
                 @.inputs_fingerprint(s.mv_id) AS inputs
          FROM @.materialized_view_settings s
@@ -145,7 +145,7 @@ async fn definition(
     view: Oid,
     owner: Oid,
 ) -> sqlx::Result<(String, Vec<Relation>)> {
-    let text = sqlx::query_scalar("SELECT pg_get_viewdef($1)")
+    let text = sql::query_scalar("SELECT pg_get_viewdef($1)")
         .bind(view)
         .fetch_one(&mut *connection)
         .await?;
@@ -163,7 +163,7 @@ async fn use_settings_of(
          FROM @.materialized_view_settings s, jsonb_each_text(s.session_settings) k
          WHERE s.mv_id = $1 AND @.kept_session_settings() ? k.key",
     );
-    sqlx::query(sql).bind(mv_id).execute(connection).await?;
+    sql::query(sql).bind(mv_id).execute(connection).await?;
     Ok(())
 }
 
@@ -175,7 +175,7 @@ pub async fn ensure_log(
     columns: &[String],
     lock_timeout_ms: i32,
 ) -> sqlx::Result<i32> {
-    sqlx::query_scalar(schema.sql("SELECT @.ensure_log($1::oid::regclass, $2::name[], $3)"))
+    sql::query_scalar(schema.sql("SELECT @.ensure_log($1::oid::regclass, $2::name[], $3)"))
         .bind(Oid(table))
         .bind(columns)
         .bind(lock_timeout_ms)
@@ -203,7 +203,7 @@ pub struct Program {
     pub logs: Vec<UsedLog>,
     /// The index by which it finds stored rows, if it needs one, as `CREATE INDEX`.
     pub row_index: Option<String>,
-    /// Its state table, as `definition`, `columns`, `rows`, `difference` and `outputs`.
+    /// Its state: the `tables` (`table`, `definition`, `columns`, `rows`, `difference`), and the `outputs` told from them.
     pub state: Option<Value>,
     /// How it works, for `explain`.
     pub plan: Value,
@@ -224,7 +224,7 @@ pub async fn install(
         .iter()
         .map(|(name, value)| format!("SET {name} TO {value}"))
         .collect();
-    sqlx::query_scalar(schema.sql("SELECT @.install_program($1, $2, $3, $4, $5, $6, $7, $8, $9)"))
+    sql::query_scalar(schema.sql("SELECT @.install_program($1, $2, $3, $4, $5, $6, $7, $8, $9)"))
         .bind(mv_id)
         .bind(compiler)
         .bind(inputs)
@@ -247,7 +247,7 @@ pub async fn refuse(
     clause: &str,
     reason: &str,
 ) -> sqlx::Result<()> {
-    sqlx::query(schema.sql("SELECT @.record_refusal($1, $2, $3, $4)"))
+    sql::query(schema.sql("SELECT @.record_refusal($1, $2, $3, $4)"))
         .bind(mv_id)
         .bind(compiler)
         .bind(clause)

@@ -1,5 +1,6 @@
 //! Refreshes: the statements that perform them and those that note failures.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -7,7 +8,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Executor, FromRow, Row};
 
 use crate::connect::silence;
-use crate::sql::{ModuleSchema, composed, quote_literal, quote_nullable};
+use crate::sql::{self, ModuleSchema, composed, quote_literal, quote_nullable};
 
 /// What one refresh came to.
 #[derive(Debug, Clone, PartialEq, FromRow)]
@@ -91,10 +92,16 @@ pub struct Order {
     pub limits: Limits,
 }
 
+/// What tells this process's statements apart in `pg_stat_activity`: its server processes can't be known, as behind a
+/// transaction pooler each transaction may have another.
+pub(super) static MARK: LazyLock<String> =
+    LazyLock::new(|| format!("/* mvrefreshd {:016x} */", fastrand::u64(..)));
+
 /// Performs a refresh in one message to the server, which is one transaction.
 ///
 /// Each starts from settings nobody's function can have bent: `RESET ALL` first, an own `search_path`, and session
-/// locks that such a function may have left are released. `client_connection_check_interval` lets the server notice
+/// locks that such a function may have left are released. At its end the settings are reset again, as behind a pooler
+/// the next user of the session may be somebody else. `client_connection_check_interval` lets the server notice
 /// within a second that a killed daemon is gone, the keepalive settings do where the network says nothing.
 pub async fn perform(
     connection: &mut PgConnection,
@@ -102,14 +109,19 @@ pub async fn perform(
     order: &Order,
 ) -> sqlx::Result<Vec<RefreshRow>> {
     let sql = format!(
-        "RESET ALL;{isolation}
+        "{mark} RESET ALL;{isolation}
          {keepalive}
+         SET LOCAL timezone TO 'UTC';
+         SET LOCAL datestyle TO 'ISO, MDY';
          SET LOCAL search_path TO pg_catalog, pg_temp;
          SET LOCAL statement_timeout TO {statement_ms};
          SET LOCAL lock_timeout TO {lock_ms};
          SET LOCAL client_connection_check_interval TO '1s';
          SELECT * FROM {call};
-         SELECT pg_catalog.pg_advisory_unlock_all()",
+         SELECT pg_catalog.pg_advisory_unlock_all();
+         RESET ALL;
+         {keepalive}",
+        mark = *MARK,
         isolation = match order.target {
             Target::View { .. } => "",
             // one snapshot for all statements
@@ -173,7 +185,7 @@ pub async fn without_lock(
         "SELECT id FROM pg_catalog.unnest($1::pg_catalog.int4[]) AS id
          WHERE NOT EXISTS (SELECT FROM ({LOCKS}) AS l WHERE l.objid = id::pg_catalog.oid)"
     );
-    sqlx::query_scalar(composed(sql))
+    sql::query_scalar(composed(sql))
         .bind(ids)
         .bind(schema.name())
         .fetch_all(connection)
@@ -191,30 +203,29 @@ pub async fn done_since(
         "SELECT pg_catalog.count(*) = pg_catalog.cardinality($1) FROM @.materialized_view_state
          WHERE mv_id = ANY ($1) AND last_refresh > coalesce($2, '-infinity')",
     );
-    sqlx::query_scalar(sql)
+    sql::query_scalar(sql)
         .bind(ids)
         .bind(seen)
         .fetch_one(connection)
         .await
 }
 
-/// Cancels the refreshes that run in these server processes; how many. A process that refreshes none of the views is
-/// left in peace: behind a transaction pooler it may be serving somebody else.
+/// Cancels this process's own refreshes of these views; how many.
 pub async fn cancel(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
-    processes: &[i32],
     ids: &[i32],
 ) -> sqlx::Result<i64> {
     let sql = format!(
         "SELECT pg_catalog.count(pg_catalog.pg_cancel_backend(pid))
          FROM (SELECT DISTINCT l.pid FROM ({LOCKS}) AS l
-               WHERE l.pid = ANY ($3) AND l.objid = ANY ($1::pg_catalog.int4[]::pg_catalog.oid[])) AS running"
+               JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid AND pg_catalog.starts_with(a.query, $3)
+               WHERE l.objid = ANY ($1::pg_catalog.int4[]::pg_catalog.oid[])) AS running"
     );
-    sqlx::query_scalar(composed(sql))
+    sql::query_scalar(composed(sql))
         .bind(ids)
         .bind(schema.name())
-        .bind(processes)
+        .bind(MARK.as_str())
         .fetch_one(connection)
         .await
 }
@@ -271,7 +282,7 @@ pub async fn note_failure(
                                pg_catalog.make_interval(secs => $6), $7, $8)
          WHERE mv_id IS NOT NULL",
     );
-    sqlx::query_as(sql)
+    sql::query_as(sql)
         .bind(note.mv_id)
         .bind(note.trigger)
         .bind(note.seconds_ago)
@@ -291,7 +302,7 @@ pub async fn prune_history(
     keep_seconds: f64,
 ) -> sqlx::Result<i64> {
     let sql = schema.sql("SELECT @.prune_history(pg_catalog.make_interval(secs => $1))");
-    sqlx::query_scalar(sql)
+    sql::query_scalar(sql)
         .bind(keep_seconds)
         .fetch_one(connection)
         .await

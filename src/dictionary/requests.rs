@@ -4,7 +4,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 
-use crate::sql::ModuleSchema;
+use crate::sql::{self, ModuleSchema};
 
 /// What a refresh did to one materialized view.
 #[derive(Debug, Clone, PartialEq, Serialize, FromRow)]
@@ -38,7 +38,7 @@ pub async fn fill(
 ) -> sqlx::Result<String> {
     let sql = schema
         .sql("SELECT (@.perform_refresh($1, 'create', p_if_seen => $2, p_wait => true)).status");
-    sqlx::query_scalar(sql)
+    sql::query_scalar(sql)
         .bind(mv_id)
         .bind(if_empty)
         .fetch_one(connection)
@@ -58,7 +58,7 @@ pub async fn refresh(
                 o.status, o.method, o.form, o.reason, o.pending_rows, o.rows_changed, o.duration_ms
          FROM @.refresh_by_id($1, $2, $3) o LEFT JOIN @.materialized_views m USING (mv_id)",
     );
-    sqlx::query_as(sql)
+    sql::query_as(sql)
         .bind(mv_id)
         .bind(method)
         .bind(trigger)
@@ -73,7 +73,7 @@ pub async fn permit(
     mv_id: i32,
 ) -> sqlx::Result<()> {
     let sql = schema.sql("INSERT INTO @.refresh_permits (mv_id) VALUES ($1)");
-    sqlx::query(sql).bind(mv_id).execute(connection).await?;
+    sql::query(sql).bind(mv_id).execute(connection).await?;
     Ok(())
 }
 
@@ -90,7 +90,7 @@ pub async fn note_failure(
         "SELECT @.record_permitted_failure(
              $1, $2, pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $3), $4, $5)",
     );
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(mv_id)
         .bind(trigger)
         .bind(seconds_ago)
@@ -127,7 +127,7 @@ pub async fn verify(
         "SELECT rows_compared, rows_missing, rows_unexpected, missing_samples, unexpected_samples
          FROM @.verify_by_id($1, $2)",
     );
-    sqlx::query_as(sql)
+    sql::query_as(sql)
         .bind(mv_id)
         .bind(max_samples)
         .fetch_one(connection)

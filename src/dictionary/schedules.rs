@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 
-use crate::sql::ModuleSchema;
+use crate::sql::{self, ModuleSchema};
 
 /// One materialized view's settings and state, as far as its schedule depends on them.
 #[derive(Debug, Clone, PartialEq, FromRow)]
@@ -67,6 +67,8 @@ pub struct Look {
     pub now: DateTime<Utc>,
     /// Whether any settings have changed since the last look; always, if there was none.
     pub has_changes: bool,
+    /// The version of the module schema.
+    pub version: i64,
 }
 
 /// Looks whether settings have changed, in one small statement. Must be done *before* reading them: a change in between
@@ -78,18 +80,18 @@ pub async fn look(
 ) -> sqlx::Result<Look> {
     let sql = schema.sql(
         "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, pg_catalog.clock_timestamp(),
-                $1 IS NULL OR EXISTS (SELECT FROM @.changed_schedules($1::pg_catalog.pg_snapshot))",
+                $1 IS NULL OR EXISTS (SELECT FROM @.changed_schedules($1::pg_catalog.pg_snapshot)),
+                (SELECT coalesce(pg_catalog.max(version), 0) FROM @._sqlx_migrations)",
     );
     let since = since.map(|watermark| watermark.0.as_str());
-    let (snapshot, now, has_changes) = sqlx::query_as(sql)
-        .bind(since)
-        .fetch_one(connection)
-        .await?;
+    let (snapshot, now, has_changes, version) =
+        sql::query_as(sql).bind(since).fetch_one(connection).await?;
     let watermark = Watermark(snapshot);
     Ok(Look {
         watermark,
         now,
         has_changes,
+        version,
     })
 }
 
@@ -99,7 +101,7 @@ pub async fn all(
     schema: &ModuleSchema,
 ) -> sqlx::Result<Vec<ScheduleRow>> {
     let sql = schema.sql(&format!("SELECT {COLUMNS} FROM @.refresh_schedule"));
-    sqlx::query_as(sql).fetch_all(connection).await
+    sql::query_as(sql).fetch_all(connection).await
 }
 
 /// The schedules whose settings have changed since, in whatever order the changing transactions began and committed.
@@ -111,7 +113,7 @@ pub async fn changed_since(
     let sql = schema.sql(&format!(
         "SELECT {COLUMNS} FROM @.changed_schedules($1::pg_catalog.pg_snapshot)"
     ));
-    sqlx::query_as(sql)
+    sql::query_as(sql)
         .bind(&since.0)
         .fetch_all(connection)
         .await
@@ -134,14 +136,14 @@ pub async fn of_views(
                 pg_catalog.clock_timestamp() AS database_now
          FROM @.refresh_schedule WHERE mv_id = ANY ($1)"
     ));
-    let stamped: Vec<Stamped> = sqlx::query_as(sql)
+    let stamped: Vec<Stamped> = sql::query_as(sql)
         .bind(ids)
         .fetch_all(&mut *connection)
         .await?;
     let now = match stamped.iter().map(|stamped| stamped.database_now).max() {
         Some(now) => now,
         None => {
-            sqlx::query_scalar("SELECT pg_catalog.clock_timestamp()")
+            sql::query_scalar("SELECT pg_catalog.clock_timestamp()")
                 .fetch_one(connection)
                 .await?
         }

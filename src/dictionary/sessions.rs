@@ -2,10 +2,10 @@
 
 use sqlx::postgres::PgConnection;
 
-use crate::sql::ModuleSchema;
+use crate::sql::{self, ModuleSchema};
 
 /// Gives a session the settings that it would have had without this program's driver, which starts every session with
-/// `TimeZone` UTC and settings of its own for dates and numbers. A materialized view keeps the settings of the session
+/// `TimeZone` UTC and a `DateStyle` of its own. A materialized view keeps the settings of the session
 /// that creates it, and has to come out as if it had been created from psql.
 ///
 /// `options` are the configured ones; then come those of the role and the database. The server's own time zone can't
@@ -37,10 +37,10 @@ pub async fn restore_own_settings(
                 UNION ALL
                 SELECT 'TimeZone', pg_catalog.current_setting('log_timezone'), 6
             ) AS known
-            WHERE pg_catalog.lower(known.name) IN ('timezone', 'datestyle', 'extra_float_digits')
+            WHERE pg_catalog.lower(known.name) IN ('timezone', 'datestyle')
             ORDER BY pg_catalog.lower(known.name), known.rank
         ) AS chosen";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(names)
         .bind(values)
         .execute(connection)
@@ -57,7 +57,7 @@ pub async fn is_of_module(
     let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.pronamespace = n.oid AND p.proname = $2)
                    OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.relname = $2)
                FROM pg_catalog.pg_namespace n WHERE n.nspname = $1";
-    let is_of_module: Option<bool> = sqlx::query_scalar(sql)
+    let is_of_module: Option<bool> = sql::query_scalar(sql)
         .bind(schema.name())
         .bind(name)
         .fetch_optional(connection)

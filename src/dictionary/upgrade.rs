@@ -4,7 +4,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 
-use crate::sql::ModuleSchema;
+use crate::sql::{self, ModuleSchema};
 
 /// What became of one materialized view.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow)]
@@ -24,7 +24,7 @@ pub async fn drop_all(
     keep_settings: bool,
 ) -> sqlx::Result<Vec<OutcomeRow>> {
     let sql = schema.sql("SELECT mv_name, outcome, error FROM @.drop_all_materialized_views($1)");
-    sqlx::query_as(sql)
+    sql::query_as(sql)
         .bind(keep_settings)
         .fetch_all(connection)
         .await
@@ -36,7 +36,7 @@ pub async fn recreate_all(
     schema: &ModuleSchema,
 ) -> sqlx::Result<Vec<OutcomeRow>> {
     let sql = schema.sql("SELECT mv_name, outcome, error FROM @.recreate_all_materialized_views()");
-    sqlx::query_as(sql).fetch_all(connection).await
+    sql::query_as(sql).fetch_all(connection).await
 }
 
 /// A materialized view as an uninstallation leaves it.
@@ -66,5 +66,5 @@ pub async fn remaining(
          FROM @.materialized_views m JOIN @.materialized_view_settings s USING (mv_id)
          ORDER BY m.mv_schema, m.mv_name",
     );
-    sqlx::query_as(sql).fetch_all(connection).await
+    sql::query_as(sql).fetch_all(connection).await
 }

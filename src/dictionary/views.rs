@@ -5,7 +5,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 
-use crate::sql::ModuleSchema;
+use crate::sql::{self, ModuleSchema};
 
 /// One row of `materialized_views`.
 #[derive(Debug, Clone, PartialEq, Serialize, FromRow)]
@@ -103,7 +103,7 @@ pub async fn by_id(
     mv_id: i32,
 ) -> sqlx::Result<ViewRow> {
     let sql = schema.sql(&format!("{SELECT} WHERE m.mv_id = $1"));
-    sqlx::query_as(sql).bind(mv_id).fetch_one(connection).await
+    sql::query_as(sql).bind(mv_id).fetch_one(connection).await
 }
 
 /// The materialized view that a name means in this session's `search_path`. An unknown name is an error of the server's.
@@ -116,7 +116,7 @@ pub async fn by_name(
         "{SELECT} WHERE m.mv_id =
              @.require_materialized_view(pg_catalog.current_setting('search_path'), $1)"
     ));
-    sqlx::query_as(sql).bind(name).fetch_one(connection).await
+    sql::query_as(sql).bind(name).fetch_one(connection).await
 }
 
 /// Every materialized view, by name.
@@ -125,7 +125,7 @@ pub async fn all(
     schema: &ModuleSchema,
 ) -> sqlx::Result<Vec<ViewRow>> {
     let sql = schema.sql(&format!("{SELECT} ORDER BY m.mv_schema, m.mv_name"));
-    sqlx::query_as(sql).fetch_all(connection).await
+    sql::query_as(sql).fetch_all(connection).await
 }
 
 /// The materialized views that there are now and that the session's user may act for, those below others first.
@@ -138,5 +138,5 @@ pub async fn of_the_user(
          WHERE s.mv_relation IS NOT NULL AND @.may_act_for(s.mv_relation, s.owner)
          ORDER BY @.dependency_level(m.mv_id), m.mv_id"
     ));
-    sqlx::query_as(sql).fetch_all(connection).await
+    sql::query_as(sql).fetch_all(connection).await
 }

@@ -110,13 +110,13 @@ END;",
             )
         };
         let kept = KEPT.iter().map(|most| {
-            let statement = places().fold(variant.statement.clone(), |statement, place| {
-                statement
-                    .replace(
-                        &format!("LIMIT {}", limit(place)),
-                        &format!("LIMIT {}", most + MORE),
-                    )
-                    .replace(&pending_if_not(&all(place)), pending())
+            // from the last one on, as the first one's name is the beginning of the tenth's
+            let statement = places().rev().fold(variant.statement.clone(), |statement, place| {
+                let statement = statement.replace(&pending_if_not(&all(place)), pending());
+                statement.replace(
+                    &format!("LIMIT {}", limit(place)),
+                    &format!("LIMIT {}", most + MORE),
+                )
             });
             branch(
                 &format!(" AND pending <= {most}"),

@@ -25,6 +25,13 @@ pub(super) struct Grouped<'a> {
     pub(super) partials: Vec<Partial>,
     pub(super) told: Vec<Told>,
     pub(super) storage: Storage,
+    /// The state table's place among those of the materialized view, from 1 on, and its name.
+    pub(super) number: usize,
+    pub(super) state_name: String,
+    /// What the parts of its statement are called by before their names; the grouping at the root has none.
+    pub(super) prefix: String,
+    /// Whether the statement itself computes groups anew wherever it must.
+    is_own_master: bool,
 }
 
 /// Parts of a statement that lead to rows, and what the rest of it has to know of them.
@@ -41,6 +48,9 @@ pub(super) struct Parts {
     /// Where the rows are written already.
     pub(super) written: Option<Written>,
 }
+
+/// Groups that have to be computed anew, and the parts that they need.
+pub(super) type Recomputed = (Vec<(String, String)>, String);
 
 /// What became of the rows.
 #[derive(Debug)]
@@ -82,7 +92,7 @@ impl<'a> Grouped<'a> {
         let view = target.view_text();
         let storage = match ViewColumns::of(grouping, &partials, &told, columns, &view) {
             Some(view) => Storage::View(view),
-            None => Storage::State(target.in_module(&format!("state${}", target.mv_id))),
+            None => Storage::State(target.in_module(&target.state_name(1))),
         };
         Self {
             grouping,
@@ -93,7 +103,28 @@ impl<'a> Grouped<'a> {
             partials,
             told,
             storage,
+            number: 1,
+            state_name: target.state_name(1),
+            prefix: String::new(),
+            is_own_master: false,
         }
+    }
+
+    /// One below other operators: what is kept of it is in the state table of this number.
+    pub(super) fn below(self, number: usize, target: &Target) -> Self {
+        Self {
+            storage: Storage::State(target.in_module(&target.state_name(number))),
+            number,
+            state_name: target.state_name(number),
+            prefix: format!("kept_{number}_"),
+            is_own_master: true,
+            ..self
+        }
+    }
+
+    /// The name of a part of the statement.
+    pub(super) fn part(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
     }
 
     /// What the rows of the materialized view consist of.
@@ -148,7 +179,8 @@ impl<'a> Grouped<'a> {
 
     /// Whether a statement itself computes groups anew. NaN and the like are rare: then the statement that knows all does it.
     pub(super) fn recomputes(&self, changed: Changed<'_>) -> bool {
-        self.may_be_stale() && !(self.is_additive() && changed.is_foreseen())
+        let has_other = !self.is_own_master && self.is_additive() && changed.is_foreseen();
+        self.may_be_stale() && !has_other
     }
 
     /// The parts of the statement from the difference of the input to the rows (`target_rows`, or `found_rows` where the
@@ -194,17 +226,12 @@ impl<'a> Grouped<'a> {
         mut parts: Vec<(String, String)>,
         input: Input,
         changed: Changed<'_>,
-        recomputed: (Vec<(String, String)>, String),
+        recomputed: Recomputed,
         rows: Option<&KeyedRows<'_>>,
     ) -> Parts {
-        let mut from = "input_changes";
-        if !self.is_additive() {
-            // a pair of equal rows that cancel must not look like one that came and one that went
-            parts.push(("net_input_changes AS".to_owned(), self.net_input()));
-            from = "net_input_changes";
-        }
         if let Some(rows) = rows.filter(|_| self.is_straight(changed)) {
-            let in_order = self.group_changes(from, input) + &self.order_of_stored();
+            let from = self.net_part(&mut parts);
+            let in_order = self.group_changes(&from, input) + &self.order_of_stored();
             parts.push(("group_changes AS MATERIALIZED".to_owned(), in_order));
             let (written_by, written) = self.straight_parts(rows);
             parts.extend(written_by);
@@ -214,31 +241,7 @@ impl<'a> Grouped<'a> {
                 ..Parts::plain(parts)
             };
         }
-        parts.push((
-            "group_changes AS".to_owned(),
-            self.group_changes(from, input),
-        ));
-        parts.push((
-            "merged_groups AS MATERIALIZED".to_owned(),
-            self.merged_groups(),
-        ));
-        let mut unforeseen = None;
-        if self.may_be_stale() {
-            if !self.recomputes(changed) {
-                parts.push((
-                    "new_groups AS".to_owned(),
-                    recompute::groups_if_none_is_stale(self),
-                ));
-                unforeseen = Some(recompute::any_is_stale(self));
-            } else {
-                parts.extend(recomputed.0);
-                parts.push(("recomputed_groups AS MATERIALIZED".to_owned(), recomputed.1));
-                parts.push((
-                    "new_groups AS MATERIALIZED".to_owned(),
-                    recompute::new_groups(self),
-                ));
-            }
-        }
+        let unforeseen = self.group_parts(&mut parts, input, changed, recomputed);
         if self.is_in_view() {
             parts.push(("found_rows AS".to_owned(), self.found_rows()));
         } else {
@@ -258,12 +261,63 @@ impl<'a> Grouped<'a> {
         }
     }
 
-    pub(super) fn groups_name(&self) -> &'static str {
-        if self.may_be_stale() {
+    /// The part with the rows to be grouped, those that cancel left out where that matters; its name.
+    fn net_part(&self, parts: &mut Vec<(String, String)>) -> String {
+        if self.is_additive() {
+            return self.part("input_changes");
+        }
+        // a pair of equal rows that cancel must not look like one that came and one that went
+        let net = self.part("net_input_changes");
+        parts.push((format!("{net} AS"), self.net_input()));
+        net
+    }
+
+    /// The parts from `input_changes` to the changed groups; when these can't be told and so are none.
+    pub(super) fn group_parts(
+        &self,
+        parts: &mut Vec<(String, String)>,
+        input: Input,
+        changed: Changed<'_>,
+        recomputed: Recomputed,
+    ) -> Option<String> {
+        let from = self.net_part(parts);
+        parts.push((
+            format!("{} AS", self.part("group_changes")),
+            self.group_changes(&from, input),
+        ));
+        parts.push((
+            format!("{} AS MATERIALIZED", self.part("merged_groups")),
+            self.merged_groups(),
+        ));
+        if !self.may_be_stale() {
+            return None;
+        }
+        let new_groups = self.part("new_groups");
+        if !self.recomputes(changed) {
+            parts.push((
+                format!("{new_groups} AS"),
+                recompute::groups_if_none_is_stale(self),
+            ));
+            return Some(recompute::any_is_stale(self));
+        }
+        parts.extend(recomputed.0);
+        parts.push((
+            format!("{} AS MATERIALIZED", self.part("recomputed_groups")),
+            recomputed.1,
+        ));
+        parts.push((
+            format!("{new_groups} AS MATERIALIZED"),
+            recompute::new_groups(self),
+        ));
+        None
+    }
+
+    pub(super) fn groups_name(&self) -> String {
+        self.part(if self.may_be_stale() {
             "new_groups"
         } else {
             "merged_groups"
-        }
+        })
     }
 
     /// A group is there as long as it has rows; that of a query without GROUP BY always.
@@ -275,13 +329,16 @@ impl<'a> Grouped<'a> {
         }
     }
 
-    fn missing(&self) -> String {
+    pub(super) fn missing(&self) -> String {
         let without = if self.keys.is_empty() {
             format!(" OR {} IS NULL", self.names.address)
         } else {
             String::new()
         };
-        format!("\n        + (SELECT count(*) FROM merged_groups WHERE row_count < 0{without})")
+        format!(
+            "\n        + (SELECT count(*) FROM {} WHERE row_count < 0{without})",
+            self.part("merged_groups")
+        )
     }
 }
 

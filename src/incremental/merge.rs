@@ -29,7 +29,8 @@ impl Grouped<'_> {
         let group_by = grouped_by(&by);
         let list: String = values.iter().map(|value| format!("{value}, ")).collect();
         format!(
-            "    SELECT {list}sum({weight})::int8 AS {weight}\n    FROM input_changes{group_by}\n    HAVING sum({weight}) <> 0"
+            "    SELECT {list}sum({weight})::int8 AS {weight}\n    FROM {}{group_by}\n    HAVING sum({weight}) <> 0",
+            self.part("input_changes"),
         )
     }
 
@@ -138,13 +139,14 @@ impl Grouped<'_> {
             ));
         }
         format!(
-            "    -- the groups with their new counts and sums{}\n    SELECT {}\n    FROM group_changes AS change\n    LEFT JOIN ONLY {} AS stored ON {}",
+            "    -- the groups with their new counts and sums{}\n    SELECT {}\n    FROM {} AS change\n    LEFT JOIN ONLY {} AS stored ON {}",
             if stale.is_empty() {
                 ""
             } else {
                 "; stale where what was taken away may have been the value itself"
             },
             columns.join(",\n           "),
+            self.part("group_changes"),
             self.stored_table(),
             same_key("stored.", &self.stored_keys(), "change.", &self.key_names()),
         )

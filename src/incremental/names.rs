@@ -30,9 +30,14 @@ const PARTS: &[&str] = &[
     "inserted_rows",
 ];
 
-/// Whether parts of statements are called so.
+/// Whether parts of statements are called so; those of groupings below other operators have a number before.
 pub(super) fn is_part(name: &str) -> bool {
+    let of_kept = name
+        .strip_prefix("kept_")
+        .and_then(|rest| rest.split_once('_'));
     PARTS.contains(&name)
+        || of_kept
+            .is_some_and(|(number, part)| number.parse::<u32>().is_ok() && PARTS.contains(&part))
 }
 
 /// `PostgreSQL` cuts identifiers off after so many bytes, and then different ones may become the same.

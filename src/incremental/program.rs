@@ -34,6 +34,14 @@ impl Target {
         format!("{}.{}", identifier(self.module.name()), identifier(name))
     }
 
+    /// The name of a state table, by its place among those of the materialized view, from 1 on.
+    pub(super) fn state_name(&self, number: usize) -> String {
+        match number {
+            1 => format!("state${}", self.mv_id),
+            _ => format!("state${}_{number}", self.mv_id),
+        }
+    }
+
     /// The materialized view.
     pub(super) fn view_text(&self) -> String {
         format!("{}.{}", identifier(&self.schema), identifier(&self.name))
@@ -54,8 +62,11 @@ pub struct FastRefresh {
     pub logs: Vec<String>,
     /// What the logs must hold, in the order of the base tables' oids.
     pub logged: Vec<LoggedTable>,
-    /// What has to be kept beside the materialized view's rows.
-    pub state: Option<StateTable>,
+    /// What has to be kept beside the materialized view's rows, in an order in which each can be filled.
+    pub states: Vec<StateTable>,
+    /// If there is any: the materialized view's rows, told from those of all of them, which are called `fresh_state_<n>`, n
+    /// being the place, counted from 1.
+    pub outputs: Option<String>,
     /// The index by which stored rows are found, if one is needed, as `CREATE INDEX`.
     pub row_index: Option<String>,
     /// How, in words.
@@ -85,17 +96,18 @@ pub struct LoggedTable {
 /// A table with what the materialized view's own rows don't tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateTable {
+    /// Its name, not quoted.
+    pub table: String,
     /// Makes the table and its index; several statements.
     pub create: String,
     /// Its columns, quoted.
     pub columns: Vec<String>,
-    /// The query whose rows it holds; must see the snapshot at which the materialized view is filled.
+    /// The query whose rows it holds; must see the snapshot at which the materialized view is filled. It may read the rows of
+    /// tables before it, as `fresh_state_<n>`.
     pub rows: String,
-    /// The rows of `fresh_state` (those of `rows`) that differ from what is stored: `state_address` (where something is
-    /// stored that is to go), `is_fresh` (whether a row is to come) and the columns.
+    /// Its own such rows as far as they differ from what is stored: `state_address` (where something is stored that is to
+    /// go), `is_fresh` (whether a row is to come) and the columns.
     pub difference: String,
-    /// The rows of the materialized view, told from those of `fresh_state`.
-    pub outputs: String,
 }
 
 /// The strategy, for `explain`.
@@ -150,7 +162,8 @@ fn simple(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
         variants,
         logs: tables.values().map(|table| table.log.clone()).collect(),
         logged: tables.values().map(ChangedTable::logged).collect(),
-        state: compiler.state_table()?,
+        states: compiler.state_table()?.into_iter().collect(),
+        outputs: compiler.outputs_of_state(),
         row_index: compiler.row_index(),
         plan: Plan {
             lookups: general::lookups(query)?,
@@ -184,7 +197,8 @@ fn grouped(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
         variants,
         logs: tables.values().map(|table| table.log.clone()).collect(),
         logged: tables.values().map(ChangedTable::logged).collect(),
-        state: compiler.state_table()?,
+        states: compiler.state_table()?.into_iter().collect(),
+        outputs: compiler.outputs_of_state(),
         row_index: compiler.row_index(),
         plan: Plan {
             lookups: general::lookups(query)?,

@@ -61,8 +61,9 @@ fn groups_now_by(grouped: &Grouped<'_>, names: &[String]) -> String {
     let stale_groups = &grouped.names.stale_groups;
     let stale = |condition: &str| {
         format!(
-            "(SELECT {} FROM merged_groups WHERE {}{condition}) AS {stale_groups}",
+            "(SELECT {} FROM {} WHERE {}{condition}) AS {stale_groups}",
             grouped.key_list("").trim_end_matches(", "),
+            grouped.part("merged_groups"),
             grouped.names.stale,
         )
     };
@@ -104,6 +105,7 @@ fn groups_now_by(grouped: &Grouped<'_>, names: &[String]) -> String {
 /// All changed groups, stale ones as recomputed.
 pub(super) fn new_groups(grouped: &Grouped<'_>) -> String {
     let (stale, address) = (&grouped.names.stale, &grouped.names.address);
+    let groups = grouped.part("merged_groups");
     let merged: String = grouped
         .partials
         .iter()
@@ -129,11 +131,12 @@ pub(super) fn new_groups(grouped: &Grouped<'_>) -> String {
         })
         .collect();
     format!(
-        "    SELECT {}{address}, row_count{merged}{}\n    FROM merged_groups WHERE NOT {stale}\n    UNION ALL\n    SELECT {}merged.{address}, coalesce(recomputed.row_count, 0){recomputed}{}\n    FROM merged_groups AS merged LEFT JOIN recomputed_groups AS recomputed ON {}\n    WHERE merged.{stale}",
+        "    SELECT {}{address}, row_count{merged}{}\n    FROM {groups} WHERE NOT {stale}\n    UNION ALL\n    SELECT {}merged.{address}, coalesce(recomputed.row_count, 0){recomputed}{}\n    FROM {groups} AS merged LEFT JOIN {} AS recomputed ON {}\n    WHERE merged.{stale}",
         grouped.key_list(""),
         grouped.before_list(""),
         grouped.key_list("merged."),
         grouped.before_list("merged."),
+        grouped.part("recomputed_groups"),
         same_key("merged.", &keys, "recomputed.", &grouped.key_names()),
     )
 }
@@ -141,8 +144,9 @@ pub(super) fn new_groups(grouped: &Grouped<'_>) -> String {
 /// That a group can't be told from what was kept of it.
 pub(super) fn any_is_stale(grouped: &Grouped<'_>) -> String {
     format!(
-        "(SELECT coalesce(bool_or({}), false) FROM merged_groups)",
-        grouped.names.stale
+        "(SELECT coalesce(bool_or({}), false) FROM {})",
+        grouped.names.stale,
+        grouped.part("merged_groups"),
     )
 }
 
@@ -154,10 +158,11 @@ pub(super) fn groups_if_none_is_stale(grouped: &Grouped<'_>) -> String {
         .map(|partial| format!(", {}", partial.name))
         .collect();
     format!(
-        "    SELECT {}{}, row_count{partials}{}\n    FROM merged_groups\n    WHERE NOT {}",
+        "    SELECT {}{}, row_count{partials}{}\n    FROM {}\n    WHERE NOT {}",
         grouped.key_list(""),
         grouped.names.address,
         grouped.before_list(""),
+        grouped.part("merged_groups"),
         any_is_stale(grouped),
     )
 }

@@ -28,14 +28,14 @@ impl Grouped<'_> {
         let values = columns.join(", ");
         vec![
             (
-                "deleted_groups AS".to_owned(),
+                format!("{} AS", self.part("deleted_groups")),
                 format!(
                     "    DELETE FROM ONLY {state} AS stored USING {groups} AS changed\n    WHERE stored.ctid = changed.{address} AND NOT ({})",
                     self.has_rows("changed."),
                 ),
             ),
             (
-                "updated_groups AS".to_owned(),
+                format!("{} AS", self.part("updated_groups")),
                 format!(
                     "    UPDATE ONLY {state} AS stored SET {}\n    FROM {groups} AS changed\n    WHERE stored.ctid = changed.{address} AND {}",
                     settings.join(", "),
@@ -43,7 +43,7 @@ impl Grouped<'_> {
                 ),
             ),
             (
-                "inserted_groups AS".to_owned(),
+                format!("{} AS", self.part("inserted_groups")),
                 format!(
                     "    INSERT INTO {state} ({keys}{values})\n    SELECT {keys}{values} FROM {groups} WHERE {address} IS NULL AND {}",
                     self.has_rows(""),
@@ -96,12 +96,19 @@ impl Grouped<'_> {
                 None => recompute::all_groups(self, &self.input_names()),
             },
             difference: self.state_difference(),
-            outputs: format!(
-                "SELECT {}\nFROM fresh_state AS changed\nWHERE {}",
-                self.outputs("").join(", "),
-                self.is_shown(""),
-            ),
+            table: self.state_name.clone(),
         })
+    }
+
+    /// The rows of the materialized view, told from the rows of the state table.
+    pub(super) fn outputs_of_state(&self) -> Option<String> {
+        let outputs = format!(
+            "SELECT {}\nFROM fresh_state_{} AS changed\nWHERE {}",
+            self.outputs("").join(", "),
+            self.number,
+            self.is_shown(""),
+        );
+        (!self.is_in_view()).then_some(outputs)
     }
 
     // Rows of one key that a hand has put there twice are told apart by their number, so that one of them goes.
@@ -122,7 +129,8 @@ impl Grouped<'_> {
             names.join(", ")
         };
         format!(
-            "SELECT stored.ctid AS state_address, fresh.row_count IS NOT NULL AS is_fresh, {fresh}\nFROM fresh_state AS fresh\nFULL JOIN (SELECT ctid, {all}{occurrence} FROM ONLY {table}) AS stored\n    ON {same}{first}\nWHERE (ROW({fresh})::record *= ROW({stored})::record) IS NOT TRUE",
+            "SELECT stored.ctid AS state_address, fresh.row_count IS NOT NULL AS is_fresh, {fresh}\nFROM fresh_state_{number} AS fresh\nFULL JOIN (SELECT ctid, {all}{occurrence} FROM ONLY {table}) AS stored\n    ON {same}{first}\nWHERE (ROW({fresh})::record *= ROW({stored})::record) IS NOT TRUE",
+            number = self.number,
             fresh = columns("fresh."),
             stored = columns("stored."),
             all = columns(""),

@@ -165,6 +165,11 @@ impl<'a> Compiler<'a> {
         Ok(grouped.state_table(all_rows.as_deref()))
     }
 
+    /// The rows of the materialized view, told from the state table if there is one.
+    pub(super) fn outputs_of_state(&self) -> Option<String> {
+        self.grouped.as_ref().and_then(Grouped::outputs_of_state)
+    }
+
     /// The index by which stored rows are found.
     pub(super) fn row_index(&self) -> Option<String> {
         match &self.rows {

@@ -269,14 +269,17 @@ fn program(fast: &FastRefresh, catalog: &Catalog, logs: &BTreeMap<u32, i32>) -> 
         settings: FastRefresh::settings(),
         logs: used.collect(),
         row_index: fast.row_index.clone(),
-        state: fast.state.as_ref().map(|state| {
-            json!({
-                "definition": state.create,
-                "columns": state.columns,
-                "rows": state.rows,
-                "difference": state.difference,
-                "outputs": state.outputs,
-            })
+        state: fast.outputs.as_ref().map(|outputs| {
+            let tables = fast.states.iter().map(|state| {
+                json!({
+                    "table": state.table,
+                    "definition": state.create,
+                    "columns": state.columns,
+                    "rows": state.rows,
+                    "difference": state.difference,
+                })
+            });
+            json!({"tables": tables.collect::<Vec<_>>(), "outputs": outputs})
         }),
         plan: json!({"tables": fast.plan.tables, "clauses": fast.plan.clauses}),
     }

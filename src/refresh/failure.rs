@@ -9,6 +9,8 @@ pub enum FailureClass {
     Server,
     /// The server answers, but nothing can be written: a standby, or a read-only phase.
     ReadOnly,
+    /// The module schema is of another version than this program: nothing that fails then is the view's own failure.
+    OtherVersion,
     /// May pass by itself: try again later, and later each time.
     Transient,
     /// Needs somebody: suspend the materialized view until its settings are changed.

@@ -29,17 +29,6 @@ pub struct Sessions {
     pub workers: Vec<PgConnection>,
 }
 
-impl Sessions {
-    /// The server processes of those that may be at work for long.
-    pub async fn pids(&mut self) -> sqlx::Result<Vec<i32>> {
-        let mut pids = vec![parallel_fills::pid(&mut self.recorder).await?];
-        for worker in &mut self.workers {
-            pids.push(parallel_fills::pid(worker).await?);
-        }
-        Ok(pids)
-    }
-}
-
 /// An empty materialized view that is to be filled.
 #[derive(Debug, Clone, Copy)]
 pub struct Empty<'a> {

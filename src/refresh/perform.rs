@@ -8,6 +8,7 @@ use tracing::warn;
 
 use super::failure::{FailureClass, classify};
 use crate::connect::{describe, sqlstate};
+use crate::dictionary::installation;
 use crate::dictionary::refreshes::{self, FailureNote, FailureRow, Order, RefreshRow};
 use crate::scheduler::backoff;
 use crate::sql::ModuleSchema;
@@ -75,11 +76,18 @@ pub async fn perform(
     let noting = async {
         // The failed transaction took its own RESET ALL back with it.
         refreshes::reset(connection, order.limits).await?;
-        note_failures(connection, schema, order, members, &failed, retry).await
+        if installation::installed_version(connection, schema).await?
+            != installation::known_version()
+        {
+            return Ok(None);
+        }
+        let noted = note_failures(connection, schema, order, members, &failed, retry);
+        noted.await.map(Some)
     };
     // If the connection breaks right now, nothing is noted and the refresh is tried again as if it had not been.
     match tokio::time::timeout(PATIENCE, noting).await {
-        Ok(Ok(noted)) => failed.noted = noted,
+        Ok(Ok(Some(noted))) => failed.noted = noted,
+        Ok(Ok(None)) => failed.class = FailureClass::OtherVersion,
         Ok(Err(error)) => unnoted(&failed, &describe(&error)),
         Err(_) => unnoted(&failed, "no answer"),
     }

@@ -76,9 +76,10 @@ async fn healthz(State(databases): Shared) -> Response {
     for source in databases.iter() {
         let vitals = source.vitals();
         let silence = vitals.pulse.silence().as_secs_f64();
-        let how = match vitals.pulse.is_alive() {
-            true => format!("alive: {}", vitals.report()),
-            false => format!("the scheduler has not come round for {silence:.0} s"),
+        let how = if vitals.pulse.is_alive() {
+            format!("alive: {}", vitals.report())
+        } else {
+            format!("the scheduler has not come round for {silence:.0} s")
         };
         line(&mut text, &databases, source, &how);
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::Executor;
+use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -13,7 +13,7 @@ use crate::config::HttpConfig;
 use crate::connect::{self, ConnectionSettings, describe};
 use crate::dictionary::installation;
 use crate::scheduler::engine::Census;
-use crate::sql::ModuleSchema;
+use crate::sql::{self, ModuleSchema};
 use crate::vitals::{DatabaseState, Phase, Vitals};
 
 /// The longest that anybody waits for the database.
@@ -192,7 +192,7 @@ impl Source {
                 Some(connection) => connection,
                 None => self.open().await?,
             };
-            match statements(&mut connection, &self.schema).await {
+            match self.ask_once(&mut connection, statements).await {
                 Ok(answer) => Ok((answer, connection)),
                 Err(error) => Err(describe(&error).replace('\n', " ")),
             }
@@ -204,19 +204,24 @@ impl Source {
         Ok(answer)
     }
 
-    async fn open(&self) -> Result<PgConnection, String> {
-        let one_line = |text: String| text.replace('\n', " ");
-        let mut connection = connect::open(&self.settings, "server")
-            .await
-            .map_err(|error| one_line(error.to_string()))?;
-        let limit = format!(
-            "SET search_path TO pg_catalog, pg_temp; SET default_transaction_read_only TO on; SET statement_timeout TO '{}s'",
+    /// In one transaction, to which all limits are bound: behind a pooler the session is somebody else's next.
+    async fn ask_once<T>(
+        &self,
+        connection: &mut PgConnection,
+        statements: impl AsyncFnOnce(&mut PgConnection, &ModuleSchema) -> sqlx::Result<T>,
+    ) -> sqlx::Result<T> {
+        let begin = format!(
+            "BEGIN READ ONLY; SET LOCAL search_path TO pg_catalog, pg_temp; SET LOCAL statement_timeout TO '{}s'",
             PATIENCE.as_secs()
         );
-        connection
-            .execute(sqlx::raw_sql(crate::sql::composed(limit)))
-            .await
-            .map_err(|error| one_line(describe(&error)))?;
-        Ok(connection)
+        let mut transaction = connection.begin_with(sql::composed(begin)).await?;
+        let answer = statements(&mut transaction, &self.schema).await?;
+        transaction.rollback().await?;
+        Ok(answer)
+    }
+
+    async fn open(&self) -> Result<PgConnection, String> {
+        let opened = connect::open(&self.settings, "server").await;
+        opened.map_err(|error| error.to_string().replace('\n', " "))
     }
 }

@@ -70,7 +70,6 @@ pub async fn run(
     vitals: Arc<Vitals>,
     mut tunables: watch::Receiver<Tunables>,
 ) {
-    let settings = settings.with_statement_cache(0);
     let mut pause = GATHERING;
     loop {
         match serve(&settings, &schema, &wake, &vitals, &mut tunables).await {

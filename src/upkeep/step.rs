@@ -9,6 +9,7 @@ use tracing::{debug, info, warn};
 use super::{Round, Tunables, audit};
 use crate::connect::silence;
 use crate::dictionary::catalog;
+use crate::dictionary::installation;
 use crate::dictionary::logs;
 use crate::dictionary::programs;
 use crate::refresh::compile::{COMPILER, Compiled, compile};
@@ -28,13 +29,18 @@ pub(super) async fn round(
     tunables: &Tunables,
     broken_after: Duration,
 ) -> sqlx::Result<Round> {
-    let settings = format!(
-        "RESET ALL; {keepalive} SET search_path TO pg_catalog, pg_temp; SET client_connection_check_interval TO '1s'",
-        keepalive = silence::keepalive(broken_after)
-    );
+    // of what a query's function may have set in an audit; nothing else is set here for longer than a transaction, as behind a
+    // pooler the session may be somebody else's next
+    let settings = format!("RESET ALL; {}", silence::keepalive(broken_after));
     connection
         .execute(sqlx::raw_sql(composed(settings)))
         .await?;
+    let version = installation::installed_version(connection, schema).await?;
+    if version != installation::known_version() {
+        // upgraded meanwhile; opened anew, the connection is refused
+        let reason = installation::other_version(schema.to_string(), version);
+        return Err(sqlx::Error::Configuration(reason.into()));
+    }
     let confirm_seconds = tunables.logs.confirm_every.as_secs_f64();
     let audit_seconds = Some(tunables.audit.every.as_secs_f64()).filter(|every| *every > 0.0);
     if !logs::is_upkeep_wanted(connection, schema, COMPILER, confirm_seconds, audit_seconds).await?

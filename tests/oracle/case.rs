@@ -153,8 +153,8 @@ impl Session {
         }
         for view in 0..3 {
             sql += &format!(
-                "DROP TABLE IF EXISTS mv{view}, {}.\"state${view}\"; DROP VIEW IF EXISTS query{view};",
-                shop.module
+                "DROP TABLE IF EXISTS mv{view}, {module}.\"state${view}\", {module}.\"state${view}_2\", {module}.\"state${view}_3\", {module}.\"state${view}_4\"; DROP VIEW IF EXISTS query{view};",
+                module = shop.module
             );
         }
         sql += "SET session_replication_role = origin";
@@ -184,7 +184,7 @@ impl Session {
         if let Some(row_index) = &refresh.row_index {
             self.execute(row_index).await?;
         }
-        if let Some(state) = &refresh.state {
+        for state in &refresh.states {
             self.execute(&state.create).await?;
         }
         self.fill_state(shop, view, &refresh).await?;
@@ -256,14 +256,23 @@ END $body$",
         view: usize,
         refresh: &FastRefresh,
     ) -> Result<(), Failure> {
-        let Some(state) = &refresh.state else {
+        let Some(outputs) = &refresh.outputs else {
             return Ok(());
         };
+        let fresh = refresh.states.iter().zip(1..);
+        let fresh = fresh.map(|(state, number)| {
+            format!(
+                "fresh_state_{number} AS MATERIALIZED (\n{rows}\n), filled_{number} AS (\nINSERT INTO {}.\"{}\" ({columns}) SELECT {columns} FROM fresh_state_{number}\n)",
+                shop.module,
+                state.table,
+                columns = state.columns.join(", "),
+                rows = state.rows,
+            )
+        });
+        let fresh = fresh.collect::<Vec<_>>().join(", ");
+        // the rows as a complete refresh tells them, which must be those of the query, too
         self.execute(&format!(
-            "INSERT INTO {}.\"state${view}\" ({})\n{}",
-            shop.module,
-            state.columns.join(", "),
-            state.rows
+            "DELETE FROM mv{view}; WITH {fresh} INSERT INTO mv{view}\n{outputs}"
         ))
         .await
     }
@@ -376,11 +385,11 @@ END $body$",
             "DELETE FROM mv{view}; INSERT INTO mv{view} SELECT * FROM query{view}"
         ))
         .await?;
-        if kept.refresh.state.is_some() {
-            self.execute(&format!("DELETE FROM {}.\"state${view}\"", shop.module))
+        for state in &kept.refresh.states {
+            self.execute(&format!("DELETE FROM {}.\"{}\"", shop.module, state.table))
                 .await?;
-            self.fill_state(shop, view, &kept.refresh).await?;
         }
+        self.fill_state(shop, view, &kept.refresh).await?;
         kept.watermark = self.watermark(view).await?;
         self.execute("COMMIT").await
     }

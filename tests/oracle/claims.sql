@@ -35,12 +35,17 @@ SELECT order_id FROM orders WHERE note NOT IN (SELECT name FROM customers) AND c
 SELECT name FROM customers c WHERE EXISTS (SELECT FROM orders o WHERE o.customer_id = c.customer_id AND EXISTS (SELECT FROM regions r WHERE r.rank = o.order_id AND r.region = c.region));
 SELECT c.name, o.amount FROM customers c JOIN orders o ON o.customer_id = c.customer_id AND EXISTS (SELECT FROM regions r WHERE r.region = c.region);
 
--- | groupings over any of these; groupings of groupings; aggregates with DISTINCT, ordered and statistical ones, sums of intervals
+-- | groupings over any of these with count, sum, avg, min, max, bool_and, bool_or, every; aggregates of all groups of another grouping
 SELECT n, count(*) AS customers FROM (SELECT c.customer_id, count(o.order_id) AS n FROM customers c LEFT JOIN orders o USING (customer_id) GROUP BY c.customer_id) x GROUP BY n;
+SELECT c.region, sum(CASE WHEN EXISTS (SELECT FROM orders o WHERE o.customer_id = c.customer_id) THEN 1 ELSE 0 END) AS buyers FROM customers c GROUP BY c.region;
+WITH totals AS (SELECT customer_id, sum(amount) AS total FROM orders GROUP BY customer_id) SELECT customer_id, total FROM totals WHERE total = (SELECT max(total) FROM totals);
+SELECT customer_id, sum(amount) AS total FROM orders GROUP BY customer_id ORDER BY sum(amount) DESC, customer_id LIMIT 2;
+
+-- | groupings within other operators; aggregates with DISTINCT, ordered and statistical ones, sums of intervals
+SELECT c.customer_id, g.n FROM customers c LEFT JOIN (SELECT customer_id, count(*) AS n FROM orders GROUP BY customer_id) g USING (customer_id);
 SELECT customer_id, count(DISTINCT note) AS notes, string_agg(note, ', ' ORDER BY note) AS listed, array_agg(amount ORDER BY amount) AS amounts FROM orders GROUP BY customer_id;
 SELECT customer_id, stddev(amount) AS deviation, percentile_disc(0.5) WITHIN GROUP (ORDER BY amount) AS median, mode() WITHIN GROUP (ORDER BY note) AS most, jsonb_agg(note ORDER BY note) AS notes FROM orders GROUP BY customer_id;
 SELECT customer_id, sum(took) AS took, avg(took) AS mean FROM orders GROUP BY customer_id;
-SELECT c.region, sum(CASE WHEN EXISTS (SELECT FROM orders o WHERE o.customer_id = c.customer_id) THEN 1 ELSE 0 END) AS buyers FROM customers c GROUP BY c.region;
 
 -- | sums and statistics of floating-point numbers with ORDER BY of what they are over; aggregates of users with ORDER BY
 SELECT customer_id, sum(discount ORDER BY discount) AS discounts, avg(discount ORDER BY discount DESC) AS mean, corr(discount, amount::float8 ORDER BY discount, amount::float8) AS c FROM orders GROUP BY customer_id;

@@ -96,6 +96,22 @@ const EVERYDAY: &[&str] = &[
     "SELECT id FROM t1 WHERE a = 1 OR EXISTS (SELECT FROM t2 WHERE t2.a = t1.id)",
     "SELECT id FROM t1 WHERE id < (SELECT max(t2.a) FROM t2)",
     "SELECT id FROM t1 WHERE c > (SELECT avg(o.c) FROM t1 AS o WHERE o.a = t1.a)",
+    // groups that only some rows of a join ask for, and groupings of such
+    "SELECT sum(t1.c) AS s, count(*) AS n FROM t1 JOIN t2 ON t2.id = t1.a WHERE t1.c <= (SELECT avg(o.c) FROM t1 AS o WHERE o.a = t2.id)",
+    "SELECT t1.id, g.n FROM t1 JOIN t2 ON t2.id = t1.id LEFT JOIN (SELECT a, count(*) AS n FROM t1 GROUP BY a) AS g ON g.a = t2.a",
+    "SELECT t1.id FROM t1 JOIN t2 ON t2.id = t1.id WHERE EXISTS (SELECT FROM (SELECT a, count(*) AS n FROM t1 GROUP BY a) AS g WHERE g.a = t2.a AND g.n > t1.a)",
+    "SELECT a, min(c) AS m, max(c) AS x, count(*) AS n FROM t1 WHERE NOT EXISTS (SELECT FROM t2 WHERE t2.a = t1.id) GROUP BY a",
+    "SELECT t2.a, max(t1.c) AS m, avg(t1.c) AS v FROM t1 LEFT JOIN t2 ON t2.id = t1.a GROUP BY t2.a HAVING count(*) > 1",
+    "SELECT max(t1.c) AS m, sum(t1.c) AS s FROM t1 LEFT JOIN t2 ON t2.id = t1.a",
+    "SELECT DISTINCT t2.a FROM t1 LEFT JOIN t2 ON t2.id = t1.a",
+    // groupings all of whose groups are read
+    "WITH w AS (SELECT a, sum(c) AS s FROM t1 GROUP BY a) SELECT t2.id, w.a, w.s FROM t2 JOIN w ON w.a = t2.a WHERE w.s = (SELECT max(s) FROM w)",
+    "SELECT a, sum(c) AS s, count(*) AS n FROM t1 GROUP BY a ORDER BY count(*) DESC, a LIMIT 2",
+    "SELECT a, b, avg(c) AS m, min(id) AS i FROM t1 GROUP BY a, b HAVING count(*) > 0 ORDER BY min(id) DESC, a, b LIMIT 2 OFFSET 1",
+    "SELECT t2.id, t2.a, sum(t1.c) AS s FROM t1 JOIN t2 ON t2.id = t1.a GROUP BY t2.id, t2.a ORDER BY sum(t1.c) DESC NULLS LAST, t2.id LIMIT 2",
+    "SELECT n, count(*) AS groups FROM (SELECT a, count(*) AS n FROM t1 GROUP BY a) AS g GROUP BY n ORDER BY n LIMIT 1",
+    "SELECT t2.id, g.n FROM t2 JOIN (SELECT a, max(c) AS n FROM t1 GROUP BY a) AS g ON g.a = t2.a ORDER BY t2.id LIMIT 3",
+    "SELECT a, n FROM (SELECT a, count(*) AS n FROM t1 GROUP BY a) AS g WHERE n > (SELECT avg(n) FROM (SELECT a, count(*) AS n FROM t1 GROUP BY a) AS h)",
     // a window ordered by what is not shown
     "SELECT id, rank() OVER (PARTITION BY a ORDER BY c DESC NULLS LAST) AS place FROM t1",
     "SELECT id, sum(c) OVER (PARTITION BY a ORDER BY f, id ROWS UNBOUNDED PRECEDING) AS so_far FROM t1",

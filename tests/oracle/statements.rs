@@ -211,7 +211,7 @@ async fn the_statements_of_canonical_views_are_the_ones_that_were_read() {
             },
             refresh.row_index.as_deref().unwrap_or_default()
         );
-        if let Some(state) = &refresh.state {
+        for state in &refresh.states {
             text.extend(["\n", &state.create, "\n\n", &state.rows, ";\n"]);
         }
         let lookups: String = refresh

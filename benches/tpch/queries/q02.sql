@@ -1,4 +1,5 @@
 -- TPC-H Q2, Minimum Cost Supplier. The text follows the TPC-H specification, with its validation parameters.
+-- Of rows that its ORDER BY takes for equal, s_suppkey says which come first: else the first rows were not determined.
 select
     s_acctbal,
     s_name,
@@ -41,5 +42,6 @@ order by
     s_acctbal desc,
     n_name,
     s_name,
-    p_partkey
+    p_partkey,
+    s_suppkey
 limit 100

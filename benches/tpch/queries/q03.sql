@@ -1,4 +1,5 @@
 -- TPC-H Q3, Shipping Priority. The text follows the TPC-H specification, with its validation parameters.
+-- Of rows that its ORDER BY takes for equal, l_orderkey says which come first: else the first rows were not determined.
 select
     l_orderkey,
     sum(l_extendedprice * (1 - l_discount)) as revenue,
@@ -20,5 +21,6 @@ group by
     o_shippriority
 order by
     revenue desc,
-    o_orderdate
+    o_orderdate,
+    l_orderkey
 limit 10

@@ -1,4 +1,5 @@
 -- TPC-H Q10, Returned Item Reporting. The text follows the TPC-H specification, with its validation parameters.
+-- Of rows that its ORDER BY takes for equal, c_custkey says which come first: else the first rows were not determined.
 select
     c_custkey,
     c_name,
@@ -29,5 +30,6 @@ group by
     c_address,
     c_comment
 order by
-    revenue desc
+    revenue desc,
+    c_custkey
 limit 20

@@ -1,4 +1,5 @@
 -- TPC-H Q18, Large Volume Customer. The text follows the TPC-H specification, with its validation parameters.
+-- Of rows that its ORDER BY takes for equal, o_orderkey says which come first: else the first rows were not determined.
 select
     c_name,
     c_custkey,
@@ -30,5 +31,6 @@ group by
     o_totalprice
 order by
     o_totalprice desc,
-    o_orderdate
+    o_orderdate,
+    o_orderkey
 limit 100

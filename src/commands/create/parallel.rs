@@ -54,7 +54,6 @@ pub(in crate::commands) async fn create(
     let (draft, facts) = understood(view, examination)?;
     let is_logged = log(session, view, &draft).await?;
     let mut sessions = open(session, division.sessions).await?;
-    let pids = sessions.pids().await?;
     let signals = Signals::listen()
         .map_err(|error| CommandError::new(Exit::Internal, format!("no signals: {error}")))?;
 
@@ -80,7 +79,7 @@ pub(in crate::commands) async fn create(
                 Some(error) => refused(session, &error, view).await,
                 None => CommandError::new(Exit::Temporary, "interrupted; nothing has been created"),
             };
-            Err(take_away(session, view.name, made.mv_id, &pids, sessions, reported).await)
+            Err(take_away(session, view.name, made.mv_id, sessions, reported).await)
         }
     }
 }
@@ -191,7 +190,7 @@ async fn make(
         without_data: true,
         ..view.clone()
     };
-    let recorder_pid = parallel_fills::pid(&mut sessions.recorder).await?;
+    let recorder_pid = parallel_fills::begin_to_hold(&mut sessions.recorder).await?;
     let mut transaction = session.connection.begin().await?;
     let mv_id = changes::create(&mut transaction, schema, &empty).await?;
     // what was found before may have been changed since; from here on, the fill itself sees to that
@@ -238,13 +237,12 @@ async fn take_away(
     session: &mut Session,
     name: &str,
     mv_id: i32,
-    pids: &[i32],
     sessions: Sessions,
     reported: CommandError,
 ) -> CommandError {
     let (connection, schema) = (&mut session.connection, &session.schema);
     // they may have ended by themselves; what can't be cancelled ends with its connection
-    let _ = parallel_fills::cancel(connection, pids).await;
+    let _ = parallel_fills::cancel(connection).await;
     drop(sessions);
     match changes::drop_by_id(connection, schema, mv_id).await {
         Ok(()) => reported,

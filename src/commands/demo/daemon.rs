@@ -3,6 +3,7 @@
 use std::env;
 use std::fs::{self, File};
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
+use crate::config::HttpConfig;
 use crate::error::{CommandError, Exit};
 
 /// Longer than the daemon lets running refreshes go on.
@@ -26,6 +28,15 @@ done
 kill -s KILL "$1"
 "#;
 
+/// Where nobody listens now: the address by default, if no other daemon is there, else any.
+fn free_address() -> Option<SocketAddr> {
+    let usual: Option<SocketAddr> = HttpConfig::default().listen.parse().ok();
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let listener = usual.and_then(|usual| TcpListener::bind(usual).ok());
+    let listener = listener.or_else(|| TcpListener::bind(any).ok())?;
+    listener.local_addr().ok()
+}
+
 /// How the daemon ended when it was told to.
 #[derive(Debug)]
 pub(super) struct Stopped {
@@ -40,6 +51,7 @@ pub(super) struct Daemon {
     companion: Child,
     words: Option<ChildStdin>,
     log: PathBuf,
+    page: Option<SocketAddr>,
 }
 
 impl Daemon {
@@ -59,9 +71,12 @@ impl Daemon {
                 command.env_remove(&*name);
             }
         }
+        let page = free_address();
+        let listen = page.map_or_else(|| HttpConfig::OFF.to_owned(), |page| page.to_string());
         let process = command
             .args(["run", "--config", "/dev/null"])
             .env("DATABASE_URL", url)
+            .env("MVREFRESHD_HTTP__LISTEN", listen)
             // tells of every refresh
             .env("MVREFRESHD_LOG__LEVEL", "info,mvrefreshd=debug")
             .stdin(Stdio::null())
@@ -85,12 +100,18 @@ impl Daemon {
             companion,
             words,
             log,
+            page,
         })
     }
 
     /// Where its log is.
     pub(super) fn log_file(&self) -> &Path {
         &self.log
+    }
+
+    /// Where its status page is.
+    pub(super) fn page(&self) -> Option<SocketAddr> {
+        self.page
     }
 
     /// The end of its log.

@@ -121,14 +121,18 @@ impl Stage<'_> {
 
     /// How to look inside and what to try.
     fn heading(&self, daemon: &Daemon) -> Vec<String> {
-        vec![
+        let page = daemon.page();
+        let page = page.map(|address| format!("The status page: http://{address}/"));
+        let mut lines = vec![
             "Look inside:".to_owned(),
             format!("  {}", self.server.psql_command()),
             "and try:".to_owned(),
             "  UPDATE mvrefresh.materialized_views".to_owned(),
             format!("  SET refresh_rate_in_sec = 5 WHERE mv_name = '{INVITING}';"),
-            format!("The daemon's log: {}", daemon.log_file().display()),
-        ]
+        ];
+        lines.extend(page);
+        lines.push(format!("The daemon's log: {}", daemon.log_file().display()));
+        lines
     }
 
     async fn show(

@@ -6,7 +6,7 @@ use sqlx::postgres::PgConnection;
 use crate::connect::sqlstate;
 use crate::dictionary::inventory::{self, Ownership};
 use crate::error::{CommandError, Exit};
-use crate::sql::{ModuleSchema, composed, identifier, quote_identifier, quote_literal};
+use crate::sql::{self, ModuleSchema, composed, identifier, quote_identifier, quote_literal};
 
 /// The base tables.
 pub(in crate::commands) const TABLES: &[&str] = &[
@@ -76,7 +76,7 @@ pub(in crate::commands) async fn create_schemas(
             ));
         }
     }
-    let user: String = sqlx::query_scalar("SELECT current_user::text")
+    let user: String = sql::query_scalar("SELECT current_user::text")
         .fetch_one(&mut *connection)
         .await?;
     for name in place.names() {
@@ -112,7 +112,7 @@ async fn exists(
     name: &str,
 ) -> sqlx::Result<bool> {
     let sql = format!("SELECT EXISTS (SELECT FROM {catalog} WHERE {column} = $1)");
-    sqlx::query_scalar(composed(sql))
+    sql::query_scalar(composed(sql))
         .bind(name)
         .fetch_one(connection)
         .await
@@ -169,7 +169,7 @@ async fn grant_unless_member(
     grant: String,
 ) -> Result<(), CommandError> {
     let sql = "SELECT pg_catalog.pg_has_role(coalesce(nullif($1, ''), current_user::text)::name, $2::text::name, 'USAGE')";
-    let is_member: bool = sqlx::query_scalar(sql)
+    let is_member: bool = sql::query_scalar(sql)
         .bind(member)
         .bind(role)
         .fetch_one(&mut *connection)

@@ -8,7 +8,7 @@ use super::place::{MARK, Place, TABLES};
 use crate::connect::describe;
 use crate::dictionary::{changes, inventory, outlook};
 use crate::error::{CommandError, Exit};
-use crate::sql::{ModuleSchema, composed, identifier, quote_identifier};
+use crate::sql::{self, ModuleSchema, composed, identifier, quote_identifier};
 
 /// Which of a place's schemas and roles there are, and which of them are ours.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -45,7 +45,7 @@ pub(in crate::commands) async fn marks(
         UNION ALL
         SELECT false, rolname::text, coalesce(pg_catalog.shobj_description(oid, 'pg_authid') LIKE $2 || '%', false)
         FROM pg_catalog.pg_roles WHERE rolname::text = ANY ($1)";
-    let rows: Vec<Marked> = sqlx::query_as(sql)
+    let rows: Vec<Marked> = sql::query_as(sql)
         .bind(place.names())
         .bind(MARK)
         .fetch_all(connection)

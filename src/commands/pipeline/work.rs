@@ -18,7 +18,7 @@ use crate::dictionary::changes::NewView;
 use crate::dictionary::installation::{self, InstallError};
 use crate::dictionary::{inventory, outlook};
 use crate::error::{CommandError, Exit};
-use crate::sql::{composed, quote_identifier, quote_literal};
+use crate::sql::{self, composed, quote_identifier, quote_literal};
 
 const ONE_CHANGE: &str = include_str!("one_change.sql");
 const MANY_CHANGES: &str = include_str!("many_changes.sql");
@@ -153,7 +153,7 @@ impl<'a> Work<'a> {
         let (connection, schema) = (&mut self.session.connection, &self.session.schema);
         for table in TABLES {
             let name = format!("{}.{table}", quote_identifier(&self.place.source));
-            sqlx::query(schema.sql("SELECT @.create_materialized_view_log($1)"))
+            sql::query(schema.sql("SELECT @.create_materialized_view_log($1)"))
                 .bind(name)
                 .execute(&mut *connection)
                 .await?;
@@ -272,7 +272,7 @@ impl<'a> Work<'a> {
             let names = found.schemas.into_iter().chain(found.roles);
             problems.extend(names.map(|name| format!("{name} is left")));
             let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
-            let is_there: bool = sqlx::query_scalar(sql)
+            let is_there: bool = sql::query_scalar(sql)
                 .bind(schema.name())
                 .fetch_one(&mut *connection)
                 .await?;
@@ -302,7 +302,7 @@ async fn is_with_module(session: &mut Session, place: &Place) -> Result<bool, Co
     let sql =
         "SELECT coalesce((SELECT pg_catalog.obj_description(oid, 'pg_namespace') LIKE '%' || $2
                                 FROM pg_catalog.pg_namespace WHERE nspname = $1), false)";
-    sqlx::query_scalar(sql)
+    sql::query_scalar(sql)
         .bind(&place.source)
         .bind(WITH_MODULE)
         .fetch_one(&mut session.connection)

@@ -91,9 +91,10 @@ impl From<InstallError> for Obstacle {
     fn from(error: InstallError) -> Self {
         match error {
             // older: without installing it ourselves we wait for whoever does
-            InstallError::ReadOnly | InstallError::Database(_) | InstallError::Older { .. } => {
-                Self::Passing(error.to_string().replace('\n', " "))
-            }
+            InstallError::ReadOnly
+            | InstallError::Busy { .. }
+            | InstallError::Database(_)
+            | InstallError::Older { .. } => Self::Passing(error.to_string().replace('\n', " ")),
             error => Self::Final(error.into()),
         }
     }

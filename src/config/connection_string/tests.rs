@@ -81,6 +81,20 @@ fn reads_keyword_strings() {
 }
 
 #[test]
+fn several_hosts_each_have_their_port() {
+    let expected = [("host", "a:1,b:2"), ("dbname", "d")];
+    same("postgres://a:1,b:2/d", &expected);
+    same("host=a,b port=1,2 dbname=d", &expected);
+    same("postgres:///d?host=a,b&port=1,2", &expected);
+    same("host=a,b port=7", &[("host", "a,b"), ("port", "7")]);
+    same("postgres://[::1]:1,b", &[("host", "[::1]:1,b")]);
+    same(
+        "host=/run/a,/run/b port=1,2",
+        &[("host", "/run/a:1,/run/b:2")],
+    );
+}
+
+#[test]
 fn takes_the_parameters_that_hosting_providers_add() {
     let parsed = parse(
         "postgres://u@h/d?sslmode=require&channel_binding=require&target_session_attrs=read-write",
@@ -114,8 +128,10 @@ fn says_what_is_wrong_without_showing_the_string() {
             "postgres://u:hunter2%00@h/d",
             "the password in the URL is not percent-encoded",
         ),
-        ("postgres://u:hunter2@a,b/d", "several hosts"),
-        ("postgres://u:hunter2@a:1,b:2/d", "several hosts"),
+        (
+            "password=hunter2 host=a,b port=1,2,3",
+            "3 ports are given for 2 hosts",
+        ),
         ("postgres://u:hunter2@::1/d", "in brackets"),
         ("postgres://u:hunter2@[::1/d", "ends with ]"),
         ("mysql://u:hunter2@h/d", "not with mysql://"),

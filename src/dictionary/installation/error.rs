@@ -77,6 +77,17 @@ pub enum InstallError {
         "the database is read-only (a standby, or default_transaction_read_only is on): try again when it is writable"
     )]
     ReadOnly,
+    /// Somebody is using what is to be changed.
+    #[error(
+        "version {version} of the module schema {schema} could not be installed now, as a running refresh or an open \
+         transaction is using it: try again when that has ended"
+    )]
+    Busy {
+        /// The schema, quoted.
+        schema: String,
+        /// The migration.
+        version: i64,
+    },
     /// A migration failed.
     #[error("version {version} of the module schema could not be installed: {message}")]
     Migration {

@@ -5,13 +5,17 @@ mod removal;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
-use sqlx::{Executor, FromRow};
+use sqlx::{Connection, Executor, FromRow};
 
 use crate::connect::{describe, sqlstate};
-use crate::sql::{ModuleSchema, composed};
+use crate::sql::{self, ModuleSchema, composed};
 
 pub use error::InstallError;
 pub use removal::uninstall;
+
+/// How long an upgrade waits for whoever is using what it changes, a running refresh say, before it gives way: others wait
+/// behind it meanwhile.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout TO '2s'";
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -54,7 +58,7 @@ async fn situation(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
 ) -> sqlx::Result<Situation> {
-    sqlx::query_as(
+    sql::query_as(
         "SELECT current_user::text AS role,
                 current_database()::text AS database,
                 pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only,
@@ -83,12 +87,13 @@ fn newest(migrations: &Migrator) -> i64 {
     migrations.iter().map(|m| m.version).max().unwrap_or(0)
 }
 
-async fn installed_version(
+/// The version of the module schema, which has to be there; 0 if it is empty.
+pub async fn installed_version(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
 ) -> sqlx::Result<i64> {
     let sql = schema.sql("SELECT coalesce(max(version), 0) FROM @._sqlx_migrations");
-    sqlx::query_scalar(sql).fetch_one(connection).await
+    sql::query_scalar(sql).fetch_one(connection).await
 }
 
 /// Fails unless the module schema is there, complete and of this program's version.
@@ -102,24 +107,34 @@ pub async fn require(
     } else {
         0
     };
-    let (schema, known) = (schema.to_string(), known_version());
-    match installed.cmp(&known) {
-        std::cmp::Ordering::Less => Err(InstallError::Older {
-            schema,
-            installed,
-            known,
-        }),
-        std::cmp::Ordering::Equal => Ok(()),
-        std::cmp::Ordering::Greater => Err(InstallError::Newer {
-            schema,
-            installed,
-            known,
-        }),
+    if installed == known_version() {
+        Ok(())
+    } else {
+        Err(other_version(schema.to_string(), installed))
     }
 }
 
-/// Installs or upgrades the module schema, and gives its roles their rights. Needs a connection of its own, which is to
-/// be closed afterwards: its session lock keeps other installers out, and goes with it however this ends.
+/// Why a module schema (quoted) of another version than this program's won't do.
+#[must_use]
+pub fn other_version(schema: String, installed: i64) -> InstallError {
+    let known = known_version();
+    if installed < known {
+        InstallError::Older {
+            schema,
+            installed,
+            known,
+        }
+    } else {
+        InstallError::Newer {
+            schema,
+            installed,
+            known,
+        }
+    }
+}
+
+/// Installs or upgrades the module schema, and gives its roles their rights, all in one transaction: whoever is using the
+/// module meanwhile sees the old version or the new one, and nothing of it stays if it fails.
 pub async fn install(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
@@ -134,10 +149,11 @@ pub async fn install_migrations(
     schema: &ModuleSchema,
     migrations: &Migrator,
 ) -> Result<Installed, InstallError> {
-    lock_out_other_installers(connection, schema).await?;
-    let installed = install_alone(connection, schema, migrations).await;
-    let _ = let_other_installers_in(connection, schema).await;
-    installed
+    let mut transaction = connection.begin().await?;
+    lock_out_other_installers(&mut transaction, schema).await?;
+    let installed = install_alone(&mut transaction, schema, migrations).await?;
+    transaction.commit().await?;
+    Ok(installed)
 }
 
 async fn install_alone(
@@ -204,23 +220,12 @@ async fn install_alone(
     })
 }
 
+/// To the end of the transaction.
 async fn lock_out_other_installers(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
 ) -> sqlx::Result<()> {
-    sqlx::query("SELECT pg_advisory_lock(hashtext('mvrefreshd install'), hashtext($1))")
-        .bind(schema.name())
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// Closing the connection does the same, should this fail.
-async fn let_other_installers_in(
-    connection: &mut PgConnection,
-    schema: &ModuleSchema,
-) -> sqlx::Result<()> {
-    sqlx::query("SELECT pg_advisory_unlock(hashtext('mvrefreshd install'), hashtext($1))")
+    sql::query("SELECT pg_advisory_xact_lock(hashtext('mvrefreshd install'), hashtext($1))")
         .bind(schema.name())
         .execute(connection)
         .await?;
@@ -233,17 +238,23 @@ async fn apply(
     migrations: &Migrator,
 ) -> Result<(), InstallError> {
     // the migrations are unqualified: this is what they, and the functions they pin, see
-    let path = composed(format!("SET search_path TO {schema}, pg_temp"));
+    let path = composed(format!("SET LOCAL search_path TO {schema}, pg_temp"));
     connection.execute(path).await?;
     // sqlx would log that its table exists already
     connection
-        .execute("SET client_min_messages TO warning")
+        .execute("SET LOCAL client_min_messages TO warning")
         .await?;
+    // whoever comes after us waits as long for what we wait for
+    connection.execute(LOCK_TIMEOUT).await?;
+    // sqlx prepares under names here, which a pooler's session may know already, and which it must not keep
+    connection.execute("DEALLOCATE ALL").await?;
     let mut migrator = Migrator::with_migrations(migrations.iter().cloned().collect());
     migrator.dangerous_set_table_name(format!("{schema}._sqlx_migrations"));
     migrator.set_locking(false);
     let result = migrator.run_direct(None, &mut *connection, false).await;
-    result.map_err(|error| migration_error(error, schema, migrations))
+    result.map_err(|error| migration_error(error, schema, migrations))?;
+    connection.execute("DEALLOCATE ALL").await?;
+    Ok(())
 }
 
 fn migration_error(
@@ -257,6 +268,11 @@ fn migration_error(
             InstallError::ReadOnly
         }
         MigrateError::Execute(error) => InstallError::Database(error),
+        MigrateError::ExecuteMigration(error, version)
+            if sqlstate(&error).as_deref() == Some("55P03") =>
+        {
+            InstallError::Busy { schema, version }
+        }
         MigrateError::ExecuteMigration(error, version) => {
             let message = describe(&error);
             InstallError::Migration { version, message }
@@ -279,7 +295,7 @@ async fn finish(
     schema: &ModuleSchema,
     is_new: bool,
 ) -> sqlx::Result<Vec<String>> {
-    let statements = sqlx::query_scalar(schema.sql("SELECT * FROM @.create_module_roles()"))
+    let statements = sql::query_scalar(schema.sql("SELECT * FROM @.create_module_roles()"))
         .fetch_all(&mut *connection)
         .await?;
     connection
@@ -289,6 +305,11 @@ async fn finish(
         // only now: recorded later, a damaged object would pass for right
         connection
             .execute(schema.sql("SELECT @.record_module_objects()"))
+            .await?;
+        // daemons of the old version step aside at once
+        sql::query("SELECT pg_catalog.pg_notify($1, '')")
+            .bind(schema.name())
+            .execute(&mut *connection)
             .await?;
     }
     Ok(statements)
@@ -315,5 +336,5 @@ pub async fn self_check(
     let sql = schema.sql(
         "SELECT object_kind, object_name, status, remedy FROM @.self_check() ORDER BY status = 'fine', 1, 2",
     );
-    sqlx::query_as(sql).fetch_all(connection).await
+    sql::query_as(sql).fetch_all(connection).await
 }

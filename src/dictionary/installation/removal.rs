@@ -1,10 +1,10 @@
 //! Removing the module schema.
 
-use sqlx::Executor;
 use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Executor};
 
-use super::{InstallError, let_other_installers_in, lock_out_other_installers, situation};
-use crate::sql::{ModuleSchema, composed, quote_identifier};
+use super::{InstallError, lock_out_other_installers, situation};
+use crate::sql::{self, ModuleSchema, composed, quote_identifier};
 
 /// Removes every trace of the module: schema, triggers, and the roles unless something else uses them. Materialized
 /// views stay as plain tables unless dropped before. Returns the roles that had to stay.
@@ -12,10 +12,11 @@ pub async fn uninstall(
     connection: &mut PgConnection,
     schema: &ModuleSchema,
 ) -> Result<Vec<String>, InstallError> {
-    lock_out_other_installers(connection, schema).await?;
-    let kept = uninstall_alone(connection, schema).await;
-    let _ = let_other_installers_in(connection, schema).await;
-    kept
+    let mut transaction = connection.begin().await?;
+    lock_out_other_installers(&mut transaction, schema).await?;
+    let kept = uninstall_alone(&mut transaction, schema).await?;
+    transaction.commit().await?;
+    Ok(kept)
 }
 
 async fn uninstall_alone(
@@ -34,7 +35,7 @@ async fn uninstall_alone(
             owner: owner.clone(),
         });
     }
-    let roles: Vec<String> = sqlx::query_scalar(schema.sql(
+    let roles: Vec<String> = sql::query_scalar(schema.sql(
         "SELECT r.rolname::text FROM unnest('{usage,view,execute}'::text[]) AS suffix
          JOIN pg_roles r ON r.rolname = @.module_role(suffix)",
     ))
@@ -47,7 +48,11 @@ async fn uninstall_alone(
     for role in roles {
         let sql = format!("DROP ROLE {}", quote_identifier(&role));
         // used in another database of the cluster, or not ours to drop
-        if connection.execute(composed(sql)).await.is_err() {
+        let mut attempt = connection.begin().await?;
+        if attempt.execute(composed(sql)).await.is_ok() {
+            attempt.commit().await?;
+        } else {
+            attempt.rollback().await?;
             kept.push(role);
         }
     }

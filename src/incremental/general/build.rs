@@ -153,7 +153,8 @@ impl Nodes {
                 right,
                 conditions,
                 is_full,
-            } => self.outer(left, right, conditions, *is_full, wanted),
+                is_dependent,
+            } => self.outer(left, right, conditions, (*is_full, *is_dependent), wanted),
             Operator::Unfold { .. } => self.unfolded(operator, wanted),
             Operator::Match {
                 left,

@@ -45,9 +45,10 @@ impl Writer<'_> {
                 }
                 arms.join("\nUNION ALL\n")
             }
-            NodeKind::Aggregate { input, keys, calls } => {
-                self.grouped_delta(node, input, *keys, calls)?
-            }
+            NodeKind::Aggregate { input, keys, calls } => match self.kept_of(node) {
+                Some(kept) => self.kept_delta(node, kept)?,
+                None => self.grouped_delta(node, input, *keys, calls)?,
+            },
             NodeKind::Window { input, keys, calls } => {
                 self.windowed_delta(node, input, keys, calls)?
             }

@@ -63,7 +63,7 @@ impl Writer<'_> {
             return Err(Refusal::unknown("LIMIT"));
         };
         if !keys.is_empty() {
-            let touched = self.touched(input, keys)?;
+            let touched = self.touched(input, keys, None)?;
             let now = first(input, keys, order, *limit, &touched.now);
             let before = first(input, keys, order, *limit, &touched.before);
             return self.difference(&node.columns, &now, &before);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::build::Built;
-use super::node::{Call, Column, Node, NodeKind, NodeRef, Nodes};
+use super::node::{Call, Column, Node, NodeKind, NodeRef, Nodes, Sides};
 use super::partitions::Touched;
 use super::writer::{Keys, Writer, columns_of, in_parentheses, listed};
 use crate::definition::{AggregateCall, Expression, Operator, Refusal};
@@ -105,7 +105,8 @@ impl Writer<'_> {
             (Touched { now, before }, format!("\nHAVING {gate}"))
         } else {
             let keys: Vec<usize> = (0..keys).collect();
-            (self.touched(input, &keys)?, String::new())
+            let asked = self.asked_for.get(&node.id).cloned();
+            (self.touched(input, &keys, asked.as_ref())?, String::new())
         };
         let text = |from: &str, weight_of: &str| {
             format!(
@@ -120,6 +121,36 @@ impl Writer<'_> {
         ))
     }
 
+    /// Of a subquery that depends on the row outside only the group of that row, which is `kept`, for FROM: as the query
+    /// itself is computed, so that all rows cost no more.
+    pub(super) fn groups_of_kept_row(&mut self, sides: &Sides) -> Result<Option<String>, Refusal> {
+        let NodeKind::Aggregate { input, keys, calls } = &sides.right.kind else {
+            return Ok(None);
+        };
+        let linked = |key: usize| sides.equal.iter().find(|(_, right)| *right == key);
+        let links: Option<Vec<_>> = (0..*keys).map(linked).collect();
+        let Some(links) = links.filter(|links| sides.is_dependent && !links.is_empty()) else {
+            return Ok(None);
+        };
+        if self.kept_of(&sides.right).is_some() {
+            return Ok(None);
+        }
+        let same = links.into_iter().map(|(left, right)| {
+            format!(
+                "asked.{} = kept.{}",
+                identifier(&input.columns[*right].name),
+                identifier(&sides.left.columns[*left].name)
+            )
+        });
+        let rows = format!(
+            "(SELECT * FROM {} AS asked WHERE {})",
+            in_parentheses(&self.now(input, None)?),
+            same.collect::<Vec<_>>().join(" AND ")
+        );
+        let group = grouping(&sides.right, input, *keys, calls, &rows, None);
+        Ok(Some(format!("LATERAL {}", in_parentheses(&group))))
+    }
+
     /// The groups as they are now, all or those of some keys.
     pub(super) fn grouped_now(
         &mut self,
@@ -129,6 +160,9 @@ impl Writer<'_> {
         let NodeKind::Aggregate { input, keys, calls } = &node.kind else {
             return Err(Refusal::unknown("a grouping"));
         };
+        if let Some(kept) = self.kept_of(node) {
+            return self.kept_now(node, kept, restriction);
+        }
         let is_key = |at: usize| at < *keys;
         match restriction {
             Some(by) if by.columns.iter().any(|key| !is_key(key.at)) => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::blocks::Block;
-use super::super::groups::{Grouped, Parts};
+use super::super::groups::{Grouped, Parts, Recomputed};
 use super::super::logs::{Changed, ChangedTable};
 use super::super::merge;
 use super::super::program::Plan;
@@ -55,12 +55,8 @@ impl Input {
         grouped: &Grouped<'_>,
         tables: &BTreeMap<u32, ChangedTable>,
     ) -> Result<String, Refusal> {
-        let mut writer = Writer::new(tables, &grouped.names.weight, Changed(None));
-        let rows = writer.now(&self.node, None)?;
-        if !writer.take_parts().is_empty() {
-            return Err(Refusal::unknown("rows that are read in several steps"));
-        }
-        Ok(self.renamed(grouped, &in_parentheses(&rows), &[]))
+        let mut writer = Writer::new(tables, &grouped.names.weight, Changed(None), &self.node);
+        all_rows(&self.node, grouped, &mut writer)
     }
 
     /// The parts of a statement from the changes of base tables to those of the rows.
@@ -73,86 +69,10 @@ impl Input {
     ) -> Result<Parts, Refusal> {
         let weight = &grouped.names.weight;
         let mut parts = net_changes(tables, weight, changed);
-        let mut writer = Writer::new(tables, weight, changed);
-        let difference = writer.delta(&self.node)?;
+        let mut writer = Writer::new(tables, weight, changed, &self.node);
+        let recomputed = input_changes(&self.node, grouped, &mut writer)?;
         parts.extend(writer.take_parts());
-        let text = self.renamed(
-            grouped,
-            &identifier(&difference),
-            std::slice::from_ref(weight),
-        );
-        parts.push((
-            "input_changes AS".to_owned(),
-            format!("    -- difference of the rows that are grouped\n{text}"),
-        ));
-        let mut recomputed = String::new();
-        let mut before = Vec::new();
-        if grouped.recomputes(changed) {
-            recomputed = self.recomputed(grouped, &mut writer)?;
-            before = writer.take_parts();
-        }
-        Ok(grouped.parts_over(
-            parts,
-            merge::Input::Net,
-            changed,
-            (before, recomputed),
-            rows,
-        ))
-    }
-
-    /// The groups that have to be computed anew, from rows as they are now.
-    fn recomputed(
-        &self,
-        grouped: &Grouped<'_>,
-        writer: &mut Writer<'_>,
-    ) -> Result<String, Refusal> {
-        let stale = &grouped.names.stale;
-        let rows = if grouped.keys.is_empty() {
-            let all = in_parentheses(&writer.now(&self.node, None)?);
-            format!(
-                "SELECT *\nFROM {all} AS everything\nWHERE EXISTS (SELECT FROM merged_groups WHERE {stale})"
-            )
-        } else {
-            let names = grouped.key_names();
-            let body = format!(
-                "SELECT {}\nFROM merged_groups\nWHERE {stale}",
-                listed(names.clone())
-            );
-            let columns = names.into_iter().zip(&self.node.columns).enumerate();
-            let keys = Keys {
-                part: writer.part(&grouped.names.stale_groups, &body),
-                columns: columns
-                    .map(|(at, (name, column))| KeyColumn {
-                        at,
-                        column: Column {
-                            name,
-                            facts: column.facts.clone(),
-                        },
-                        finds_null: column.facts.is_nullable,
-                    })
-                    .collect(),
-                all_have_null: false,
-            };
-            writer.now(&self.node, Some(&keys))?
-        };
-        let rows = self.renamed(grouped, &in_parentheses(&rows), &[]);
-        let groups = groups_over(grouped, &rows);
-        Ok(format!(
-            "    -- stale groups, from the base tables\n{}",
-            super::super::print::indented(&groups, 1)
-        ))
-    }
-
-    fn renamed(&self, grouped: &Grouped<'_>, from: &str, more: &[String]) -> String {
-        let columns = columns_of(&self.node, "").into_iter();
-        let columns = columns
-            .zip(grouped.input_names())
-            .map(|(column, name)| format!("{column} AS {name}"));
-        format!(
-            "    SELECT {}\n    FROM {from} AS rows_of_groups",
-            listed(columns.chain(more.iter().cloned())),
-            from = from.replace('\n', "\n    "),
-        )
+        Ok(grouped.parts_over(parts, merge::Input::Net, changed, recomputed, rows))
     }
 
     /// How changes come to the groups, in words, followed by how the groups are maintained.
@@ -163,7 +83,7 @@ impl Input {
     ) -> Plan {
         let lookups = Lookups::of(&self.node);
         let mut clauses = grouping;
-        describe(&self.node, &mut clauses);
+        describe(&self.node, &[], &mut clauses);
         Plan {
             tables: tables
                 .iter()
@@ -173,4 +93,95 @@ impl Input {
             lookups: Vec::new(),
         }
     }
+}
+
+/// The query of all rows of a node, with the columns as a grouping of them calls them.
+pub(super) fn all_rows(
+    node: &NodeRef,
+    grouped: &Grouped<'_>,
+    writer: &mut Writer<'_>,
+) -> Result<String, Refusal> {
+    let mark = writer.mark();
+    let rows = writer.now(node, None)?;
+    if !writer.since(mark).is_empty() {
+        return Err(Refusal::unknown("rows that are read in several steps"));
+    }
+    Ok(renamed(node, grouped, &in_parentheses(&rows), &[]))
+}
+
+/// Writes the parts up to `input_changes` of a grouping of a node's rows; gives the groups that have to be computed anew.
+pub(super) fn input_changes(
+    node: &NodeRef,
+    grouped: &Grouped<'_>,
+    writer: &mut Writer<'_>,
+) -> Result<Recomputed, Refusal> {
+    let difference = identifier(&writer.delta(node)?);
+    let weight = std::slice::from_ref(&grouped.names.weight);
+    let text = renamed(node, grouped, &difference, weight);
+    writer.add([(
+        format!("{} AS", grouped.part("input_changes")),
+        format!("    -- difference of the rows that are grouped\n{text}"),
+    )]);
+    if !grouped.recomputes(writer.changed) {
+        return Ok(Recomputed::default());
+    }
+    let mark = writer.mark();
+    let recomputed = recomputed(node, grouped, writer)?;
+    Ok((writer.since(mark), recomputed))
+}
+
+/// The groups that have to be computed anew, from rows as they are now.
+fn recomputed(
+    node: &NodeRef,
+    grouped: &Grouped<'_>,
+    writer: &mut Writer<'_>,
+) -> Result<String, Refusal> {
+    let stale = &grouped.names.stale;
+    let merged = grouped.part("merged_groups");
+    let rows = if grouped.keys.is_empty() {
+        let all = in_parentheses(&writer.now(node, None)?);
+        format!(
+            "SELECT *\nFROM {all} AS everything\nWHERE EXISTS (SELECT FROM {merged} WHERE {stale})"
+        )
+    } else {
+        let names = grouped.key_names();
+        let body = format!(
+            "SELECT {}\nFROM {merged}\nWHERE {stale}",
+            listed(names.clone())
+        );
+        let columns = names.into_iter().zip(&node.columns).enumerate();
+        let keys = Keys {
+            part: writer.part(&grouped.names.stale_groups, &body),
+            columns: columns
+                .map(|(at, (name, column))| KeyColumn {
+                    at,
+                    column: Column {
+                        name,
+                        facts: column.facts.clone(),
+                    },
+                    finds_null: column.facts.is_nullable,
+                })
+                .collect(),
+            all_have_null: false,
+        };
+        writer.now(node, Some(&keys))?
+    };
+    let rows = renamed(node, grouped, &in_parentheses(&rows), &[]);
+    let groups = groups_over(grouped, &rows);
+    Ok(format!(
+        "    -- stale groups, from the base tables\n{}",
+        super::super::print::indented(&groups, 1)
+    ))
+}
+
+fn renamed(node: &NodeRef, grouped: &Grouped<'_>, from: &str, more: &[String]) -> String {
+    let columns = columns_of(node, "").into_iter();
+    let columns = columns
+        .zip(grouped.input_names())
+        .map(|(column, name)| format!("{column} AS {name}"));
+    format!(
+        "    SELECT {}\n    FROM {from} AS rows_of_groups",
+        listed(columns.chain(more.iter().cloned())),
+        from = from.replace('\n', "\n    "),
+    )
 }

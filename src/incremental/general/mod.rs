@@ -2,12 +2,14 @@
 //! its columns where asked to, and of its signed difference. Rows as they were are the rows now less the difference, so no
 //! state is kept beside the materialized view.
 
+mod asked;
 mod build;
 mod delta;
 mod first;
 mod grouped;
 mod input;
 mod join;
+mod kept;
 mod lookups;
 mod node;
 mod now;

@@ -100,6 +100,8 @@ pub(super) struct Sides {
     pub(super) left_only: Vec<Expression>,
     /// Whether there are others.
     pub(super) has_more: bool,
+    /// Whether the right side is a subquery that depends on the left side's row.
+    pub(super) is_dependent: bool,
 }
 
 impl Node {

@@ -53,7 +53,10 @@ impl Writer<'_> {
             NodeKind::Repeat { input, times } => self.repeated_now(input, *times, None),
             NodeKind::Outer { sides, .. } | NodeKind::Match { sides, .. } => {
                 let left = self.text_in_from(&sides.left)?;
-                let right = self.text_in_from(&sides.right)?;
+                let right = match self.groups_of_kept_row(sides)? {
+                    Some(groups) => groups,
+                    None => self.text_in_from(&sides.right)?,
+                };
                 Ok(paired(node, sides, &left, &right, None))
             }
         }

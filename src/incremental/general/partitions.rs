@@ -1,6 +1,7 @@
 //! Rows by key, where what is computed of the rows of a key depends on all of them: f(X) = Σ f(X|k) over the keys k. Then
 //! Δf(X) = f(X|K) − `f(X_old|K)`, where K are the keys in ΔX and `X_old|K` = X|K − ΔX|K.
 
+use super::asked::AskedFor;
 use super::node::NodeRef;
 use super::writer::{Keys, Writer, columns_of, in_parentheses, listed};
 use crate::definition::Refusal;
@@ -14,8 +15,15 @@ pub(super) struct Touched {
 
 impl Writer<'_> {
     /// The rows of the keys, in these columns, that changes of a node touch.
-    pub(super) fn touched(&mut self, input: &NodeRef, keys: &[usize]) -> Result<Touched, Refusal> {
-        let changes = self.net_changes(input)?;
+    ///
+    /// Only those that are asked for, if not all are.
+    pub(super) fn touched(
+        &mut self,
+        input: &NodeRef,
+        keys: &[usize],
+        asked: Option<&AskedFor>,
+    ) -> Result<Touched, Refusal> {
+        let mut changes = self.net_changes(input)?;
         let of: Vec<_> = keys
             .iter()
             .map(|at| {
@@ -24,11 +32,34 @@ impl Writer<'_> {
                 (identifier(&column.name), *at, column, is_nullable)
             })
             .collect();
-        let touched = self.keys_of(&changes, of.into_iter());
+        let mut touched = self.keys_of(&changes, of.into_iter());
+        if let Some(asked) = asked {
+            touched = self.asked_for_among(asked, &touched)?;
+            changes = self.of_keys(input, &changes, &touched);
+        }
         let now = self.now(input, Some(&touched))?;
         let now = identifier(&self.part("grouped_rows_now", &now));
         let before = self.less(input, &now, &changes)?;
         Ok(Touched { now, before })
+    }
+
+    /// The part with those rows of a difference that have one of these keys, none of which is NULL.
+    fn of_keys(&mut self, input: &NodeRef, changes: &str, keys: &Keys) -> String {
+        let same = keys.columns.iter().map(|key| {
+            format!(
+                "keys.{} = changes.{}",
+                identifier(&key.column.name),
+                identifier(&input.columns[key.at].name)
+            )
+        });
+        let same: Vec<String> = same.collect();
+        let body = format!(
+            "SELECT changes.*\nFROM {} AS changes\nWHERE EXISTS (SELECT FROM {} AS keys WHERE {})",
+            identifier(changes),
+            identifier(&keys.part),
+            same.join(" AND "),
+        );
+        self.part(&format!("{changes}_asked_for"), &body)
     }
 
     /// The part with the difference of a node, same rows added up.

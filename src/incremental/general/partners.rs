@@ -19,6 +19,7 @@ impl Writer<'_> {
         kind: MatchKind,
     ) -> Result<String, Refusal> {
         let mut terms = Vec::new();
+        self.note_asked_for(sides);
         if self.may_change(&sides.left) {
             terms.push(self.changed_left(node, sides)?);
         }
@@ -52,6 +53,9 @@ impl Writer<'_> {
     ) -> Result<String, Refusal> {
         let (left_changes, right_changes) =
             (self.may_change(&sides.left), self.may_change(&sides.right));
+        if !is_full {
+            self.note_asked_for(sides);
+        }
         let mut terms = Vec::new();
         if left_changes {
             terms.push(self.changed_left(node, sides)?);
@@ -375,6 +379,7 @@ impl Sides {
             // a FULL JOIN has none: they count among the others there
             left_only: Vec::new(),
             has_more: self.has_more,
+            is_dependent: false,
         }
     }
 }

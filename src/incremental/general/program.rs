@@ -10,9 +10,10 @@ use super::super::program::{FastRefresh, Lookup, Plan, Target};
 use super::super::statement::{assembled, foreseen};
 use super::super::terms::qualified;
 use super::super::variants::variants;
+use super::kept::{self, Kept};
 use super::lookups::Lookups;
 use super::node::{Call, NodeKind, NodeRef, Nodes};
-use super::writer::{Writer, listed};
+use super::writer::{Writer, in_parentheses, listed};
 use crate::definition::{AggregateFunction, Expression, Query, Refusal};
 use crate::sql::identifier;
 
@@ -28,6 +29,7 @@ pub(in super::super) fn compile(query: &Query, target: &Target) -> Result<FastRe
     if !root.reads(&|_| true) {
         return Err(Refusal::new("FROM", "there is no base table"));
     }
+    let to_keep = nodes.all_to_keep(&root);
     let tables = changed_tables(&read_columns(&nodes), target)?;
     let taken: BTreeSet<&str> = query
         .columns
@@ -42,8 +44,12 @@ pub(in super::super) fn compile(query: &Query, target: &Target) -> Result<FastRe
         }))
         .collect();
     let names = Names::outside(&taken);
+    let kept = to_keep.iter().zip(1..);
+    let kept = kept.map(|(keep, number)| keep.in_table(number, &names, target));
+    let kept: Vec<Kept<'_>> = kept.collect();
     let statements = Statements {
         root: &root,
+        kept: &kept,
         tables: &tables,
         names: &names,
         target,
@@ -60,19 +66,21 @@ pub(in super::super) fn compile(query: &Query, target: &Target) -> Result<FastRe
         variants,
         logs: tables.values().map(|table| table.log.clone()).collect(),
         logged: tables.values().map(ChangedTable::logged).collect(),
-        state: None,
+        states: kept::state_tables(&kept, &tables, &root)?,
+        outputs: statements.outputs_of_states()?,
         row_index: Some(format!(
             "CREATE INDEX ON {} (({}));",
             target.view_text(),
             bag::row_hash(&statements.outputs, &statements.columns, "")
         )),
-        plan: plan(&root, &tables),
+        plan: plan(&root, &tables, &kept),
     })
 }
 
 /// What the statements of one fast refresh have in common.
 struct Statements<'a> {
     root: &'a NodeRef,
+    kept: &'a [Kept<'a>],
     tables: &'a BTreeMap<u32, ChangedTable>,
     names: &'a Names,
     target: &'a Target,
@@ -82,6 +90,28 @@ struct Statements<'a> {
 }
 
 impl Statements<'_> {
+    /// The root's columns, called as the materialized view's.
+    fn renamed(&self) -> impl Iterator<Item = String> {
+        let columns = self.root.columns.iter().zip(&self.columns);
+        columns.map(|(column, name)| format!("{} AS {name}", identifier(&column.name)))
+    }
+
+    /// The query's rows, told from the rows of all state tables, if there are any.
+    fn outputs_of_states(&self) -> Result<Option<String>, Refusal> {
+        if self.kept.is_empty() {
+            return Ok(None);
+        }
+        let mut writer = kept::fresh(self.kept, &self.names.weight, self.tables, self.root);
+        let rows = in_parentheses(&writer.now(self.root, None)?);
+        if !writer.take_parts().is_empty() {
+            return Err(Refusal::unknown("rows that are read in several steps"));
+        }
+        Ok(Some(format!(
+            "SELECT {}\nFROM {rows} AS all_rows",
+            listed(self.renamed())
+        )))
+    }
+
     /// The statement for changes of any tables, or of some only.
     fn statement(&self, changed: Changed<'_>) -> Result<String, Refusal> {
         let weight = &self.names.weight;
@@ -93,12 +123,11 @@ impl Statements<'_> {
             ));
         }
         parts.extend(net_changes(self.tables, weight, changed));
-        let mut writer = Writer::new(self.tables, weight, changed);
+        let mut writer = Writer::new(self.tables, weight, changed, self.root).keeping(self.kept);
         let difference = writer.delta(self.root)?;
         parts.extend(writer.take_parts());
-        let renamed = self.root.columns.iter().zip(&self.columns);
-        let renamed =
-            renamed.map(|(column, name)| format!("{} AS {name}", identifier(&column.name)));
+        let missing = format!("{}{}", bag::missing(self.names), writer.missing);
+        let renamed = self.renamed();
         parts.push((
             "row_changes AS".to_owned(),
             format!(
@@ -117,7 +146,6 @@ impl Statements<'_> {
             self.names,
             self.target,
         ));
-        let missing = bag::missing(self.names);
         Ok(assembled(
             &parts,
             self.tables,
@@ -208,10 +236,16 @@ fn kept_apart(root: &NodeRef) -> &NodeRef {
     }
 }
 
-fn plan(root: &NodeRef, tables: &BTreeMap<u32, ChangedTable>) -> Plan {
+fn plan(root: &NodeRef, tables: &BTreeMap<u32, ChangedTable>, kept: &[Kept<'_>]) -> Plan {
     let lookups = Lookups::of(root);
     let mut clauses = Vec::new();
-    describe(root, &mut clauses);
+    if !kept.is_empty() {
+        clauses.push((
+            "GROUP BY below what reads all groups".to_owned(),
+            "counts and sums per group, kept in a state table".to_owned(),
+        ));
+    }
+    describe(root, kept, &mut clauses);
     Plan {
         tables: tables
             .iter()
@@ -223,7 +257,7 @@ fn plan(root: &NodeRef, tables: &BTreeMap<u32, ChangedTable>) -> Plan {
 }
 
 /// How the operators of a tree are maintained, in words.
-pub(super) fn describe(node: &NodeRef, clauses: &mut Vec<(String, String)>) {
+pub(super) fn describe(node: &NodeRef, kept: &[Kept<'_>], clauses: &mut Vec<(String, String)>) {
     const PARTNERS: &str =
         "rows that get a first partner or lose the last one are found by counting partners";
     let described = match &node.kind {
@@ -252,6 +286,7 @@ pub(super) fn describe(node: &NodeRef, clauses: &mut Vec<(String, String)>) {
             "DISTINCT ON",
             "the rows of values that changed are sought as they are and as they were",
         )),
+        NodeKind::Aggregate { .. } if kept.iter().any(|kept| kept.is_of(node)) => None,
         NodeKind::Aggregate { keys: 0, .. } => Some((
             "aggregates without GROUP BY",
             "computed from all rows as they are and as they were, whenever one of them changes",
@@ -272,6 +307,6 @@ pub(super) fn describe(node: &NodeRef, clauses: &mut Vec<(String, String)>) {
         }
     }
     for input in node.inputs() {
-        describe(input, clauses);
+        describe(input, kept, clauses);
     }
 }

@@ -20,10 +20,11 @@ impl Nodes {
         left: &Operator,
         right: &Operator,
         conditions: &[Expression],
-        is_full: bool,
+        (is_full, is_dependent): (bool, bool),
         wanted: &BTreeSet<usize>,
     ) -> Result<Built, Refusal> {
-        let placed = self.sides(left, right, conditions, is_full, wanted)?;
+        let mut placed = self.sides(left, right, conditions, is_full, wanted)?;
+        placed.sides.is_dependent = is_dependent;
         let columns = |is_nullable: bool, columns: &[Column]| -> Vec<Column> {
             let mut columns = columns.to_vec();
             for column in &mut columns {
@@ -152,6 +153,7 @@ impl Nodes {
                     .map(|(one, other)| (left.at[one], right.at[other]))
                     .collect(),
                 has_more,
+                is_dependent: false,
                 left: left.node,
                 right: right.node,
             },

@@ -112,7 +112,7 @@ impl Writer<'_> {
         keys: &[usize],
         calls: &[WindowCall],
     ) -> Result<String, Refusal> {
-        let touched = self.touched(input, keys)?;
+        let touched = self.touched(input, keys, None)?;
         let now = windowed(node, input, keys, calls, &touched.now);
         let before = windowed(node, input, keys, calls, &touched.before);
         self.difference(&node.columns, &now, &before)

@@ -6,6 +6,8 @@ use super::super::identity::{any_of_same, identity, is_identical_if_equal};
 use super::super::logs::{Changed, ChangedTable};
 use super::super::names::{free_name, is_part};
 use super::super::print::indented;
+use super::asked::AskedFor;
+use super::kept::Kept;
 use super::node::{Column, Node};
 use crate::definition::Refusal;
 use crate::sql::identifier;
@@ -20,6 +22,16 @@ pub(super) struct Writer<'a> {
     taken: BTreeSet<String>,
     /// The parts with the differences of nodes, by their numbers.
     pub(super) differences: BTreeMap<usize, String>,
+    /// Groupings whose groups only count where the rows of a left side ask for them, by their numbers.
+    pub(super) asked_for: BTreeMap<usize, AskedFor>,
+    /// Groupings of which counts and sums are kept, by their numbers.
+    pub(super) kept: &'a [Kept<'a>],
+    /// Whether these are read from what a complete refresh has just computed.
+    pub(super) is_fresh: bool,
+    /// What to add to the number of rows that should have been there.
+    pub(super) missing: String,
+    /// The numbers of nodes that are inputs of several.
+    shared: BTreeSet<usize>,
 }
 
 /// Values by which rows are asked for.
@@ -48,6 +60,7 @@ impl<'a> Writer<'a> {
         tables: &'a BTreeMap<u32, ChangedTable>,
         weight: &'a str,
         changed: Changed<'a>,
+        root: &Node,
     ) -> Self {
         let names = tables.values().map(|table| table.changes.clone());
         Self {
@@ -57,7 +70,37 @@ impl<'a> Writer<'a> {
             parts: Vec::new(),
             taken: names.collect(),
             differences: BTreeMap::new(),
+            asked_for: BTreeMap::new(),
+            kept: &[],
+            is_fresh: false,
+            missing: String::new(),
+            shared: shared(root),
         }
+    }
+
+    /// Whether a node is the input of more than one.
+    pub(super) fn is_shared(&self, node: &Node) -> bool {
+        self.shared.contains(&node.id)
+    }
+
+    /// With groupings of which counts and sums are kept.
+    pub(super) fn keeping(self, kept: &'a [Kept<'a>]) -> Self {
+        Self { kept, ..self }
+    }
+
+    /// Adds parts as they are.
+    pub(super) fn add(&mut self, parts: impl IntoIterator<Item = (String, String)>) {
+        self.parts.extend(parts);
+    }
+
+    /// The number of parts that there are.
+    pub(super) fn mark(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Takes back the parts since a mark.
+    pub(super) fn since(&mut self, mark: usize) -> Vec<(String, String)> {
+        self.parts.split_off(mark)
     }
 
     /// Writes a part; gives its name.
@@ -172,6 +215,22 @@ impl Writer<'_> {
         let part = keys.part.clone();
         Some(self.keys_of(&part, some.into_iter()))
     }
+}
+
+/// The numbers of the nodes that are inputs of several nodes.
+fn shared(root: &Node) -> BTreeSet<usize> {
+    let (mut visited, mut shared) = (BTreeSet::new(), BTreeSet::new());
+    let mut pending = vec![root];
+    while let Some(node) = pending.pop() {
+        for input in node.inputs() {
+            if visited.insert(input.id) {
+                pending.push(input);
+            } else {
+                shared.insert(input.id);
+            }
+        }
+    }
+    shared
 }
 
 /// What tells values of a column apart byte for byte.

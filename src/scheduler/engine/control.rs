@@ -8,7 +8,7 @@ use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 use tracing::{debug, info, warn};
 
-use crate::connect::{self, ConnectError, ConnectionSettings, describe};
+use crate::connect::{self, ConnectError, ConnectionSettings, describe, is_read_only};
 use crate::dictionary::installation::{self, InstallError};
 use crate::sql::ModuleSchema;
 use crate::vitals::{DatabaseState, Vitals};
@@ -142,6 +142,21 @@ impl Control {
         }
     }
 
+    /// Gives the connection up because the module schema is of another version now: somebody has upgraded it. What this
+    /// program would do with it might be wrong. It takes no more work, and looks now and then whether that has changed.
+    pub(super) fn step_aside(&mut self, installed: i64) {
+        if self.is_ready() {
+            let known = installation::known_version();
+            warn!(
+                installed,
+                known,
+                "the module schema is of another version now: stepping aside, and taking no more work until this program is replaced"
+            );
+            let schema = self.schema.to_string();
+            self.away(&installation::other_version(schema, installed).to_string());
+        }
+    }
+
     /// Notes that the database is away, or read-only, and why. Said once, then only for debugging.
     fn away(&mut self, reason: &str) {
         let now = Instant::now();
@@ -213,13 +228,4 @@ impl Control {
 
 fn no_answer(patience: Duration) -> String {
     format!("no answer for {} s", patience.as_secs())
-}
-
-async fn is_read_only(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    sqlx::query_scalar(
-        "SELECT pg_catalog.pg_is_in_recovery() \
-         OR pg_catalog.current_setting('transaction_read_only')::pg_catalog.bool",
-    )
-    .fetch_one(connection)
-    .await
 }

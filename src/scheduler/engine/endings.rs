@@ -113,6 +113,11 @@ impl Engine {
                     self.postpone(assignment.unit, TimeDelta::zero());
                 }
             }
+            FailureClass::OtherVersion => {
+                // which one, the next look at the dictionary will tell
+                self.next_poll = std::time::Instant::now();
+                self.postpone(assignment.unit, BUSY_PAUSE);
+            }
             FailureClass::Transient | FailureClass::Permanent => {
                 self.end_noted(assignment, &failed).await;
             }

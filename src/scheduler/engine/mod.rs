@@ -8,6 +8,7 @@ mod control;
 mod endings;
 mod listener;
 mod publish;
+mod reading;
 mod stop;
 mod tick;
 mod views;
@@ -20,12 +21,11 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinHandle;
-use tracing::{Instrument, info};
 
 pub use self::census::{Census, Questions, ViewCensus};
 use self::clock::DatabaseClock;
 use self::control::Control;
+use self::listener::Listener;
 use self::stop::{Stop, obey, unless_stopped};
 use self::views::Details;
 use self::workers::{Ended, Workers};
@@ -37,7 +37,7 @@ use super::view::UnitId;
 use crate::config::{Config, HistoryConfig, SchedulerConfig, WorkersConfig};
 use crate::connect::ConnectionSettings;
 use crate::dictionary::refreshes;
-use crate::dictionary::schedules::{self, Watermark};
+use crate::dictionary::schedules::Watermark;
 use crate::refresh::RetryPolicy;
 use crate::sql::ModuleSchema;
 use crate::vitals::{Phase, Vitals};
@@ -144,7 +144,7 @@ struct Engine {
     watermark: Option<Watermark>,
     next_poll: Instant,
     next_prune: Instant,
-    listener: JoinHandle<()>,
+    listener: Listener,
     upkeep: Arc<Notify>,
     vitals: Arc<Vitals>,
     /// When views may be counted again.
@@ -160,7 +160,6 @@ impl Engine {
         vitals: Arc<Vitals>,
     ) -> (Self, mpsc::Receiver<()>) {
         let (wake, wakes) = mpsc::channel(1);
-        let listening = listener::listen(settings.clone(), schema.name().to_owned(), wake);
         let now = Instant::now();
         let engine = Self {
             lanes: tunables.lanes(),
@@ -180,7 +179,7 @@ impl Engine {
             watermark: None,
             next_poll: now,
             next_prune: now,
-            listener: tokio::spawn(listening.in_current_span()),
+            listener: Listener::new(settings, schema.name(), wake),
             upkeep,
             vitals,
             next_count: now,
@@ -237,6 +236,8 @@ impl Engine {
             self.watermark = None;
             self.next_poll = Instant::now();
             self.workers.server_was_away();
+            // perhaps on another server
+            self.listener.restart();
         }
         if !self.control.is_ready() {
             return;
@@ -288,78 +289,6 @@ impl Engine {
             .set_longest_backoff(tunables.scheduler.retry_max);
         self.tunables = tunables;
         self.next_poll = Instant::now();
-    }
-
-    /// Reads the settings that have changed, or all after the database was away.
-    async fn read_changes(&mut self) {
-        let since = self.watermark.clone();
-        let is_first = self.registry.is_empty() && since.is_none();
-        let mut clock = self.clock;
-        // reading everything takes its time where there are very many views
-        let patience = match since {
-            Some(_) => self.control.patience(),
-            None => 10 * self.control.patience(),
-        };
-        let answer = self
-            .control
-            .ask_for(patience, async |connection, schema| {
-                let asked = Instant::now();
-                let look = schedules::look(connection, schema, since.as_ref()).await?;
-                clock.answered(look.now, asked);
-                let rows = match &since {
-                    Some(_) if !look.has_changes => Vec::new(),
-                    Some(since) => schedules::changed_since(connection, schema, since).await?,
-                    None => schedules::all(connection, schema).await?,
-                };
-                Ok((look.watermark, rows))
-            })
-            .await;
-        let Some((watermark, rows)) = answer else {
-            return;
-        };
-        self.clock = clock;
-        self.watermark = Some(watermark);
-        self.next_poll = Instant::now() + self.tunables.scheduler.poll_interval;
-        if since.is_none() {
-            self.forget_all_but(&rows.iter().map(|row| row.mv_id).collect());
-            info!(
-                materialized_views = rows.len(),
-                "the dictionary has been read"
-            );
-        }
-        if !rows.is_empty() {
-            self.next_count = Instant::now();
-            self.upkeep.notify_one();
-        }
-        let now = self.clock.now();
-        for row in &rows {
-            self.take_in(row, now).await;
-        }
-        self.interner.forget_unused();
-        if is_first {
-            let window = self.tunables.scheduler.startup_spread;
-            self.registry
-                .spread_overdue(self.clock.now(), window, self.lanes.workers());
-        }
-    }
-
-    fn forget_all_but(&mut self, known: &HashSet<i32>) {
-        let gone: Vec<i32> = self
-            .registry
-            .views()
-            .map(|view| view.id)
-            .filter(|id| !known.contains(id))
-            .collect();
-        for id in gone {
-            self.forget(id);
-        }
-    }
-
-    fn forget(&mut self, id: i32) {
-        self.registry.remove(id, self.clock.now());
-        self.details.forget(id);
-        self.confirmed.remove(&UnitId::View(id));
-        self.broken_off.remove(&UnitId::View(id));
     }
 
     /// Looks after refreshes that have been running for long: on a network that fails in silence their connections may

@@ -70,7 +70,9 @@ impl Engine {
             Ok(Report::Failed(failed)) => match failed.class {
                 FailureClass::Permanent => Outcome::Suspended,
                 FailureClass::Transient => Outcome::Failed,
-                FailureClass::Server | FailureClass::ReadOnly => Outcome::BrokenOff,
+                FailureClass::Server | FailureClass::ReadOnly | FailureClass::OtherVersion => {
+                    Outcome::BrokenOff
+                }
             },
             Err(NoReport::NotBegun) => return,
             Err(NoReport::NotConnected(_) | NoReport::Lost | NoReport::Panicked) => {

@@ -20,7 +20,7 @@ pub(super) enum Stop {
 impl Engine {
     /// Lets running refreshes end, cancels them when time is up, and closes everything.
     pub(super) async fn finish(mut self, instructions: &mut mpsc::UnboundedReceiver<Instruction>) {
-        self.listener.abort();
+        self.listener.stop();
         let drain = self.tunables.scheduler.drain_timeout;
         if self.workers.running() > 0 && !drain.is_zero() {
             info!(

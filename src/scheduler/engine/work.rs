@@ -1,7 +1,7 @@
 //! What one worker does: gets a connection, and performs one refresh on it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlx::Connection;
@@ -18,11 +18,10 @@ const BROKEN_BEFORE: Duration = Duration::from_millis(100);
 /// How long a connection that has been idle for long may take to show that it is alive.
 const PING_PATIENCE: Duration = Duration::from_secs(1);
 
-/// An open connection and its server process.
+/// An open connection.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) connection: PgConnection,
-    pid: i32,
     /// When it was last heard of.
     heard_at: Instant,
 }
@@ -58,8 +57,6 @@ pub(super) struct Work {
     pub(super) schema: ModuleSchema,
     pub(super) retry: RetryPolicy,
     pub(super) assignment: Arc<Assignment>,
-    /// Set to the server process as soon as that is known.
-    pub(super) pid: Arc<AtomicI32>,
     pub(super) is_stopping: Arc<AtomicBool>,
 }
 
@@ -92,7 +89,6 @@ impl Work {
     }
 
     async fn on(&self, mut session: Session) -> (Report, Option<Session>) {
-        self.pid.store(session.pid, Ordering::Relaxed);
         let report = refresh::perform(
             &mut session.connection,
             &self.schema,
@@ -110,19 +106,9 @@ impl Work {
 }
 
 async fn open(settings: &ConnectionSettings) -> Result<Session, ConnectError> {
-    let opening = async {
-        let mut connection = connect::open(settings, "worker").await?;
-        let pid = sqlx::query_scalar("SELECT pg_catalog.pg_backend_pid()")
-            .fetch_one(&mut connection)
-            .await
-            .map_err(|error| ConnectError::classify(settings, &error))?;
-        Ok(Session {
-            connection,
-            pid,
-            heard_at: Instant::now(),
-        })
-    };
-    tokio::time::timeout(2 * settings.connect_timeout(), opening)
-        .await
-        .unwrap_or_else(|_| Err(ConnectError::timeout(settings)))
+    let connection = connect::open(settings, "worker").await?;
+    Ok(Session {
+        connection,
+        heard_at: Instant::now(),
+    })
 }

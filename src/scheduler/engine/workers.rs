@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -51,8 +51,6 @@ pub(super) struct Ended {
 #[derive(Debug)]
 struct Run {
     assignment: Arc<Assignment>,
-    /// Its server process, 0 while it is connecting.
-    pid: Arc<AtomicI32>,
     task: AbortHandle,
     /// When to look whether the server still knows of it.
     watch_at: Instant,
@@ -81,8 +79,7 @@ impl Workers {
     ) -> Self {
         let (ended_sender, ended) = mpsc::unbounded_channel();
         Self {
-            // user DDL may change what a statement returns, so none is kept prepared
-            settings: settings.clone().with_statement_cache(0),
+            settings: settings.clone(),
             schema: schema.clone(),
             retry,
             idle: Vec::new(),
@@ -109,19 +106,16 @@ impl Workers {
     /// Begins a refresh.
     pub(super) fn start(&mut self, assignment: Assignment) {
         let assignment = Arc::new(assignment);
-        let pid = Arc::default();
         let work = Work {
             settings: self.settings.clone(),
             schema: self.schema.clone(),
             retry: self.retry,
             assignment: Arc::clone(&assignment),
-            pid: Arc::clone(&pid),
             is_stopping: Arc::clone(&self.is_stopping),
         };
         let task = tokio::spawn(work.run(self.idle.pop()).in_current_span());
         let run = Run {
             assignment: Arc::clone(&assignment),
-            pid,
             task: task.abort_handle(),
             // from then on it is suspected to have lost its connection
             watch_at: Instant::now() + self.settings.broken_after(),
@@ -204,9 +198,9 @@ impl Workers {
         self.is_stopping.store(true, Ordering::Relaxed);
         let mut connection = connect::open(&self.settings, "canceller").await?;
         while self.running() > 0 {
-            let (ids, pids) = self.running_on_the_server();
+            let ids = self.running_ids();
             // If it fails the server is going down, and the refreshes with it.
-            let _ = refreshes::cancel(&mut connection, &self.schema, &pids, &ids).await;
+            let _ = refreshes::cancel(&mut connection, &self.schema, &ids).await;
             let pause = tokio::time::sleep(CANCEL_INTERVAL);
             tokio::pin!(pause);
             while self.running() > 0 {
@@ -220,10 +214,9 @@ impl Workers {
         Ok(())
     }
 
-    fn running_on_the_server(&self) -> (Vec<i32>, Vec<i32>) {
-        let runs = || self.running.values();
-        let ids = runs().flat_map(|run| run.assignment.members.iter().map(|(id, _)| *id));
-        let pids = runs().map(|run| run.pid.load(Ordering::Relaxed));
-        (ids.collect(), pids.filter(|pid| *pid != 0).collect())
+    fn running_ids(&self) -> Vec<i32> {
+        let runs = self.running.values();
+        let members = runs.flat_map(|run| &run.assignment.members);
+        members.map(|(id, _)| *id).collect()
     }
 }
