@@ -19,7 +19,7 @@ FROM ${RUNTIME_IMAGE}
 # certificates, to verify the database's
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends ca-certificates \
-    && rm -rf /var/lib/apt/lists/*
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log
 COPY --from=build /src/target/release/mvrefreshd /usr/bin/mvrefreshd
 # Inside a container loopback would reach nobody; what is published is up to whoever runs it.
 ENV MVREFRESHD_HTTP__LISTEN=0.0.0.0:9841 \

@@ -67,7 +67,7 @@ try() {
     root=$(images mount "$container")
     status=0
     unshare --net --mount --pid --fork --kill-child --mount-proc "$0" inside "$root" "$(mktemp -d)" \
-        "$(images inspect --type image --format '{{join .Docker.Config.Env "\n"}}' mvrefreshd)" || status=$?
+        "$(images inspect --type image --format '{{range .Docker.Config.Env}}{{println .}}{{end}}' mvrefreshd)" || status=$?
     images unmount "$container" >/dev/null
     images rm "$container" >/dev/null
     return $status

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 
@@ -29,7 +30,11 @@ impl File {
     }
 
     fn with(mut self, name: &str, url: &str, more: &str) -> Self {
-        self.text += &format!("[[database]]\nname = '{name}'\nurl = '{url}'\n{more}\n");
+        writeln!(
+            self.text,
+            "[[database]]\nname = '{name}'\nurl = '{url}'\n{more}"
+        )
+        .unwrap();
         self
     }
 
@@ -89,6 +94,74 @@ async fn until_going_on(sql: &mut PgConnection, view: &str) {
     until(sql, &format!("({refreshes}) >= {}", before + 2)).await;
 }
 
+async fn assert_told_apart_in_metrics(address: &str) {
+    let metrics = get(address, "/metrics").await.body;
+    for part in [
+        "mvrefreshd_database_up{database=\"shop\"} 1\n",
+        "mvrefreshd_database_up{database=\"crm\"} 1\n",
+        "mvrefreshd_database_up{database=\"gone\"} 0\n",
+        "mvrefreshd_database_up{database=\"refused\"} 0\n",
+        "mvrefreshd_workers{database=\"shop\"} 7\n",
+        "mvrefreshd_workers{database=\"crm\"} 4\n",
+        "mvrefreshd_view_staleness_seconds{database=\"shop\",view=\"public.totals\"} ",
+        "mvrefreshd_view_staleness_seconds{database=\"crm\",view=\"public.contacts\"} ",
+    ] {
+        assert!(metrics.contains(part), "no {part:?} in:\n{metrics}");
+    }
+    let types: Vec<&str> = metrics
+        .lines()
+        .filter(|l| l.starts_with("# TYPE"))
+        .collect();
+    let mut unique = types.clone();
+    unique.dedup();
+    assert_eq!(types, unique, "a metric stands in one place only");
+}
+
+async fn assert_told_apart_in_health_and_data(address: &str) {
+    let ready = get(address, "/readyz").await;
+    assert_eq!(ready.status, 503);
+    assert!(
+        ready
+            .body
+            .starts_with("shop: ready\ngone: not ready: cannot connect"),
+        "{}",
+        ready.body
+    );
+    assert_eq!(
+        get(address, "/readyz?database=crm").await.body,
+        "crm: ready\n"
+    );
+    assert_eq!(get(address, "/readyz?database=gone").await.status, 503);
+    assert_eq!(get(address, "/healthz").await.status, 200);
+
+    let first = get(address, "/api/views").await.json();
+    assert_eq!(first["database"], "shop");
+    assert_eq!(first["views"][0]["name"], "public.totals");
+    let up: Vec<_> = first["databases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|d| (&d["database"], &d["is_up"]))
+        .collect();
+    assert_eq!(
+        serde_json::json!(up),
+        serde_json::json!([
+            ["shop", true],
+            ["gone", false],
+            ["crm", true],
+            ["refused", false]
+        ])
+    );
+    let crm_views = get(address, "/api/views?database=crm").await.json();
+    assert_eq!(crm_views["views"][0]["name"], "public.contacts");
+    let detail = get(address, "/api/views/1?database=crm").await.json();
+    assert_eq!(detail["history"][0]["mv_name"], "public.contacts");
+    assert_eq!(
+        get(address, "/api/views?database=nobodys").await.status,
+        404
+    );
+}
+
 #[tokio::test]
 async fn all_are_kept_and_told_apart_and_those_that_can_not_be_had_disturb_none() {
     let server = TestServer::start_with(Options {
@@ -142,70 +215,8 @@ async fn all_are_kept_and_told_apart_and_those_that_can_not_be_had_disturb_none(
         "{line}"
     );
 
-    let metrics = get(&address, "/metrics").await.body;
-    for part in [
-        "mvrefreshd_database_up{database=\"shop\"} 1\n",
-        "mvrefreshd_database_up{database=\"crm\"} 1\n",
-        "mvrefreshd_database_up{database=\"gone\"} 0\n",
-        "mvrefreshd_database_up{database=\"refused\"} 0\n",
-        "mvrefreshd_workers{database=\"shop\"} 7\n",
-        "mvrefreshd_workers{database=\"crm\"} 4\n",
-        "mvrefreshd_view_staleness_seconds{database=\"shop\",view=\"public.totals\"} ",
-        "mvrefreshd_view_staleness_seconds{database=\"crm\",view=\"public.contacts\"} ",
-    ] {
-        assert!(metrics.contains(part), "no {part:?} in:\n{metrics}");
-    }
-    let types: Vec<&str> = metrics
-        .lines()
-        .filter(|l| l.starts_with("# TYPE"))
-        .collect();
-    let mut unique = types.clone();
-    unique.dedup();
-    assert_eq!(types, unique, "a metric stands in one place only");
-
-    let ready = get(&address, "/readyz").await;
-    assert_eq!(ready.status, 503);
-    assert!(
-        ready
-            .body
-            .starts_with("shop: ready\ngone: not ready: cannot connect"),
-        "{}",
-        ready.body
-    );
-    assert_eq!(
-        get(&address, "/readyz?database=crm").await.body,
-        "crm: ready\n"
-    );
-    assert_eq!(get(&address, "/readyz?database=gone").await.status, 503);
-    assert_eq!(get(&address, "/healthz").await.status, 200);
-
-    let first = get(&address, "/api/views").await.json();
-    assert_eq!(first["database"], "shop");
-    assert_eq!(first["views"][0]["name"], "public.totals");
-    let up: Vec<_> = first["databases"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|d| (&d["database"], &d["is_up"]))
-        .collect();
-    assert_eq!(
-        serde_json::json!(up),
-        serde_json::json!([
-            ["shop", true],
-            ["gone", false],
-            ["crm", true],
-            ["refused", false]
-        ])
-    );
-    let crm_views = get(&address, "/api/views?database=crm").await.json();
-    assert_eq!(crm_views["views"][0]["name"], "public.contacts");
-    let detail = get(&address, "/api/views/1?database=crm").await.json();
-    assert_eq!(detail["history"][0]["mv_name"], "public.contacts");
-    assert_eq!(
-        get(&address, "/api/views?database=nobodys").await.status,
-        404
-    );
-
+    assert_told_apart_in_metrics(&address).await;
+    assert_told_apart_in_health_and_data(&address).await;
     daemon.signal(Signal::Terminate).await;
     assert_eq!(daemon.wait_for_exit().await.code(), Some(0));
 }

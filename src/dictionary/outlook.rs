@@ -21,15 +21,16 @@ pub struct ProgramRow {
     pub refused_reason: Option<String>,
     /// When it was compiled.
     pub compiled_at: DateTime<Utc>,
-    /// Makes its state table, if it needs one.
-    pub state_definition: Option<String>,
+    /// Make its state tables, if it needs any.
+    pub state_definitions: Vec<String>,
     /// Makes the index by which stored rows are found.
     pub row_index_definition: Option<String>,
 }
 
 const PROGRAM: &str =
     "SELECT mv_id, body IS NOT NULL AS is_fast, refused_clause, refused_reason, compiled_at,
-                              state_definition, row_index_definition
+                              array(SELECT s ->> 'definition' FROM jsonb_array_elements(states) WITH ORDINALITY AS t (s, n) ORDER BY n) AS state_definitions,
+                              row_index_definition
                        FROM @.fast_programs";
 
 /// What was made of one materialized view; none: nothing yet.

@@ -22,7 +22,7 @@ const USER: &str = "nobody";
 pub(crate) struct Pooler {
     process: Child,
     port: u16,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Pooler {
@@ -59,7 +59,7 @@ impl Pooler {
         let mut pooler = Self {
             process,
             port,
-            _directory: directory,
+            directory,
         };
         pooler.wait_until_ready().await;
         pooler.open_all(sessions).await;
@@ -83,7 +83,7 @@ impl Pooler {
     async fn wait_until_ready(&mut self) {
         while TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
             let ended = self.process.try_wait().unwrap();
-            let log = std::fs::read_to_string(self._directory.path().join("log"));
+            let log = std::fs::read_to_string(self.directory.path().join("log"));
             assert!(ended.is_none(), "PgBouncer has ended: {log:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

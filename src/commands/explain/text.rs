@@ -234,8 +234,9 @@ fn sql(explanation: &Explanation) -> Vec<&str> {
         .filter(|program| program.is_fast);
     match (installed, &explanation.fast) {
         (Some(program), _) if !statements.is_empty() => {
-            let made = [&program.state_definition, &program.row_index_definition];
-            statements.extend(made.into_iter().flatten().map(String::as_str));
+            let made = program.state_definitions.iter();
+            let made = made.chain(&program.row_index_definition);
+            statements.extend(made.map(String::as_str));
         }
         (None, Some(fast)) => statements.extend(fast.sql.iter().map(String::as_str)),
         _ => {}
