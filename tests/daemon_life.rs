@@ -308,3 +308,34 @@ async fn a_log_file_moved_away_is_begun_anew_on_sighup_and_nothing_is_lost() {
     assert!(logged(&directory, "old.log").contains("starting"));
     assert!(daemon.lines().is_empty(), "{:?}", daemon.lines());
 }
+
+#[tokio::test]
+async fn a_session_that_has_refreshed_many_views_gives_way_to_a_new_one() {
+    let server = TestServer::start().await;
+    install(&server).await;
+    let mut sql = server.connect().await;
+    execute(
+        &mut sql,
+        "DO $$ BEGIN
+             FOR i IN 1..210 LOOP
+                 PERFORM mvrefresh.create_materialized_view('v' || i, 'SELECT pg_backend_pid() AS pid', 3600,
+                     with_data => false, refresh_method => 'complete');
+             END LOOP;
+         END $$",
+    )
+    .await;
+    let daemon = spawn(&server, &[("MVREFRESHD_WORKERS__MAX", "1")]);
+    let all = "SELECT count(*) = 210 FROM mvrefresh.refresh_history WHERE outcome = 'succeeded'";
+    until(&mut sql, all).await;
+    let pids: Vec<String> = (1..=210).map(|n| format!("SELECT pid FROM v{n}")).collect();
+    let sessions = format!(
+        "SELECT count(DISTINCT pid) FROM ({}) AS pids",
+        pids.join(" UNION ALL ")
+    );
+    assert_eq!(count(&mut sql, &sessions).await, 2);
+    // and the first one, with all its plans, is gone
+    let workers =
+        "SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'mvrefreshd worker'";
+    until(&mut sql, workers).await;
+    drop(daemon);
+}

@@ -1,5 +1,6 @@
 //! What one worker does: gets a connection, and performs one refresh on it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
+use super::super::view::UnitId;
 use super::workers::Assignment;
 use crate::connect::{self, ConnectError, ConnectionSettings};
 use crate::refresh::{self, FailureClass, Report, RetryPolicy};
@@ -18,15 +20,31 @@ const BROKEN_BEFORE: Duration = Duration::from_millis(100);
 /// How long a connection that has been idle for long may take to show that it is alive.
 const PING_PATIENCE: Duration = Duration::from_secs(1);
 
+/// For so many different units a session may keep plans, of up to a megabyte each, in the server's memory. Then it is closed, which
+/// is the only way to have all of that given back.
+const MOST_KNOWN: usize = 200;
+
 /// An open connection.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) connection: PgConnection,
     /// When it was last heard of.
     heard_at: Instant,
+    /// What was refreshed on it.
+    known: HashSet<UnitId>,
 }
 
 impl Session {
+    /// Whether it has plans for a unit.
+    pub(super) fn knows(&self, unit: UnitId) -> bool {
+        self.known.contains(&unit)
+    }
+
+    /// Whether it has done its part.
+    pub(super) fn is_full(&self) -> bool {
+        self.known.len() >= MOST_KNOWN
+    }
+
     /// Whether it can be used. One that has been idle for long may have been forgotten by a firewall that says nothing;
     /// what is sent over it then is lost, and nobody would know for `broken_after`.
     async fn is_alive(&mut self, broken_after: Duration) -> bool {
@@ -99,6 +117,7 @@ impl Work {
         )
         .await;
         session.heard_at = Instant::now();
+        session.known.insert(self.assignment.unit);
         let is_broken =
             matches!(&report, Report::Failed(failed) if failed.class == FailureClass::Server);
         (report, (!is_broken).then_some(session))
@@ -110,5 +129,6 @@ async fn open(settings: &ConnectionSettings) -> Result<Session, ConnectError> {
     Ok(Session {
         connection,
         heard_at: Instant::now(),
+        known: HashSet::new(),
     })
 }

@@ -113,7 +113,8 @@ impl Workers {
             assignment: Arc::clone(&assignment),
             is_stopping: Arc::clone(&self.is_stopping),
         };
-        let task = tokio::spawn(work.run(self.idle.pop()).in_current_span());
+        let session = self.take_idle(assignment.unit);
+        let task = tokio::spawn(work.run(session).in_current_span());
         let run = Run {
             assignment: Arc::clone(&assignment),
             task: task.abort_handle(),
@@ -139,6 +140,13 @@ impl Workers {
         });
     }
 
+    /// An idle connection, rather one that has refreshed this unit before: its plans are kept there.
+    fn take_idle(&mut self, unit: UnitId) -> Option<Session> {
+        let last = self.idle.len().checked_sub(1)?;
+        let best = self.idle.iter().rposition(|session| session.knows(unit));
+        Some(self.idle.swap_remove(best.unwrap_or(last)))
+    }
+
     /// The next refresh that ends. Cancelling the wait loses nothing.
     pub(super) async fn next_ended(&mut self) -> Ended {
         let Some(mut ended) = self.ended.recv().await else {
@@ -146,7 +154,13 @@ impl Workers {
             return std::future::pending().await;
         };
         self.running.remove(&ended.assignment.unit);
-        self.idle.extend(ended.session.take());
+        match ended.session.take() {
+            Some(session) if session.is_full() => {
+                // nobody waits for that, and nothing depends on it
+                tokio::spawn(session.connection.close());
+            }
+            session => self.idle.extend(session),
+        }
         ended
     }
 
