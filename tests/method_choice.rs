@@ -293,6 +293,31 @@ async fn of_a_large_log_a_few_pages_tell_that_there_is_far_more_than_decides() {
 }
 
 #[tokio::test]
+async fn looking_for_what_is_pending_reads_nothing_of_a_log_that_is_not() {
+    let database = Database::with_ordinary_roles().await;
+    let mut alice = database.session("alice").await;
+    alice
+        .run(
+            "CREATE TABLE alice.base (id integer PRIMARY KEY, n integer NOT NULL);
+             SELECT mvrefresh.create_materialized_view('alice.mv', 'SELECT id, n FROM alice.base')",
+        )
+        .await;
+    let mut module = database.session("refresher").await;
+    module.make_fast("alice.mv").await;
+    alice
+        .run("INSERT INTO alice.base SELECT i, i FROM generate_series(1, 50000) AS i")
+        .await;
+    module.refresh("alice.mv", Some("fast")).await;
+    let look = "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, BUFFERS, FORMAT JSON)
+        SELECT mvrefresh.pending_in_log((SELECT log_id FROM mvrefresh.materialized_view_logs), (SELECT last_snapshot FROM mvrefresh.materialized_view_state))";
+    // the first one fills the catalog's caches
+    let _: serde_json::Value = module.value(look).await;
+    let plan: serde_json::Value = module.value(look).await;
+    let blocks = plan[0]["Plan"]["Shared Hit Blocks"].as_i64().unwrap();
+    assert!(blocks < 30, "{plan}");
+}
+
+#[tokio::test]
 async fn what_is_chosen_by_cost_is_chosen_for_a_reason_that_is_kept() {
     let database = Database::with_ordinary_roles().await;
     let mut alice = database.session("alice").await;
