@@ -247,8 +247,8 @@ async fn pending_rows_are_not_counted_beyond_what_decides() {
     module.assert_exact("alice.mv").await;
 }
 
-#[tokio::test]
-async fn of_a_large_log_a_few_pages_tell_that_there_is_far_more_than_decides() {
+/// A fast materialized view for which so many rows are pending, and a session of the module.
+async fn with_pending(rows: u32) -> (Database, Session) {
     let database = Database::with_ordinary_roles().await;
     let mut alice = database.session("alice").await;
     alice
@@ -259,9 +259,14 @@ async fn of_a_large_log_a_few_pages_tell_that_there_is_far_more_than_decides() {
         .await;
     let mut module = database.session("refresher").await;
     module.make_fast("alice.mv").await;
-    alice
-        .run("INSERT INTO alice.base SELECT i, i FROM generate_series(1, 100000) AS i")
-        .await;
+    let insert = format!("INSERT INTO alice.base SELECT i, i FROM generate_series(1, {rows}) AS i");
+    alice.run(&insert).await;
+    (database, module)
+}
+
+#[tokio::test]
+async fn of_a_large_log_a_few_pages_tell_that_there_is_far_more_than_decides() {
+    let (_database, mut module) = with_pending(100000).await;
     let log = "(SELECT log_id FROM mvrefresh.materialized_view_logs), (SELECT last_snapshot FROM mvrefresh.materialized_view_state)";
     for (most, counted) in [("10000", 10_000_i64), ("90000", 90_000), ("NULL", 100_000)] {
         let pending: i64 = module
@@ -294,19 +299,7 @@ async fn of_a_large_log_a_few_pages_tell_that_there_is_far_more_than_decides() {
 
 #[tokio::test]
 async fn looking_for_what_is_pending_reads_nothing_of_a_log_that_is_not() {
-    let database = Database::with_ordinary_roles().await;
-    let mut alice = database.session("alice").await;
-    alice
-        .run(
-            "CREATE TABLE alice.base (id integer PRIMARY KEY, n integer NOT NULL);
-             SELECT mvrefresh.create_materialized_view('alice.mv', 'SELECT id, n FROM alice.base')",
-        )
-        .await;
-    let mut module = database.session("refresher").await;
-    module.make_fast("alice.mv").await;
-    alice
-        .run("INSERT INTO alice.base SELECT i, i FROM generate_series(1, 50000) AS i")
-        .await;
+    let (_database, mut module) = with_pending(50000).await;
     module.refresh("alice.mv", Some("fast")).await;
     let look = "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, BUFFERS, FORMAT JSON)
         SELECT mvrefresh.pending_in_log((SELECT log_id FROM mvrefresh.materialized_view_logs), (SELECT last_snapshot FROM mvrefresh.materialized_view_state))";

@@ -156,20 +156,8 @@ fn simple(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
     let names = Names::outside(&taken.iter().map(String::as_str).collect());
     let columns: Vec<String> = query.columns.iter().map(|name| identifier(name)).collect();
     let compiler = Compiler::new(&shape, &tables, &columns, &names, target);
-    let variants = variants(query, &tables, &|changed| compiler.statement(changed))?;
-    Ok(FastRefresh {
-        statement: compiler.statement(Changed(None))?,
-        variants,
-        logs: tables.values().map(|table| table.log.clone()).collect(),
-        logged: tables.values().map(ChangedTable::logged).collect(),
-        states: compiler.state_table()?.into_iter().collect(),
-        outputs: compiler.outputs_of_state(),
-        row_index: compiler.row_index(),
-        plan: Plan {
-            lookups: general::lookups(query)?,
-            ..plan(&shape, &tables, &compiler)?
-        },
-    })
+    let plan = plan(&shape, &tables, &compiler)?;
+    refresh_by(&compiler, query, &tables, plan)
 }
 
 /// The fast refresh of a query that is one grouping over operators of any kind, of which counts and sums are kept.
@@ -191,7 +179,17 @@ fn grouped(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
     );
     let columns: Vec<String> = query.columns.iter().map(|name| identifier(name)).collect();
     let compiler = Compiler::new(&shape, &tables, &columns, &names, target).over(&over);
-    let variants = variants(query, &tables, &|changed| compiler.statement(changed))?;
+    let plan = over.plan(&tables, grouping_clauses(&shape, &compiler)?);
+    refresh_by(&compiler, query, &tables, plan)
+}
+
+fn refresh_by(
+    compiler: &Compiler<'_>,
+    query: &Query,
+    tables: &BTreeMap<u32, ChangedTable>,
+    plan: Plan,
+) -> Result<FastRefresh, Refusal> {
+    let variants = variants(query, tables, &|changed| compiler.statement(changed))?;
     Ok(FastRefresh {
         statement: compiler.statement(Changed(None))?,
         variants,
@@ -202,7 +200,7 @@ fn grouped(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
         row_index: compiler.row_index(),
         plan: Plan {
             lookups: general::lookups(query)?,
-            ..over.plan(&tables, grouping_clauses(&shape, &compiler)?)
+            ..plan
         },
     })
 }
