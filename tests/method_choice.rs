@@ -266,7 +266,7 @@ async fn with_pending(rows: u32) -> (Database, Session) {
 
 #[tokio::test]
 async fn of_a_large_log_a_few_pages_tell_that_there_is_far_more_than_decides() {
-    let (_database, mut module) = with_pending(100000).await;
+    let (_database, mut module) = with_pending(100_000).await;
     let log = "(SELECT log_id FROM mvrefresh.materialized_view_logs), (SELECT last_snapshot FROM mvrefresh.materialized_view_state)";
     for (most, counted) in [("10000", 10_000_i64), ("90000", 90_000), ("NULL", 100_000)] {
         let pending: i64 = module
@@ -299,7 +299,7 @@ async fn of_a_large_log_a_few_pages_tell_that_there_is_far_more_than_decides() {
 
 #[tokio::test]
 async fn looking_for_what_is_pending_reads_nothing_of_a_log_that_is_not() {
-    let (_database, mut module) = with_pending(50000).await;
+    let (_database, mut module) = with_pending(50_000).await;
     module.refresh("alice.mv", Some("fast")).await;
     let look = "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, BUFFERS, FORMAT JSON)
         SELECT mvrefresh.pending_in_log((SELECT log_id FROM mvrefresh.materialized_view_logs), (SELECT last_snapshot FROM mvrefresh.materialized_view_state))";
