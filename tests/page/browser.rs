@@ -93,6 +93,13 @@ impl Browser {
 
     /// Asks the browser for something, and takes note of what it tells meanwhile.
     pub(crate) async fn ask(&mut self, method: &str, parameters: Value) -> Value {
+        match self.try_to_ask(method, parameters).await {
+            Ok(result) => result,
+            Err(refusal) => panic!("{method}: {refusal}"),
+        }
+    }
+
+    async fn try_to_ask(&mut self, method: &str, parameters: Value) -> Result<Value, String> {
         self.last_id += 1;
         let mut question = json!({"id": self.last_id, "method": method, "params": parameters});
         if !self.session.is_empty() {
@@ -111,8 +118,10 @@ impl Browser {
             assert_eq!(answer.pop(), Some(0), "the browser has gone");
             let answer: Value = serde_json::from_slice(&answer).unwrap();
             if answer["id"] == self.last_id {
-                assert!(answer["error"].is_null(), "{method}: {answer}");
-                return answer["result"].clone();
+                return match &answer["error"] {
+                    Value::Null => Ok(answer["result"].clone()),
+                    error => Err(error.to_string()),
+                };
             }
             self.note(&answer);
         }
@@ -142,24 +151,35 @@ impl Browser {
 
     /// What an expression of the page's comes to.
     pub(crate) async fn value(&mut self, expression: &str) -> Value {
-        let question =
-            json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
-        let answer = self.ask("Runtime.evaluate", question).await;
-        assert!(
-            answer["exceptionDetails"].is_null(),
-            "{expression}: {answer}"
-        );
-        answer["result"]["value"].clone()
+        match self.evaluate(expression).await {
+            Ok(value) => value,
+            Err(reason) => panic!("{expression}: {reason}"),
+        }
     }
 
-    /// Waits until an expression of the page's is true.
+    async fn evaluate(&mut self, expression: &str) -> Result<Value, String> {
+        let question =
+            json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
+        let answer = self.try_to_ask("Runtime.evaluate", question).await?;
+        match &answer["exceptionDetails"] {
+            Value::Null => Ok(answer["result"]["value"].clone()),
+            details => Err(details.to_string()),
+        }
+    }
+
+    /// Waits until an expression of the page's is true. That it can't be told is no failure: while the page goes from one
+    /// address to another there is no document, or one without its elements.
     pub(crate) async fn until(&mut self, expression: &str) {
         let deadline = Instant::now() + LIMIT;
-        while self.value(&format!("Boolean({expression})")).await != json!(true) {
+        loop {
+            let answer = self.evaluate(&format!("Boolean({expression})")).await;
+            if answer == Ok(json!(true)) {
+                return;
+            }
             if Instant::now() > deadline {
                 let text = self.value("document.body.innerText").await;
                 panic!(
-                    "still not so: {expression}\n{}\n{:#?}",
+                    "still not so: {expression}: {answer:?}\n{}\n{:#?}",
                     text.as_str().unwrap_or_default(),
                     self.complaints
                 );
