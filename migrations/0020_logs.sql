@@ -70,11 +70,6 @@ CREATE FUNCTION log_members(p_base oid) RETURNS TABLE (member oid, depth integer
 LANGUAGE plpgsql STABLE ROWS 10 SET search_path FROM CURRENT AS $$
 #variable_conflict use_column
 BEGIN
-    -- runs with every refresh: PL/pgSQL, which keeps the plan
-    IF NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = p_base) THEN
-        RETURN QUERY SELECT p_base, 0;
-        RETURN;
-    END IF;
     RETURN QUERY
     WITH RECURSIVE tree AS (
         SELECT p_base AS member, 0 AS depth
@@ -84,6 +79,17 @@ BEGIN
     SELECT tree.member, tree.depth FROM tree;
 END $$;
 COMMENT ON FUNCTION log_members(oid) IS 'A table and all its partitions: each needs triggers of its own, as a statement fires those of the table it names only';
+
+CREATE FUNCTION log_member_ids(p_base oid) RETURNS oid[]
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+    -- Runs with every refresh, for each table. Most have no partitions, which a look into the catalog tells soonest.
+    IF NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = p_base) THEN
+        RETURN ARRAY[p_base];
+    END IF;
+    RETURN array(SELECT member FROM log_members(p_base));
+END $$;
+COMMENT ON FUNCTION log_member_ids(oid) IS 'log_members as an array';
 
 CREATE FUNCTION log_refusal(p_base oid) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$

@@ -1,45 +1,54 @@
 -- Upkeep of logs: whether they can be trusted, repair, pruning, and what is pending in them.
 
-CREATE FUNCTION log_fingerprint(p_log_id integer) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+CREATE FUNCTION log_fingerprints(p_logs integer[]) RETURNS TABLE (log_id integer, fingerprint text)
+LANGUAGE plpgsql STABLE ROWS 10 SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
 DECLARE
-    log_row materialized_view_logs;
-    -- looked up first: by constants and arrays the indexes of the catalog are used, whatever is estimated
-    members oid[];
-    log_oid oid := to_regclass(log_table(p_log_id));
-    function_oid oid := to_regprocedure(format('%I.%I()', current_schema(), 'capture$' || p_log_id));
+    cluster text := concat_ws(' ', (SELECT system_identifier FROM pg_control_system()), own_incarnation());
 BEGIN
-    SELECT * INTO log_row FROM materialized_view_logs WHERE log_id = p_log_id;
-    members := array(SELECT m.member FROM log_members(log_row.base_table) m);
     -- Everything on which a log's completeness depends, by catalog row. A row's xmin gives away that it was changed, even if
     -- it was changed back: a trigger disabled and enabled again, a partition detached and attached, a column renamed twice.
-    -- Runs with every refresh: PL/pgSQL, which keeps the plan, and only what goes by index and takes no locks.
-    RETURN md5(concat_ws(' ',
-        (SELECT system_identifier FROM pg_control_system()),
-        own_incarnation(),
+    -- Runs with every refresh: PL/pgSQL, which keeps the plan, one query for all logs, and only what takes no locks.
+    RETURN QUERY
+    SELECT l.log_id, md5(concat_ws(' ',
+        cluster,
         (SELECT string_agg(concat_ws(':', c.oid, c.relkind, c.relpersistence, c.relispartition), ',' ORDER BY c.oid)
-         FROM pg_class c WHERE c.oid = ANY (members)),
-        (SELECT string_agg(s.srrelid::text, ',' ORDER BY s.srrelid) FROM pg_subscription_rel s WHERE s.srrelid = ANY (members)),
+         FROM pg_class c WHERE c.oid = ANY (o.members)),
+        (SELECT string_agg(s.srrelid::text, ',' ORDER BY s.srrelid) FROM pg_subscription_rel s WHERE s.srrelid = ANY (o.members)),
         (SELECT string_agg(concat_ws(':', i.inhrelid, i.inhparent, i.xmin), ',' ORDER BY i.inhrelid, i.inhparent)
-         FROM pg_inherits i WHERE i.inhrelid = ANY (members)),
+         FROM pg_inherits i WHERE i.inhrelid = ANY (o.members)),
         (SELECT string_agg(concat_ws(':', a.attnum, a.attname, a.atttypid, a.attisdropped, a.xmin), ',' ORDER BY a.attnum)
-         FROM pg_attribute a WHERE a.attrelid = log_row.base_table AND a.attnum = ANY (log_row.logged_attnums)),
+         FROM pg_attribute a WHERE a.attrelid = l.base_table AND a.attnum = ANY (l.logged_attnums)),
         -- the expression of a generated column can be replaced, which rewrites its values past all triggers
         (SELECT string_agg(concat_ws(':', d.oid, d.xmin), ',' ORDER BY d.oid)
          FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-         WHERE a.attrelid = log_row.base_table AND a.attnum = ANY (log_row.logged_attnums) AND a.attgenerated <> ''),
+         WHERE a.attrelid = l.base_table AND a.attnum = ANY (l.logged_attnums) AND a.attgenerated <> ''),
         (SELECT string_agg(concat_ws(':', t.oid, t.tgrelid, t.tgname, t.tgtype, t.tgenabled, t.xmin), ',' ORDER BY t.oid)
          FROM pg_trigger t
          WHERE t.oid = ANY (ARRAY(SELECT d.objid FROM pg_depend d
-                                  WHERE d.classid = 'pg_trigger'::regclass AND d.refclassid = 'pg_proc'::regclass AND d.refobjid = function_oid))),
-        (SELECT concat_ws(':', p.oid, p.proowner, p.xmin) FROM pg_proc p WHERE p.oid = function_oid),
+                                  WHERE d.classid = 'pg_trigger'::regclass AND d.refclassid = 'pg_proc'::regclass AND d.refobjid = o.function_oid))),
+        (SELECT concat_ws(':', p.oid, p.proowner, p.xmin) FROM pg_proc p WHERE p.oid = o.function_oid),
         -- emptied by hand, it is another file
-        (SELECT concat_ws(':', c.oid, c.relpersistence, pg_relation_filenode(c.oid)) FROM pg_class c WHERE c.oid = log_oid),
+        (SELECT concat_ws(':', c.oid, c.relpersistence, pg_relation_filenode(c.oid)) FROM pg_class c WHERE c.oid = o.log_oid),
         -- without xmin: readers are granted columns; another type would be another file
         (SELECT string_agg(concat_ws(':', a.attnum, a.attname, a.atttypid, a.attisdropped), ',' ORDER BY a.attnum)
-         FROM pg_attribute a WHERE a.attrelid = log_oid AND a.attnum > 0),
+         FROM pg_attribute a WHERE a.attrelid = o.log_oid AND a.attnum > 0),
         (SELECT string_agg(concat_ws(':', i.indexrelid, i.indisvalid), ',' ORDER BY i.indexrelid)
-         FROM pg_index i WHERE i.indrelid = log_oid)));
+         FROM pg_index i WHERE i.indrelid = o.log_oid)))
+    FROM materialized_view_logs l
+    -- looked up once for each log; by values and arrays the indexes of the catalog are used
+    CROSS JOIN LATERAL (
+        SELECT log_member_ids(l.base_table) AS members, to_regclass(log_table(l.log_id))::oid AS log_oid,
+               to_regprocedure(format('%I.%I()', current_schema(), 'capture$' || l.log_id))::oid AS function_oid
+        OFFSET 0) AS o
+    WHERE l.log_id = ANY (p_logs);
+END $$;
+COMMENT ON FUNCTION log_fingerprints(integer[]) IS 'For each of these logs what changes whenever anything happened by which it may have missed changes';
+
+CREATE FUNCTION log_fingerprint(p_log_id integer) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+    RETURN (SELECT f.fingerprint FROM log_fingerprints(ARRAY[p_log_id]) f);
 END $$;
 COMMENT ON FUNCTION log_fingerprint(integer) IS 'Changes whenever anything happened by which a log may have missed changes';
 

@@ -78,13 +78,15 @@ LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 BEGIN
     -- Columns that were added to a log later are others' columns: those of the program were logged before it was installed,
     -- which the watermark sees (watermark_problem). So a new materialized view costs others no complete refresh.
-    SELECT format('log of %s: %s', coalesce(qualified_name(g.base_table), g.base_name, '(dropped)'), coalesce(damage.problem, 'it does not reach back to the last refresh')),
-           damage.problem IS NOT NULL
+    SELECT format('log of %s: %s', coalesce(qualified_name(g.base_table), g.base_name, '(dropped)'),
+                  CASE WHEN is_damaged THEN log_problem(l.log_id) ELSE 'it does not reach back to the last refresh' END),
+           is_damaged
     INTO problem, needs_upkeep
     FROM fast_program_logs l
+    LEFT JOIN log_fingerprints(array(SELECT log_id FROM fast_program_logs WHERE mv_id = p_mv_id)) f USING (log_id)
     LEFT JOIN materialized_view_logs g USING (log_id)
-    CROSS JOIN LATERAL (SELECT log_problem(l.log_id)) AS damage (problem)
-    WHERE l.mv_id = p_mv_id AND (damage.problem IS NOT NULL OR NOT log_reaches(l.log_id, p_snapshot))
+    CROSS JOIN LATERAL (SELECT g.fingerprint IS NULL OR f.fingerprint IS DISTINCT FROM g.fingerprint) AS damage (is_damaged)
+    WHERE l.mv_id = p_mv_id AND (is_damaged OR NOT log_reaches(l.log_id, p_snapshot))
     ORDER BY l.log_id LIMIT 1;
 END $$;
 COMMENT ON FUNCTION logs_problem(integer, pg_snapshot) IS
@@ -253,15 +255,19 @@ $$;
 COMMENT ON FUNCTION base_rows(integer) IS 'About how many rows the base tables of a materialized view have';
 
 -- What this asks of the catalog is the same each time: planning it anew, as PostgreSQL does where it expects a little of that,
--- costs more than running it.
+-- costs more than running it. And it is a few rows by key each time, which the planner, taking ten for any array and the catalog for
+-- small, would rather read all of the catalog for.
 CREATE FUNCTION choose_refresh(p_view materialized_view_settings, p_state materialized_view_state, p_method text) RETURNS refresh_choice
-LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT
+SET plan_cache_mode TO force_generic_plan SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
 DECLARE
     wanted text := coalesce(p_method, p_view.refresh_method);
     choice refresh_choice;
     problem text;
     marked_log integer;
     most_rows bigint;
+    -- wanted as long as costs are not known
+    table_rows double precision := CASE WHEN p_state.fast_ms_per_row IS NULL THEN base_rows(p_view.mv_id) END;
 BEGIN
     choice.method := 'complete';
     choice.by_cost := false;
@@ -278,7 +284,7 @@ BEGIN
     SELECT * INTO problem, choice.needs_upkeep FROM fast_problem(p_view.mv_id, p_state);
     IF problem IS NULL THEN
         -- more need not be counted where costs decide
-        most_rows := CASE WHEN wanted <> 'fast' THEN most_rows_for_fast(p_state, base_rows(p_view.mv_id)) END;
+        most_rows := CASE WHEN wanted <> 'fast' THEN most_rows_for_fast(p_state, table_rows) END;
         SELECT * INTO choice.pending_rows, marked_log FROM pending_changes(p_view.mv_id, p_state.last_snapshot, most_rows);
         IF marked_log IS NOT NULL THEN
             problem := format('log of %s: the table was truncated, or changed past the log',
@@ -298,7 +304,7 @@ BEGIN
         choice.reason := CASE WHEN p_method IS NULL THEN 'its refresh method' ELSE 'asked for' END;
     ELSE
         SELECT c.method, c.reason INTO choice.method, choice.reason
-        FROM cheaper_method(choice.pending_rows, p_state, base_rows(p_view.mv_id)) c;
+        FROM cheaper_method(choice.pending_rows, p_state, table_rows) c;
         choice.by_cost := true;
     END IF;
     RETURN choice;
