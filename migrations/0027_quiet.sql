@@ -14,9 +14,12 @@ END $$;
 COMMENT ON FUNCTION newest_log_xid(integer) IS 'The highest transaction id in a log';
 
 CREATE FUNCTION quiet_views(p_ids integer[]) RETURNS SETOF integer
-LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET plan_cache_mode TO force_generic_plan SET jit TO off AS $$
+BEGIN
+    -- PL/pgSQL keeps the plan; an SQL function would be planned with every look.
     -- A first look, for many views at once: it takes for granted that logs and programs are in order, which upkeep and
     -- every refresh make sure of. Nothing is written down on the strength of it.
+    RETURN QUERY
     WITH candidate AS (
         SELECT s.mv_id, t.last_snapshot
         FROM materialized_view_settings s
@@ -39,8 +42,8 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     WHERE NOT EXISTS (
         SELECT FROM fast_program_logs p JOIN log USING (log_id)
         WHERE p.mv_id = c.mv_id AND log.newest >= pg_snapshot_xmin(c.last_snapshot)
-          AND (SELECT l.pending_rows FROM pending_in_log(p.log_id, c.last_snapshot, 1) l) > 0)
-$$;
+          AND (SELECT l.pending_rows FROM pending_in_log(p.log_id, c.last_snapshot, 1) l) > 0);
+END $$;
 COMMENT ON FUNCTION quiet_views(integer[]) IS 'Those of these materialized views for which nothing is pending';
 
 CREATE FUNCTION note_unchanged(
