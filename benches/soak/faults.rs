@@ -10,6 +10,8 @@ pub(super) struct Faults {
     daemons: u32,
     daemon_sessions: u32,
     writer_sessions: u32,
+    /// When a daemon or a session of one was killed, in milliseconds since 1970.
+    instants: Vec<f64>,
 }
 
 impl Faults {
@@ -20,7 +22,13 @@ impl Faults {
         victim: &mut Daemon,
         random: &mut Rng,
     ) {
-        match random.u32(0..10) {
+        let choice = random.u32(0..10);
+        if choice < 8 {
+            let now = chrono::Utc::now().timestamp_micros();
+            #[allow(clippy::cast_precision_loss)]
+            self.instants.push(now as f64 / 1e3);
+        }
+        match choice {
             0..4 => {
                 victim.signal(Signal::Kill).await;
                 victim.wait_for_exit().await;
@@ -30,6 +38,11 @@ impl Faults {
             4..8 => self.daemon_sessions += end_session(server, "LIKE 'mvrefreshd%'").await,
             _ => self.writer_sessions += end_session(server, "= 'writer'").await,
         }
+    }
+
+    /// When refreshes were killed, or could have been.
+    pub(super) fn instants(&self) -> &[f64] {
+        &self.instants
     }
 
     pub(super) fn summary(&self) -> String {

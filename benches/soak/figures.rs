@@ -6,20 +6,39 @@ use std::time::Duration;
 use sqlx::{FromRow, PgConnection};
 
 use super::common::count;
+use super::lateness;
 use super::measure::{median, quantile, report, resident_mb};
 
 /// Memory is compared with what it was from then on.
 const SETTLED: Duration = Duration::from_secs(5 * 60);
 
-/// A refresh as the history has it.
+/// A refresh as the history has it; instants in milliseconds since 1970.
 #[derive(Debug, FromRow)]
-struct Refresh {
+pub(super) struct Refresh {
     id: i64,
+    pub(super) view: i32,
     outcome: String,
     method: Option<String>,
     trigger: String,
-    duration_ms: Option<f64>,
-    late_ms: Option<f64>,
+    pub(super) due: Option<f64>,
+    pub(super) started: f64,
+    pub(super) duration_ms: Option<f64>,
+}
+
+impl Refresh {
+    /// Begun by schedule, and done.
+    pub(super) fn is_done_by_schedule(&self) -> bool {
+        self.trigger == "schedule" && self.outcome == "succeeded"
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.outcome == "failed"
+    }
+
+    /// When it was over.
+    pub(super) fn ended(&self) -> f64 {
+        self.started + self.duration_ms.unwrap_or(0.0)
+    }
 }
 
 /// A look at memory and logs.
@@ -71,8 +90,8 @@ impl Figures {
 
     async fn read_history(&mut self, sql: &mut PgConnection) {
         // some are committed later than others with higher numbers, and old ones are pruned
-        let query = "SELECT refresh_id AS id, outcome, method, trigger, duration_ms,
-                   (extract(epoch FROM started_at - due_at) * 1000)::float8 AS late_ms
+        let query = "SELECT refresh_id AS id, mv_id AS view, outcome, method, trigger, duration_ms,
+                   (extract(epoch FROM due_at) * 1000)::float8 AS due, (extract(epoch FROM started_at) * 1000)::float8 AS started
             FROM mvrefresh.refresh_history
             WHERE refresh_id > $1 AND started_at > clock_timestamp() - interval '5 minutes'";
         let rows: Vec<Refresh> = sqlx::query_as(query)
@@ -93,7 +112,7 @@ impl Figures {
     }
 
     /// Prints all.
-    pub(super) fn print(&self, inexact: usize) {
+    pub(super) fn print(&self, inexact: usize, kills: &[f64]) {
         println!("| figure | measured | reach |");
         println!("| --- | --- | --- |");
         report(
@@ -106,12 +125,12 @@ impl Figures {
             &self.audits_different.to_string(),
             "0",
         );
-        self.print_refreshes();
+        self.print_refreshes(kills);
         self.print_looks();
         self.print_load();
     }
 
-    fn print_refreshes(&self) {
+    fn print_refreshes(&self, kills: &[f64]) {
         let all = || self.refreshes.values();
         let done = |method: &str| {
             all()
@@ -120,19 +139,16 @@ impl Figures {
                 })
                 .count()
         };
-        let failed = all().filter(|refresh| refresh.outcome == "failed").count();
+        let failed = all().filter(|refresh| refresh.has_failed()).count();
         report(
             "refreshes: fast, complete, failed (broken off by kills)",
             &format!("{}, {}, {failed}", done("fast"), done("complete")),
             "",
         );
-        let scheduled = || {
-            all().filter(|refresh| refresh.trigger == "schedule" && refresh.outcome == "succeeded")
-        };
-        let durations: Vec<f64> = scheduled()
+        let durations: Vec<f64> = all()
+            .filter(|refresh| refresh.is_done_by_schedule())
             .filter_map(|refresh| refresh.duration_ms)
             .collect();
-        let late: Vec<f64> = scheduled().filter_map(|refresh| refresh.late_ms).collect();
         let typical = median(&durations);
         report(
             "duration of a refresh",
@@ -142,17 +158,7 @@ impl Figures {
             ),
             "",
         );
-        let p99 = quantile(&late, 0.99);
-        report(
-            "lateness",
-            &format!(
-                "p50 {:.1} ms, p99 {p99:.1} ms ({:.2} × the median duration), longest {:.0} ms",
-                median(&late),
-                p99 / typical,
-                quantile(&late, 1.0)
-            ),
-            "p99 ≤ 2 ×",
-        );
+        lateness::print(all(), kills, typical);
     }
 
     fn print_load(&self) {

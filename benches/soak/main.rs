@@ -13,6 +13,7 @@ mod measure;
 
 mod faults;
 mod figures;
+mod lateness;
 mod views;
 mod writers;
 
@@ -88,6 +89,6 @@ async fn main() {
     let inexact = views::inexact(&mut sql).await;
     println!("seed {seed}, {minutes} minutes, {}", faults.summary());
     println!("{}", traffic.summary(begun.elapsed()));
-    figures.print(inexact.len());
+    figures.print(inexact.len(), faults.instants());
     assert!(inexact.is_empty(), "not exact: {inexact:?}");
 }

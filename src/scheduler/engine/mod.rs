@@ -15,7 +15,7 @@ mod views;
 mod work;
 mod workers;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -132,8 +132,10 @@ struct Engine {
     details: Details,
     workers: Workers,
     running: Running,
-    /// Due units that have been read again since they became due.
-    confirmed: HashSet<UnitId>,
+    /// Units that have been read again, and are to be refreshed at the instant that they are due at.
+    confirmed: HashMap<UnitId, DateTime<Utc>>,
+    /// Up to which instant what will be due has been read again.
+    foreseen_to: DateTime<Utc>,
     /// How often in a row a unit's refreshes were broken off with their connections.
     broken_off: HashMap<UnitId, u32>,
     /// A worker could not connect, and that was said.
@@ -172,7 +174,8 @@ impl Engine {
             details: Details::default(),
             workers: Workers::new(settings, schema, tunables.retry()),
             running: Running::default(),
-            confirmed: HashSet::new(),
+            confirmed: HashMap::new(),
+            foreseen_to: DateTime::UNIX_EPOCH,
             broken_off: HashMap::new(),
             workers_refused: false,
             looked_at: DateTime::UNIX_EPOCH,
@@ -268,6 +271,10 @@ impl Engine {
             .next_instant(self.looked_at)
             .map(|instant| Instant::now() + self.clock.until(instant));
         let busy = !self.lanes.admit(self.running, Lane::Quick);
+        let foreseen = self
+            .registry
+            .next_instant(self.looked_at.max(self.foreseen_to))
+            .map(|instant| Instant::now() + self.clock.until(instant - tick::FORESIGHT));
         let again = self
             .dispatcher
             .look_again()
@@ -277,6 +284,7 @@ impl Engine {
             Some(self.next_prune),
             self.workers.watch_at(),
             due.filter(|_| !busy),
+            foreseen.filter(|_| !busy),
             again.filter(|_| !busy),
         ];
         waits.into_iter().flatten().min().unwrap_or(self.next_poll)

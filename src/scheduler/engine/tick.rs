@@ -1,9 +1,9 @@
 //! One tick: what is due is read again in one query, and as much of it started as the workers can take.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{error, warn};
 
 use super::super::dispatch::Start;
@@ -17,11 +17,19 @@ use crate::dictionary::schedules::{self, ScheduleRow};
 /// Due units read again at once; what is beyond has its turn when these have been started.
 const BATCH: usize = 1024;
 
+/// So long before a unit is due it is read again, so that its refresh need not wait for that: longer than a small query
+/// and the timer's step take, and so short that what happens in between matters little. A refresh that has been done
+/// elsewhere since is left out by `perform_refresh`, which knows from which state it was started.
+pub(super) const FORESIGHT: TimeDelta = TimeDelta::milliseconds(10);
+
 impl Engine {
     pub(super) async fn tick(&mut self) {
         self.watch_clock();
         if self.lanes.admit(self.running, Lane::Quick) {
             self.dispatch().await;
+        }
+        if self.lanes.admit(self.running, Lane::Quick) && self.control.is_ready() {
+            self.foresee().await;
         }
     }
 
@@ -36,40 +44,78 @@ impl Engine {
         }
     }
 
-    /// Reads a due unit again, and in the same query all others that are due: another daemon or somebody by SQL may have
-    /// refreshed, changed or dropped them. False if the database is away.
+    /// Reads a due unit again, and in the same query all others that are due or soon will be: another daemon or somebody
+    /// by SQL may have refreshed, changed or dropped them. False if the database is away.
     async fn confirm(&mut self, first: UnitId) -> bool {
-        let now = self.clock.now();
+        let soon = self.clock.now() + FORESIGHT;
+        let units: Vec<UnitId> = std::iter::once(first)
+            .chain(self.unconfirmed(soon).filter(|unit| *unit != first))
+            .take(BATCH)
+            .collect();
+        self.read_units_again(units).await
+    }
+
+    /// Reads again what is due soon, as [`Engine::confirm`] does when it is due.
+    async fn foresee(&mut self) {
+        let soon = self.clock.now() + FORESIGHT;
+        self.foreseen_to = soon;
+        let units: Vec<UnitId> = self.unconfirmed(soon).take(BATCH).collect();
+        if !units.is_empty() {
+            self.read_units_again(units).await;
+        }
+    }
+
+    /// The units due by an instant that have not been read again for that.
+    fn unconfirmed(&self, by: DateTime<Utc>) -> impl Iterator<Item = UnitId> {
+        self.registry
+            .ready(by)
+            .filter(|unit| !self.is_confirmed(*unit))
+    }
+
+    fn is_confirmed(&self, unit: UnitId) -> bool {
+        let due = self.registry.due(unit);
+        due.is_some() && self.confirmed.get(&unit).copied() == due
+    }
+
+    /// Reads units again, and notes those for which that leaves something to do at the instant they were due at.
+    async fn read_units_again(&mut self, units: Vec<UnitId>) -> bool {
         let registry = &self.registry;
         self.confirmed
-            .retain(|unit| registry.due(*unit).is_some_and(|due| due <= now));
-        let others = registry
-            .ready(now)
-            .filter(|unit| *unit != first && !self.confirmed.contains(unit));
-        let units: Vec<UnitId> = std::iter::once(first).chain(others).take(BATCH).collect();
+            .retain(|unit, due| registry.due(*unit) == Some(*due));
+        let dues: HashMap<UnitId, DateTime<Utc>> = units
+            .iter()
+            .filter_map(|unit| Some((*unit, registry.due(*unit)?)))
+            .collect();
         let ids: Vec<i32> = units
             .iter()
             .flat_map(|unit| registry.members_of(*unit))
             .collect();
-        if !self.read_again(&ids).await {
+        let Some(quiet) = self.read_again(&ids).await else {
             return false;
-        }
-        let now = self.clock.now();
-        let still_due = |unit: &UnitId| self.registry.due(*unit).is_some_and(|due| due <= now);
-        self.confirmed.extend(units.into_iter().filter(still_due));
+        };
+        let registry = &self.registry;
+        // one that was found quiet before its time is looked at again when it comes, unless that made it due later
+        let is_quiet = |unit: UnitId| {
+            registry
+                .members_of(unit)
+                .iter()
+                .all(|id| quiet.contains(id))
+        };
+        let still_due = dues
+            .into_iter()
+            .filter(|(unit, due)| registry.due(*unit) == Some(*due) && !is_quiet(*unit));
+        self.confirmed.extend(still_due);
         true
     }
 
-    /// Reads these views again; false if the database is away.
-    pub(super) async fn read_again(&mut self, ids: &[i32]) -> bool {
+    /// Reads these views again, and says for which of them nothing is pending; `None` if the database is away.
+    pub(super) async fn read_again(&mut self, ids: &[i32]) -> Option<HashSet<i32>> {
         let asked = Instant::now();
         let answer = self
             .control
             .ask(async |connection, schema| schedules::of_views(connection, schema, ids).await)
             .await;
-        let Some((rows, now)) = answer else {
-            return false;
-        };
+        let (rows, now) = answer?;
         self.clock.answered(now, asked);
         let there: HashSet<i32> = rows.iter().map(|row| row.mv_id).collect();
         for id in ids.iter().filter(|id| !there.contains(id)) {
@@ -78,7 +124,8 @@ impl Engine {
         for row in &rows {
             self.take_in(row, now).await;
         }
-        true
+        let quiet = rows.iter().filter(|row| row.is_quiet);
+        Some(quiet.map(|row| row.mv_id).collect())
     }
 
     /// Takes a row of the dictionary into the registry. Rows read together are taken in as of one instant, or a view
@@ -126,7 +173,7 @@ impl Engine {
             else {
                 return;
             };
-            if !self.confirmed.contains(&start.unit) {
+            if !self.is_confirmed(start.unit) {
                 if !self.confirm(start.unit).await {
                     return;
                 }
