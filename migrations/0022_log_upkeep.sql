@@ -154,22 +154,27 @@ COMMENT ON FUNCTION log_reaches(integer, pg_snapshot) IS
 CREATE FUNCTION pending_in_log(
     p_log_id integer, p_snapshot pg_snapshot, p_most bigint DEFAULT NULL, OUT pending_rows bigint, OUT is_marked boolean
 )
--- By index only: a bitmap would hold all of them before the first is counted, and what is not pending need not be read. (The planner
+-- By index, or by address, only: a bitmap would hold all of them before the first is counted, and what is not pending need not be read. (The planner
 -- takes a fifth of every log for pending.)
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET enable_bitmapscan TO off SET enable_seqscan TO off AS $$
 DECLARE
     pages bigint;
+    -- for every so many pages, one is looked into
+    step bigint;
     sampled bigint;
 BEGIN
-    -- Counting a large log to its bound takes longer than some queries do: where a few of its pages say that there are far
-    -- more, that is enough.
-    IF p_most < 1000000 THEN
+    -- Counting a large log to its bound takes longer than some queries do: where a few of its pages, at even distances, say
+    -- that there are more, that is enough. (Near the bound either method costs the same.)
+    IF p_most BETWEEN 3000 AND 1000000 THEN
         pages := pg_relation_size(log_table(p_log_id)::regclass) / current_setting('block_size')::integer;
-        IF pages > 400 THEN
-            EXECUTE format('SELECT count(*) FROM %s TABLESAMPLE SYSTEM (%s) WHERE xid >= $1 AND NOT pg_visible_in_snapshot(xid, $2)',
-                           log_table(p_log_id), 4000.0 / pages)
-            INTO sampled USING pg_snapshot_xmin(p_snapshot), p_snapshot;
-            IF sampled * (pages / 40.0) > 2 * p_most THEN
+        IF pages >= 32 THEN
+            step := pages / 16;
+            EXECUTE format('SELECT sum((SELECT count(*) FROM %s
+                                        WHERE ctid >= page.first AND ctid < page.beyond AND xid >= $1 AND NOT pg_visible_in_snapshot(xid, $2)))
+                            FROM (SELECT format(''(%%s,0)'', n)::tid AS first, format(''(%%s,0)'', n + 1)::tid AS beyond
+                                  FROM generate_series($3, $4, $5) AS n) AS page', log_table(p_log_id))
+            INTO sampled USING pg_snapshot_xmin(p_snapshot), p_snapshot, step / 2, pages - 1, step;
+            IF sampled * step > 1.2 * p_most THEN
                 pending_rows := p_most;
                 is_marked := false;
                 RETURN;

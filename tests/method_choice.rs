@@ -282,7 +282,7 @@ async fn of_a_large_log_a_few_pages_tell_that_there_is_far_more_than_decides() {
         )
     };
     let mut blocks = Vec::new();
-    // far below twice what a sample of some 40 pages may say, and far above
+    // a bound that the sample says is far exceeded, and one that it says is not
     for most in [20_000, 90_000] {
         let plan: serde_json::Value = module.value(&read(most)).await;
         blocks.push(plan[0]["Plan"]["Shared Hit Blocks"].as_i64().unwrap());
