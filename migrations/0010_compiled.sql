@@ -64,14 +64,14 @@ RETURN 'max_samples integer, OUT snapshot pg_snapshot, OUT rows_compared bigint,
        'OUT rows_unexpected bigint, OUT missing_samples jsonb, OUT unexpected_samples jsonb';
 COMMENT ON FUNCTION verify_signature() IS 'Parameters and results of a comparison';
 
-CREATE FUNCTION verify_body(p_mv oid, p_source text, p_function text, p_where text DEFAULT '') RETURNS text
+CREATE FUNCTION verify_body(p_mv oid, p_source text, p_function text, p_tolerance jsonb, p_where text DEFAULT '') RETURNS text
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     SELECT format($text$
     WITH query_rows AS MATERIALIZED (
         SELECT %3$s FROM %2$s AS the_query%6$s
-    ), view_rows AS MATERIALIZED (
+    ), %7$s AS MATERIALIZED (
         SELECT %3$s FROM ONLY %1$s%6$s
-    ), missing AS MATERIALIZED (
+    )%8$s, missing AS MATERIALIZED (
         SELECT * FROM query_rows EXCEPT ALL SELECT * FROM view_rows
     ), unexpected AS MATERIALIZED (
         SELECT * FROM view_rows EXCEPT ALL SELECT * FROM query_rows
@@ -86,9 +86,19 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
                     CASE WHEN has_equality(column_type) THEN quote_ident(column_name)
                          ELSE format('%1$I::text AS %1$I', column_name) END, ', ' ORDER BY ordinal)
          FROM relation_columns(p_mv)),
-        free_alias('a_row', (SELECT array_agg(column_name) FROM relation_columns(p_mv))), p_function, p_where)
+        free_alias('a_row', (SELECT array_agg(column_name) FROM relation_columns(p_mv))), p_function, p_where,
+        CASE WHEN p_tolerance IS NULL THEN 'view_rows' ELSE 'stored_rows' END,
+        -- values that are as right as those of the query are taken for these
+        CASE WHEN p_tolerance IS NULL THEN '' ELSE format($text$, bounds AS MATERIALIZED (
+        SELECT * FROM (
+%1$s
+        ) AS of_groups%2$s
+    ), view_rows AS MATERIALIZED (
+%3$s
+    )$text$, p_tolerance ->> 'bounds', p_where, p_tolerance ->> 'rows') END)
 $$;
-COMMENT ON FUNCTION verify_body(oid, text, text, text) IS 'The body of the comparison of a materialized view with its query, in one snapshot';
+COMMENT ON FUNCTION verify_body(oid, text, text, jsonb, text) IS
+    'The body of the comparison of a materialized view with its query, in one snapshot; some columns within a tolerance, if there is one';
 
 CREATE FUNCTION record_sources(p_mv_id integer) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -174,7 +184,7 @@ BEGIN
     END IF;
     PERFORM create_refresh_function(p_mv_id, 'verify',
         verify_signature(),
-        verify_body(view_row.mv_relation, source_text, 'verify$' || p_mv_id));
+        verify_body(view_row.mv_relation, source_text, 'verify$' || p_mv_id, tolerance_of(view_row.mv_relation)));
     UPDATE materialized_view_state
     SET read_views = coalesce(views_read, '{}'),
         compiled_for = definition_fingerprint(p_mv_id, view_row.mv_relation, view_row.v_relation, views_read)

@@ -106,7 +106,7 @@ RETURNS TABLE (rows_compared bigint, rows_missing bigint, rows_unexpected bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     PERFORM consume_permit(p_mv_id);
-    PERFORM ensure_compiled(p_mv_id);
+    PERFORM ensure_comparable(p_mv_id);
     RETURN QUERY
     SELECT v.compared, v.missing, v.unexpected, v.samples_missing, v.samples_unexpected
     FROM run_refresh_function('verify', p_mv_id, quote_nullable(p_max_samples) || '::pg_catalog.int4')

@@ -24,6 +24,10 @@ CREATE TABLE fast_programs (
     states jsonb,
     -- the rows of the materialized view as told from all of these
     state_outputs text,
+    -- how its rows are compared with those of the query, where not to the last digit, as an object: columns (those that are not), keys
+    -- (the columns by which rows are found), bounds (a query of the keys and of the bounds of each of those columns), and rows (a query
+    -- of stored_rows, with the values of query_rows in place of those within bounds)
+    tolerance jsonb,
     -- the index by which stored rows are found, and its name as it was created
     row_index_definition text,
     row_index name,
@@ -204,6 +208,28 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
 $$;
 COMMENT ON FUNCTION state_parts(integer) IS 'The parts of a complete refresh that make the state tables equal what was computed for them, if there are any';
 
+CREATE FUNCTION tolerance_of(p_mv oid) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    SELECT f.tolerance FROM fast_programs f JOIN materialized_view_settings s USING (mv_id) WHERE s.mv_relation = p_mv
+$$;
+COMMENT ON FUNCTION tolerance_of(oid) IS 'How the rows of a materialized view are compared with those of its query, where not to the last digit';
+
+CREATE FUNCTION ensure_comparable(p_mv_id integer) RETURNS boolean
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM ensure_compiled(p_mv_id);
+    IF NOT EXISTS (SELECT FROM fast_programs WHERE mv_id = p_mv_id AND tolerance IS NOT NULL AND compiled_for IS DISTINCT FROM program_fingerprint(p_mv_id)) THEN
+        RETURN true;
+    END IF;
+    -- its bounds may be those of another query, or name what there is no longer
+    PERFORM pg_advisory_xact_lock(module_key(), -p_mv_id);
+    UPDATE fast_programs SET tolerance = NULL, compiled_for = NULL WHERE mv_id = p_mv_id;
+    PERFORM compile_materialized_view(p_mv_id);
+    RETURN false;
+END $$;
+COMMENT ON FUNCTION ensure_comparable(integer) IS
+    'Makes sure that a materialized view can be compared with its query; whether that is as exact as it can be, until it is compiled again';
+
 CREATE FUNCTION create_row_index(p_mv_id integer) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
@@ -307,7 +333,8 @@ END $$;
 COMMENT ON FUNCTION record_refusal(integer, integer, text, text) IS 'Notes why a materialized view can not be refreshed fast';
 
 CREATE FUNCTION install_program(
-    p_mv_id integer, p_compiler integer, p_inputs text, p_body text, p_settings text[], p_logs jsonb, p_row_index text, p_state jsonb, p_plan jsonb
+    p_mv_id integer, p_compiler integer, p_inputs text, p_body text, p_settings text[], p_logs jsonb, p_row_index text, p_state jsonb,
+    p_tolerance jsonb, p_plan jsonb
 ) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
@@ -335,6 +362,7 @@ BEGIN
     program.row_index_definition := p_row_index;
     program.states := p_state -> 'tables';
     program.state_outputs := p_state ->> 'outputs';
+    program.tolerance := p_tolerance;
     program.compiled_at := clock_timestamp();
     is_same := former.meaning = program.meaning AND former.body = program.body
         AND former.states IS NOT DISTINCT FROM program.states
@@ -377,5 +405,5 @@ BEGIN
     UPDATE fast_programs SET compiled_for = program_fingerprint(p_mv_id) WHERE mv_id = p_mv_id;
     RETURN 'installed';
 END $$;
-COMMENT ON FUNCTION install_program(integer, integer, text, text, text[], jsonb, text, jsonb, jsonb) IS
+COMMENT ON FUNCTION install_program(integer, integer, text, text, text[], jsonb, text, jsonb, jsonb, jsonb) IS
     'Makes a compiled program the fast refresh of a materialized view; installed, busy, changed (compile again), or why it can not be';

@@ -30,6 +30,8 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     JOIN pg_type t ON t.oid = c.column_type AND t.typarray <> 0
     LEFT JOIN pg_stats st ON st.schemaname = n.nspname AND st.tablename = m.relname AND st.attname = c.column_name
     WHERE has_equality(c.column_type) AND has_hash(c.column_type)
+      -- by what is compared within a tolerance no rows can be found, and bounds by their keys only
+      AND (tolerance_of(p_mv) IS NULL OR tolerance_of(p_mv) -> 'keys' ? c.column_name)
     ORDER BY c.column_name = ANY (SELECT unnest(key_columns) FROM matching_key(p_mv)) DESC,
              CASE WHEN st.n_distinct < 0 THEN -st.n_distinct * m.reltuples ELSE st.n_distinct END DESC NULLS LAST, c.ordinal
     LIMIT 1
@@ -47,7 +49,7 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     END;$text$,
         qualified_name(p_mv), p_column, format_type(c.column_type, -1),
         (SELECT least(100, greatest(0.001, 200000 / greatest(reltuples, 1)))::numeric(6, 3) FROM pg_class WHERE oid = p_mv),
-        verify_body(p_mv, p_source, p_function, format(' WHERE %I = ANY (sampled_values)', p_column)))
+        verify_body(p_mv, p_source, p_function, tolerance_of(p_mv), format(' WHERE %I = ANY (sampled_values)', p_column)))
     FROM relation_columns(p_mv) c WHERE c.column_name = p_column
 $$;
 COMMENT ON FUNCTION sample_body(oid, text, name, text) IS 'The body of the comparison of a sample of a materialized view''s rows with its query';
@@ -119,6 +121,10 @@ BEGIN
     SELECT * INTO STRICT before FROM materialized_view_state WHERE mv_id = p_mv_id;
     pending := pending_evidence(p_mv_id, before.last_snapshot);
     PERFORM perform_refresh(p_mv_id, 'audit');
+    IF NOT ensure_comparable(p_mv_id) THEN
+        -- compared once it is compiled again
+        RETURN NULL;
+    END IF;
     audit.sampled_by := CASE WHEN before.complete_ms > p_longest_ms THEN sampling_column(view_row.mv_relation) END;
     SELECT * INTO STRICT comparison FROM compare_with_query(view_row, audit.sampled_by);
     IF comparison.rows_missing + comparison.rows_unexpected > 0 THEN
@@ -146,7 +152,7 @@ LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $$
     JOIN materialized_view_state t USING (mv_id)
     JOIN fast_programs f USING (mv_id)
     CROSS JOIN LATERAL (SELECT coalesce(max(a.audited_at), s.created_at) FROM audits a WHERE a.mv_id = s.mv_id) AS last_audit (at)
-    WHERE f.body IS NOT NULL AND s.enabled AND t.failures = 0 AND (t.quarantined_at > coalesce(s.resumed_at, '-infinity')) IS NOT TRUE AND t.fast_ms_per_row IS NOT NULL
+    WHERE f.body IS NOT NULL AND f.compiled_for IS NOT NULL AND s.enabled AND t.failures = 0 AND (t.quarantined_at > coalesce(s.resumed_at, '-infinity')) IS NOT TRUE AND t.fast_ms_per_row IS NOT NULL
       AND last_audit.at < clock_timestamp() - p_every AND t.last_refresh > last_audit.at
     ORDER BY last_audit.at
 $$;

@@ -1,5 +1,6 @@
 //! Aggregates whose exactness under additions and removals can be argued.
 
+use super::other_aggregates::is_float;
 use super::read_expression::merged_collation;
 use super::{Expression, Kind, Refusal, TypeName};
 
@@ -108,6 +109,11 @@ impl AggregateCall {
         }
     }
 
+    /// Whether the query itself has several values for it, which differ in their last digits.
+    pub(crate) fn is_inexact(&self) -> bool {
+        self.other.as_ref().is_some_and(OtherAggregate::is_inexact)
+    }
+
     /// The name of its function, without a schema.
     pub(crate) fn word(&self) -> &str {
         match &self.other {
@@ -147,6 +153,17 @@ impl AggregateCall {
             _ => {}
         }
         value
+    }
+}
+
+impl OtherAggregate {
+    /// Whether it adds up floating-point numbers in no order at all.
+    pub(super) fn is_inexact(&self) -> bool {
+        matches!(self.name.as_str(), "sum" | "avg")
+            && !self.is_distinct
+            && !self.is_within_group
+            && self.order.is_empty()
+            && matches!(&self.arguments[..], [value] if is_float(value))
     }
 }
 

@@ -57,7 +57,9 @@ impl Reader<'_> {
             order,
             is_within_group: call.agg_within_group,
         };
-        let result = if is_built_in {
+        let result = if is_built_in && other.is_inexact() {
+            sum_of_floats(&name, &other.arguments[0])
+        } else if is_built_in {
             self.other_result(&other)?
         } else {
             self.result_of_users(&schema, &name, &other)?
@@ -123,12 +125,9 @@ impl Reader<'_> {
             }
             ("sum", 1) if of(0) == "money" => built_in("money"),
             ("sum" | "avg", 1) if of(0) == "interval" && !call.is_distinct => built_in("interval"),
-            _ if is_inexact(call) => {
+            _ if adds_floats(call) => {
                 require_sorted_arguments(call)?;
-                built_in(match (name, of(0)) {
-                    ("sum", "float4") => "float4",
-                    _ => "float8",
-                })
+                Ok(sum_of_floats(name, &call.arguments[0]))
             }
             ("stddev" | "stddev_pop" | "stddev_samp" | "variance" | "var_pop" | "var_samp", 1)
                 if EXACT.contains(&of(0)) && !call.is_distinct =>
@@ -243,8 +242,17 @@ impl Reader<'_> {
     }
 }
 
+/// The type of what adds up floating-point numbers.
+fn sum_of_floats(name: &str, argument: &Expression) -> TypeName {
+    TypeName::built_in(if name == "sum" && argument.data_type.is("float4") {
+        "float4"
+    } else {
+        "float8"
+    })
+}
+
 /// Whether it adds up floating-point numbers.
-fn is_inexact(call: &OtherAggregate) -> bool {
+fn adds_floats(call: &OtherAggregate) -> bool {
     const OF_ONE: &[&str] = &[
         "sum",
         "avg",
@@ -273,9 +281,11 @@ fn is_inexact(call: &OtherAggregate) -> bool {
         2 => OF_TWO,
         _ => return false,
     };
-    let is_float =
-        |value: &Expression| value.data_type.is("float4") || value.data_type.is("float8");
     known.contains(&call.name.as_str()) && call.arguments.iter().all(is_float)
+}
+
+pub(super) fn is_float(value: &Expression) -> bool {
+    value.data_type.is("float4") || value.data_type.is("float8")
 }
 
 // The last digits of a sum of floating-point numbers depend on the order in which they are added. In the order of the numbers

@@ -205,6 +205,9 @@ pub struct Program {
     pub row_index: Option<String>,
     /// Its state: the `tables` (`table`, `definition`, `columns`, `rows`, `difference`), and the `outputs` told from them.
     pub state: Option<Value>,
+    /// How its rows are compared with those of the query, if not to the last digit: the `columns` that are not, the `keys` (the
+    /// names of both not quoted), `bounds` and `rows`.
+    pub tolerance: Option<Value>,
     /// How it works, for `explain`.
     pub plan: Value,
 }
@@ -224,18 +227,21 @@ pub async fn install(
         .iter()
         .map(|(name, value)| format!("SET {name} TO {value}"))
         .collect();
-    sql::query_scalar(schema.sql("SELECT @.install_program($1, $2, $3, $4, $5, $6, $7, $8, $9)"))
-        .bind(mv_id)
-        .bind(compiler)
-        .bind(inputs)
-        .bind(&program.body)
-        .bind(settings)
-        .bind(Json(&program.logs))
-        .bind(&program.row_index)
-        .bind(program.state.as_ref().map(Json))
-        .bind(Json(&program.plan))
-        .fetch_one(connection)
-        .await
+    sql::query_scalar(
+        schema.sql("SELECT @.install_program($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"),
+    )
+    .bind(mv_id)
+    .bind(compiler)
+    .bind(inputs)
+    .bind(&program.body)
+    .bind(settings)
+    .bind(Json(&program.logs))
+    .bind(&program.row_index)
+    .bind(program.state.as_ref().map(Json))
+    .bind(program.tolerance.as_ref().map(Json))
+    .bind(Json(&program.plan))
+    .fetch_one(connection)
+    .await
 }
 
 /// Notes why a materialized view can't be refreshed fast.

@@ -33,6 +33,9 @@ mod statement;
 mod stored;
 mod straight;
 mod terms;
+mod tolerance;
 mod variants;
 
-pub use program::{FastRefresh, LoggedTable, Lookup, Plan, StateTable, Target, Variant, compile};
+pub use program::{
+    FastRefresh, LoggedTable, Lookup, Plan, StateTable, Target, Tolerance, Variant, compile,
+};

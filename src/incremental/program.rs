@@ -69,8 +69,25 @@ pub struct FastRefresh {
     pub outputs: Option<String>,
     /// The index by which stored rows are found, if one is needed, as `CREATE INDEX`.
     pub row_index: Option<String>,
+    /// How to compare its rows with those of the query, if not to the last digit.
+    pub tolerance: Option<Tolerance>,
     /// How, in words.
     pub plan: Plan,
+}
+
+/// How rows are compared some of whose columns the query itself has several values for, all of them right: sums of
+/// floating-point numbers, whose last digits depend on the order in which they are added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tolerance {
+    /// The names of these columns, not quoted.
+    pub columns: Vec<String>,
+    /// The names of the columns by which rows are found, not quoted; none if there is one row at most.
+    pub keys: Vec<String>,
+    /// A query of the keys and of bounds between which each value must lie.
+    pub bounds: String,
+    /// A query of the rows of `stored_rows` with the values of `query_rows` in place of those that differ from them by no more
+    /// than `bounds` says.
+    pub rows: String,
 }
 
 /// A statement for changes of some base tables only.
@@ -136,6 +153,9 @@ pub struct Lookup {
 
 /// Compiles the fast refresh of a query, or says why there is none.
 pub fn compile(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
+    if general::is_inexact(&query.root) {
+        return general::compile_anew(query, target);
+    }
     simple(query, target)
         .or_else(|_| grouped(query, target))
         .or_else(|_| general::compile(query, target))
@@ -162,7 +182,7 @@ fn simple(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
 
 /// The fast refresh of a query that is one grouping over operators of any kind, of which counts and sums are kept.
 fn grouped(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
-    let (grouping, input) = grouping(&query.root)?;
+    let (grouping, input) = kept_grouping(&query.root)?;
     let over = general::Input::of(&groups::input_of(&grouping, input), query)?;
     let shape = Shape {
         grouping: Some(grouping),
@@ -198,6 +218,7 @@ fn refresh_by(
         states: compiler.state_table()?.into_iter().collect(),
         outputs: compiler.outputs_of_state(),
         row_index: compiler.row_index(),
+        tolerance: None,
         plan: Plan {
             lookups: general::lookups(query)?,
             ..plan
@@ -229,7 +250,7 @@ impl Shape {
                 blocks: flatten(operator)?,
             });
         }
-        let (grouping, input) = grouping(operator)?;
+        let (grouping, input) = kept_grouping(operator)?;
         Ok(Self {
             grouping: Some(grouping),
             blocks: flatten(input)?,
@@ -238,16 +259,22 @@ impl Shape {
 }
 
 /// A grouping whose aggregates are told from counts, sums and extrema, and what is grouped.
-fn grouping(operator: &Operator) -> Result<(Grouping, &Operator), Refusal> {
+fn kept_grouping(operator: &Operator) -> Result<(Grouping, &Operator), Refusal> {
+    let (grouping, input) = grouping(operator)?;
+    if grouping.aggregates.iter().any(|call| call.other.is_some()) {
+        return Err(not_simple());
+    }
+    Ok((grouping, input))
+}
+
+/// A grouping at the root, and what is grouped.
+pub(super) fn grouping(operator: &Operator) -> Result<(Grouping, &Operator), Refusal> {
     match operator {
         Operator::Aggregate {
             input,
             keys,
             aggregates,
         } => {
-            if aggregates.iter().any(|aggregate| aggregate.other.is_some()) {
-                return Err(not_simple());
-            }
             let results = aggregates.iter().enumerate().map(|(position, aggregate)| {
                 Expression::new(
                     crate::definition::Kind::Column(keys.len() + position),

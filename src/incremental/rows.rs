@@ -27,7 +27,7 @@ impl KeyedRows<'_> {
             .collect()
     }
 
-    fn keys(&self) -> Vec<Key> {
+    pub(super) fn keys(&self) -> Vec<Key> {
         self.key
             .iter()
             .map(|(position, is_nullable)| Key {

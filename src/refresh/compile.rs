@@ -281,6 +281,14 @@ fn program(fast: &FastRefresh, catalog: &Catalog, logs: &BTreeMap<u32, i32>) -> 
             });
             json!({"tables": tables.collect::<Vec<_>>(), "outputs": outputs})
         }),
+        tolerance: fast.tolerance.as_ref().map(|tolerance| {
+            json!({
+                "columns": tolerance.columns,
+                "keys": tolerance.keys,
+                "bounds": tolerance.bounds,
+                "rows": tolerance.rows,
+            })
+        }),
         plan: json!({"tables": fast.plan.tables, "clauses": fast.plan.clauses}),
     }
 }

@@ -29,6 +29,29 @@ async fn verify_shows_the_rows_that_differ() {
 }
 
 #[tokio::test]
+async fn last_digits_of_sums_of_floating_point_numbers_are_no_difference() {
+    let shop = Shop::open().await;
+    shop.execute("CREATE TABLE measured AS SELECT i % 2 AS k, 0.1 * i::float8 AS x FROM generate_series(1, 100) AS i")
+        .await;
+    shop.does(&[
+        "create",
+        "sums",
+        "--query",
+        "SELECT k, sum(x) AS total FROM measured GROUP BY k",
+    ])
+    .await;
+    for (change, code) in [
+        ("total = total * (1 + 2.3e-16)", 0),
+        ("total = total + 0.0001", NEGATIVE),
+    ] {
+        shop.execute(&format!("UPDATE sums SET {change} WHERE k = 1"))
+            .await;
+        let finished = shop.run(&["verify", "sums"]).await;
+        assert_eq!(finished.code, Some(code), "{change}: {finished:?}");
+    }
+}
+
+#[tokio::test]
 async fn verifying_all_goes_on_after_differences_and_errors() {
     let shop = Shop::open().await;
     for name in ["a_wrong", "b_broken", "c_right"] {

@@ -47,6 +47,11 @@ SELECT customer_id, count(DISTINCT note) AS notes, string_agg(note, ', ' ORDER B
 SELECT customer_id, stddev(amount) AS deviation, percentile_disc(0.5) WITHIN GROUP (ORDER BY amount) AS median, mode() WITHIN GROUP (ORDER BY note) AS most, jsonb_agg(note ORDER BY note) AS notes FROM orders GROUP BY customer_id;
 SELECT customer_id, sum(took) AS took, avg(took) AS mean FROM orders GROUP BY customer_id;
 
+-- | sums and means of floating-point numbers in no order, shown beside all that is grouped by
+SELECT customer_id, count(*) AS orders, sum(discount) AS discounts, avg(discount::real) FILTER (WHERE is_paid) AS mean FROM orders GROUP BY customer_id HAVING max(amount) > 1;
+SELECT c.region, sum(o.discount) AS discounts FROM customers c LEFT JOIN orders o USING (customer_id) WHERE c.region IN (SELECT region FROM regions) GROUP BY c.region;
+SELECT avg(discount) AS mean FROM orders;
+
 -- | sums and statistics of floating-point numbers with ORDER BY of what they are over; aggregates of users with ORDER BY
 SELECT customer_id, sum(discount ORDER BY discount) AS discounts, avg(discount ORDER BY discount DESC) AS mean, corr(discount, amount::float8 ORDER BY discount, amount::float8) AS c FROM orders GROUP BY customer_id;
 SELECT customer_id, shop.joined(note ORDER BY note) AS notes FROM orders GROUP BY customer_id;
@@ -85,9 +90,13 @@ SELECT order_id, unnest(string_to_array(note, 'n')) AS part FROM orders;
 -- | dates, times, texts and JSON that depend on kept settings
 SELECT order_id, ordered_on::text AS day FROM orders;
 
--- | sums of floating-point numbers in no order, window functions without PARTITION BY
--- because sum(…): sum of floating-point numbers depends on the order of the rows; cast to numeric, or add ORDER BY of what it is over
-SELECT sum(discount) FROM orders;
+-- | other sums and statistics of floating-point numbers in no order, window functions without PARTITION BY
+-- because sum(…): sum of floating-point numbers depends on the order of the rows, and it is not in the select list of the outermost GROUP BY; cast to numeric, or add ORDER BY of what it is over
+SELECT order_id FROM orders JOIN (SELECT customer_id, sum(discount) AS discounts FROM orders GROUP BY customer_id) AS sums USING (customer_id) WHERE discount > discounts;
+-- because avg(…): avg of floating-point numbers depends on the order of the rows, and it is not shown as it is; cast to numeric, or add ORDER BY of what it is over
+SELECT round(avg(discount)) FROM orders;
+-- because stddev(…): stddev of floating-point numbers depends on the order of the rows; cast to numeric, or add ORDER BY of what it is over
+SELECT stddev(discount) FROM orders;
 -- because rank() OVER: without PARTITION BY any change may change the values of all rows
 SELECT rank() OVER (ORDER BY amount) AS place FROM orders;
 

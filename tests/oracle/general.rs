@@ -91,8 +91,11 @@ impl General<'_> {
             .filter(|_| self.rng.u8(..5) > 0)
             .cloned()
             .collect();
+        let is_all_shown = outputs.len() == keys.len();
         for _ in 0..self.rng.usize(1..4) {
-            outputs.push(if self.rng.bool() {
+            outputs.push(if is_all_shown && self.rng.u8(..5) == 0 {
+                self.float_sum(&aliases)
+            } else if self.rng.bool() {
                 self.simple().aggregate(&aliases)
             } else {
                 self.aggregate(&aliases)
@@ -129,6 +132,23 @@ impl General<'_> {
             named(&outputs),
             self.filter(&aliases, 1)
         )
+    }
+
+    /// A sum of floating-point numbers, in no order. As they are, those in the tables give the same sum in every order.
+    fn float_sum(&mut self, aliases: &[String]) -> String {
+        let one = &aliases[self.rng.usize(..aliases.len())];
+        let sum = match self.rng.u8(..4) {
+            0 => format!("sum({one}.x)"),
+            1 => format!("sum({one}.a::real / 4)"),
+            2 => format!("avg({one}.s::real / 8)"),
+            _ => format!("avg({one}.a / 2.0::float8)"),
+        };
+        let filter = if self.rng.u8(..4) == 0 {
+            format!(" FILTER (WHERE {})", self.simple().condition(aliases))
+        } else {
+            String::new()
+        };
+        format!("{sum}{filter}")
     }
 
     /// An aggregate that is computed anew for its group.

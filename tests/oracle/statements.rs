@@ -67,6 +67,10 @@ const CANONICAL: &[(&str, &str)] = &[
         "SELECT region, count(DISTINCT name) AS names, string_agg(name, ', ' ORDER BY name) AS listed FROM customers GROUP BY region",
     ),
     (
+        "float_sums",
+        "SELECT c.region, count(*) AS orders, sum(o.discount) AS discounts, avg(o.discount::real) AS mean FROM orders o LEFT JOIN customers c ON c.customer_id = o.customer_id GROUP BY c.region HAVING count(*) > 1",
+    ),
+    (
         "except_all",
         "SELECT customer_id FROM customers EXCEPT ALL SELECT customer_id FROM orders",
     ),
@@ -118,8 +122,28 @@ const REFUSED: &[(&str, &str)] = &[
         "now(…): it depends on the time of the refresh",
     ),
     (
-        "SELECT sum(discount) FROM orders",
-        "sum(…): sum of floating-point numbers depends on the order of the rows; cast to numeric, or add ORDER BY of what it is over",
+        "SELECT sum(discount) AS discounts FROM orders GROUP BY customer_id",
+        "sum(…): sum of floating-point numbers depends on the order of the rows, and rows can't be found by their groups, as not all that is grouped by is shown; cast to numeric, or add ORDER BY of what it is over",
+    ),
+    (
+        "SELECT customer_id, round(avg(discount)) AS mean FROM orders GROUP BY customer_id",
+        "avg(…): avg of floating-point numbers depends on the order of the rows, and it is not shown as it is; cast to numeric, or add ORDER BY of what it is over",
+    ),
+    (
+        "SELECT customer_id FROM orders GROUP BY customer_id HAVING sum(discount) > 1",
+        "sum(…): sum of floating-point numbers depends on the order of the rows, and HAVING depends on it; cast to numeric, or add ORDER BY of what it is over",
+    ),
+    (
+        "SELECT name, (SELECT sum(discount) FROM orders o WHERE o.customer_id = c.customer_id) FROM customers c",
+        "sum(…): sum of floating-point numbers depends on the order of the rows, and it is not in the select list of the outermost GROUP BY; cast to numeric, or add ORDER BY of what it is over",
+    ),
+    (
+        "SELECT customer_id, sum(discount) OVER (PARTITION BY customer_id) FROM orders",
+        "sum(…): sum of floating-point numbers depends on the order of the rows; cast to numeric",
+    ),
+    (
+        "SELECT customer_id, stddev(discount) FROM orders GROUP BY customer_id",
+        "stddev(…): stddev of floating-point numbers depends on the order of the rows; cast to numeric, or add ORDER BY of what it is over",
     ),
     (
         "SELECT weight, count(*) FROM orders GROUP BY weight",
@@ -213,6 +237,14 @@ async fn the_statements_of_canonical_views_are_the_ones_that_were_read() {
         );
         for state in &refresh.states {
             text.extend(["\n", &state.create, "\n\n", &state.rows, ";\n"]);
+        }
+        if let Some(tolerance) = &refresh.tolerance {
+            text.extend(["\n-- the bounds of sums\n", &tolerance.bounds, ";\n"]);
+            text.extend([
+                "\n-- the rows as they are compared\n",
+                &tolerance.rows,
+                ";\n",
+            ]);
         }
         let lookups: String = refresh
             .plan

@@ -52,6 +52,7 @@ pub(in crate::commands) async fn create(
         Err(error) => return Err(refused(session, &error, view).await),
     };
     let (draft, facts) = understood(view, examination)?;
+    refuse_uncertain_slices(view, &draft, division)?;
     let is_logged = log(session, view, &draft).await?;
     let mut sessions = open(session, division.sessions).await?;
     let signals = Signals::listen()
@@ -99,6 +100,22 @@ fn understood(
         return Err(fast::refused(view.name, refusal));
     }
     Ok((draft, examination.facts))
+}
+
+/// Refuses to split by a sum of floating-point numbers.
+fn refuse_uncertain_slices(
+    view: &NewView<'_>,
+    draft: &Draft,
+    division: Division<'_>,
+) -> Result<(), CommandError> {
+    let column = column_name(division.column);
+    let tolerance = draft.fast.tolerance.as_ref();
+    if tolerance.is_some_and(|tolerance| tolerance.columns.contains(&column)) {
+        let reason = "it is a sum of floating-point numbers, whose last digits depend on the order of the rows";
+        let refusal = Refusal::new(format!("column {column}"), reason);
+        return Err(not_understood(view.name, &refusal));
+    }
+    Ok(())
 }
 
 fn not_understood(name: &str, refusal: &Refusal) -> CommandError {

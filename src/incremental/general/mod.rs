@@ -2,6 +2,7 @@
 //! its columns where asked to, and of its signed difference. Rows as they were are the rows now less the difference, so no
 //! state is kept beside the materialized view.
 
+mod anew;
 mod asked;
 mod build;
 mod delta;
@@ -24,5 +25,6 @@ mod unfold;
 mod windowed;
 mod writer;
 
+pub(super) use anew::{all_groups, compile as compile_anew, is_inexact};
 pub(super) use input::Input;
 pub(super) use program::{compile, lookups};

@@ -73,6 +73,7 @@ pub(in super::super) fn compile(query: &Query, target: &Target) -> Result<FastRe
             target.view_text(),
             bag::row_hash(&statements.outputs, &statements.columns, "")
         )),
+        tolerance: None,
         plan: plan(&root, &tables, &kept),
     })
 }
