@@ -71,3 +71,52 @@ pub(super) fn digits_after_point(text: &str) -> Option<i32> {
     let after = digits.split_once('.').map_or("", |(_, after)| after);
     i32::try_from(after.len()).ok()
 }
+
+/// The whole number that an expression of constants is, or NULL, if it is one.
+pub(super) fn whole_number(value: &Expression) -> Option<Option<i64>> {
+    let number = match &value.kind {
+        Kind::Literal(text) if text == "NULL" => return Some(None),
+        Kind::Literal(text) => text.trim_matches('\'').parse().ok(),
+        Kind::Cast { operand, .. } => match whole_number(operand)? {
+            None => return Some(None),
+            number => number,
+        },
+        Kind::Operator {
+            left: Some(left),
+            operator,
+            right,
+        } => match (whole_number(left)?, whole_number(right)?) {
+            (Some(left), Some(right)) => match operator.as_str() {
+                "+" => left.checked_add(right),
+                "-" => left.checked_sub(right),
+                "*" => left.checked_mul(right),
+                "/" => left.checked_div(right),
+                "%" => left.checked_rem(right),
+                _ => None,
+            },
+            _ => return Some(None),
+        },
+        Kind::Operator {
+            left: None,
+            operator,
+            right,
+        } if operator == "-" => match whole_number(right)? {
+            None => return Some(None),
+            Some(number) => number.checked_neg(),
+        },
+        _ => None,
+    };
+    number
+        .filter(|number| is_within(&value.data_type, *number))
+        .map(Some)
+}
+
+/// Whether an integer type has a number: where it has not, PostgreSQL raises an error.
+fn is_within(data_type: &TypeName, number: i64) -> bool {
+    match data_type.built_in_name() {
+        Some("int2") => i16::try_from(number).is_ok(),
+        Some("int4") => i32::try_from(number).is_ok(),
+        Some("int8" | "unknown") => true,
+        _ => false,
+    }
+}

@@ -65,6 +65,8 @@ SELECT customer_id, note, rank() OVER (PARTITION BY customer_id ORDER BY sum(amo
 SELECT DISTINCT ON (customer_id) customer_id, amount FROM orders ORDER BY customer_id, ordered_on DESC, order_id;
 SELECT name, amount FROM orders JOIN customers USING (customer_id) ORDER BY amount DESC, order_id LIMIT 2 OFFSET 1;
 SELECT order_id, amount FROM orders ORDER BY amount FETCH FIRST 2 ROWS WITH TIES;
+SELECT order_id, amount FROM orders ORDER BY amount DESC, order_id LIMIT 3 * 2 - 4 OFFSET NULL;
+SELECT order_id, amount FROM orders ORDER BY amount FETCH FIRST (1 + 1) ROWS WITH TIES;
 SELECT c.name, (SELECT o.amount FROM orders o ORDER BY o.order_id LIMIT 1) AS first FROM customers c;
 
 -- | GROUPING SETS, ROLLUP, CUBE, GROUPING()

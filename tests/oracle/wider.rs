@@ -215,10 +215,10 @@ impl General<'_> {
                 .map(|(column, _)| (*column, format!("{own}.{column}")))
                 .collect();
             return format!(
-                "SELECT {} FROM {from}{filter} ORDER BY {} FETCH FIRST {} ROWS WITH TIES",
+                "SELECT {} FROM {from}{filter} ORDER BY {} FETCH FIRST ({} + 1) ROWS WITH TIES",
                 padded(&texts),
                 self.ordered(&own),
-                self.rng.u8(1..6)
+                self.rng.u8(..5)
             );
         }
         let (from, texts, order) = self.certain(depth, &[]);
@@ -227,8 +227,13 @@ impl General<'_> {
         } else {
             order
         };
-        let limit = match self.rng.u8(..5) {
+        let limit = match self.rng.u8(..6) {
             0 => format!("OFFSET {}", self.rng.u8(1..4)),
+            2 => format!(
+                "LIMIT {} * 2 - 1 OFFSET (7 - {}) / 2",
+                self.rng.u8(1..4),
+                self.rng.u8(..6)
+            ),
             1 => format!("LIMIT {} OFFSET {}", self.rng.u8(..6), self.rng.u8(..4)),
             _ => format!("LIMIT {}", self.rng.u8(1..8)),
         };
