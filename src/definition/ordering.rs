@@ -1,5 +1,6 @@
 //! ORDER BY where it matters: with DISTINCT ON and LIMIT.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use pg_query::NodeEnum;
@@ -129,16 +130,34 @@ impl Reader<'_> {
         }))
     }
 
+    // ∃ of the first n rows of X is ∃ X, unless n is 0
+    /// A subquery of which it is asked whether it gives rows, without LIMIT where that makes no difference.
+    pub(super) fn without_idle_limit<'a>(
+        &self,
+        select: &'a SelectStmt,
+    ) -> Result<Cow<'a, SelectStmt>, Refusal> {
+        Ok(match self.limit(select)? {
+            Some(Limit {
+                count: Some(1..) | None,
+                offset: 0,
+                ..
+            }) => Cow::Owned(SelectStmt {
+                limit_count: None,
+                limit_offset: None,
+                limit_option: LimitOption::Default.into(),
+                ..select.clone()
+            }),
+            _ => Cow::Borrowed(select),
+        })
+    }
+
     fn rows_of(&self, node: Option<&Node>, clause: &str) -> Result<Option<u64>, Refusal> {
         let Some(node) = node else { return Ok(None) };
         let value = self.expression(node, &Scope::default())?;
-        match whole_number(&value) {
-            Some(None) => Ok(None),
-            Some(Some(rows)) if (0..=MOST_ROWS).contains(&rows) => Ok(rows.try_into().ok()),
-            _ => Err(Refusal::new(
-                clause,
-                "it is no whole number, nor computed of such alone",
-            )),
+        match whole_number(&value, clause)? {
+            None => Ok(None),
+            Some(rows) if (0..=MOST_ROWS).contains(&rows) => Ok(rows.try_into().ok()),
+            Some(_) => Err(Refusal::new(clause, "it is no number of rows")),
         }
     }
 

@@ -7,7 +7,14 @@ use crate::general::General;
 use crate::generate::{COLUMNS, pick};
 
 /// What there is, by the names that `ORACLE_FOCUS` knows: it makes queries be of that kind mostly.
-const KINDS: &[&str] = &["sets", "windows", "first", "limit", "grouping"];
+const KINDS: &[&str] = &[
+    "sets",
+    "windows",
+    "first",
+    "limit",
+    "grouping",
+    "subqueries",
+];
 
 /// Columns whose equal values are the same.
 const IDENTICAL: &[&str] = &["id", "a", "e", "b", "c", "d", "f", "s", "weight", "u"];
@@ -37,6 +44,7 @@ impl General<'_> {
             "first" => self.first_of_each(depth),
             "limit" => self.limited(depth),
             "grouping" => self.grouping_sets(depth),
+            "subqueries" => self.with_answers(depth),
             _ => self.set_operation(depth),
         }
     }
