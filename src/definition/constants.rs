@@ -71,3 +71,57 @@ pub(super) fn digits_after_point(text: &str) -> Option<i32> {
     let after = digits.split_once('.').map_or("", |(_, after)| after);
     i32::try_from(after.len()).ok()
 }
+
+/// The whole number that an expression of constants is, if it is not NULL.
+pub(super) fn whole_number(value: &Expression, clause: &str) -> Result<Option<i64>, Refusal> {
+    let read = |value: &Expression| whole_number(value, clause);
+    let number = match &value.kind {
+        Kind::Literal(text) if text == "NULL" => return Ok(None),
+        Kind::Literal(text) => text.trim_matches('\'').parse().ok(),
+        Kind::Cast { operand, .. } => match read(operand)? {
+            None => return Ok(None),
+            number => number,
+        },
+        Kind::Operator {
+            left: Some(left),
+            operator,
+            right,
+        } => match (read(left)?, read(right)?) {
+            (Some(left), Some(right)) => match operator.as_str() {
+                "+" => left.checked_add(right),
+                "-" => left.checked_sub(right),
+                "*" => left.checked_mul(right),
+                "/" => left.checked_div(right),
+                "%" => left.checked_rem(right),
+                _ => None,
+            },
+            _ => return Ok(None),
+        },
+        Kind::Operator {
+            left: None,
+            operator,
+            right,
+        } if operator == "-" => match read(right)? {
+            None => return Ok(None),
+            Some(number) => number.checked_neg(),
+        },
+        _ => None,
+    };
+    match number {
+        Some(number) if is_within(&value.data_type, number) => Ok(Some(number)),
+        _ => Err(Refusal::new(
+            clause,
+            "it is no whole number, nor computed of such alone",
+        )),
+    }
+}
+
+/// Whether an integer type has a number: where it has not, computing it is an error.
+fn is_within(data_type: &TypeName, number: i64) -> bool {
+    match data_type.built_in_name() {
+        Some("int2") => i16::try_from(number).is_ok(),
+        Some("int4") => i32::try_from(number).is_ok(),
+        Some("int8" | "unknown") => true,
+        _ => false,
+    }
+}

@@ -215,6 +215,14 @@ impl Keys {
         })
     }
 
+    /// The keys that are in each of the grouping sets.
+    pub(super) fn in_all_sets(&self) -> Vec<&Expression> {
+        let keys = self.all.iter().enumerate();
+        keys.filter(|(key, _)| self.sets.iter().all(|set| set.contains(key)))
+            .map(|(_, value)| value)
+            .collect()
+    }
+
     /// What GROUPING says in a grouping set: a bit for each key, the last one the lowest, set if the key is not in it.
     fn missing_of(&self, asked: &[Expression], set: &[usize]) -> Result<Expression, Refusal> {
         let mut bits: i32 = 0;

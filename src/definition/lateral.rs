@@ -7,7 +7,7 @@ use super::nodes::{content, required};
 use super::read_from::{Source, as_columns, named};
 use super::read_select::Reader;
 use super::scalar_subqueries::links;
-use super::subqueries::{Inner, placed};
+use super::subqueries::{placed, select_of};
 use super::{AggregateCall, Expression, Kind, Operator, Refusal};
 
 /// Whether an item of FROM may name columns of those before it.
@@ -43,15 +43,8 @@ impl Reader<'_> {
                 Ok((unfolding(operator, is_outer, conditions), scope))
             }
             NodeEnum::RangeSubselect(subquery) => {
-                let NodeEnum::SelectStmt(select) =
-                    content(required(subquery.subquery.as_deref())?)?
-                else {
-                    return Err(Refusal::unknown("a subquery that is no SELECT"));
-                };
-                self.outside.borrow_mut().push(scope.clone());
-                let read = self.select(select);
-                self.outside.borrow_mut().pop();
-                let (operator, outputs) = read?;
+                let select = select_of(required(subquery.subquery.as_deref())?)?;
+                let (operator, outputs) = self.within(&scope, |reader| reader.select(select))?;
                 let mut own = named("", subquery.alias.as_ref(), as_columns(&outputs))?;
                 if is_outer {
                     own.may_be_missing();
@@ -61,7 +54,7 @@ impl Reader<'_> {
                 let operator = if is_outer {
                     self.outer_dependent(&left, operator, &conditions)?
                 } else {
-                    filtered(self.dependent(&left, operator)?, conditions)
+                    self.dependent(&left, operator)?.filtered(conditions)
                 };
                 Ok((operator, scope))
             }
@@ -161,11 +154,9 @@ impl Reader<'_> {
             } => self.grouped_beside(left, *input, &keys, &aggregates)?,
             Operator::First { .. } => {
                 let columns = right.width();
-                let found = self.first_by_links(right, width)?;
-                let joined = filtered(
-                    Operator::Join(vec![left.clone(), found.right]),
-                    found.conditions,
-                );
+                let found = self.freed(right, Vec::new())?;
+                let joined = Operator::Join(vec![left.clone(), found.operator])
+                    .filtered(all_placed(&found.conditions)?);
                 let mut outputs = joined.columns();
                 outputs.truncate(width + columns);
                 Operator::Project {
@@ -197,10 +188,7 @@ impl Reader<'_> {
                 is_dependent: true,
             }
         } else {
-            filtered(
-                Operator::Join(vec![left.clone(), grouped.right]),
-                grouped.conditions,
-            )
+            Operator::Join(vec![left.clone(), grouped.right]).filtered(grouped.conditions)
         };
         let columns = joined.columns();
         let mut outputs = columns[..width].to_vec();
@@ -219,61 +207,6 @@ impl Reader<'_> {
         Ok(Operator::Project {
             input: Box::new(joined),
             outputs,
-        })
-    }
-
-    /// The first rows among those that depend on the row outside by equal values: the first for each of these, which are
-    /// further columns.
-    fn first_by_links(&self, operator: Operator, width: usize) -> Result<Linked, Refusal> {
-        let Operator::First {
-            input,
-            keys,
-            order,
-            limit,
-        } = operator
-        else {
-            return Err(too_deep());
-        };
-        let (below, mut outputs) = match *input {
-            Operator::Project { input, outputs } => (*input, outputs),
-            other => {
-                let outputs = other.columns();
-                (other, outputs)
-            }
-        };
-        let inner = Inner::freed(below)?;
-        let ordered = order.iter().map(|(value, _)| value);
-        let mut all = outputs.iter().chain(&keys).chain(ordered);
-        if !keys.is_empty() || all.any(Expression::names_outside) {
-            return Err(too_deep());
-        }
-        let (own, outside) = links(&inner.conditions)?;
-        let first_key = outputs.len();
-        let mut conditions = Vec::new();
-        let mut keys = Vec::new();
-        for (number, (key, value)) in own.iter().zip(outside).enumerate() {
-            self.require_identity(key, "LATERAL")?;
-            let (key, value) = (key.as_column(first_key + number), of_both(&value, 0)?);
-            conditions.push(self.compared(
-                "=",
-                value,
-                key.as_column(width + first_key + number),
-            )?);
-            keys.push(key);
-        }
-        outputs.extend(own);
-        Ok(Linked {
-            conditions,
-            links: 0,
-            right: Operator::First {
-                input: Box::new(Operator::Project {
-                    input: Box::new(inner.operator),
-                    outputs,
-                }),
-                keys,
-                order,
-                limit,
-            },
         })
     }
 
@@ -304,7 +237,7 @@ impl Reader<'_> {
                 .collect();
             input = *below;
         }
-        let inner = Inner::freed(input)?;
+        let inner = self.freed(input, Vec::new())?;
         let values = aggregates.iter().flat_map(AggregateCall::expressions);
         if keys.iter().chain(values).any(Expression::names_outside) {
             return Err(too_deep());
@@ -344,13 +277,7 @@ impl Reader<'_> {
             return self.dependent(left, right);
         }
         let columns = right.width();
-        let (base, outputs) = match right {
-            Operator::Project { input, outputs } => (*input, outputs),
-            other => {
-                let outputs = other.columns();
-                (other, outputs)
-            }
-        };
+        let (base, outputs) = right.with_outputs();
         if outputs.iter().any(Expression::names_outside) || gives_one_row(&base) {
             return Err(too_deep());
         }
@@ -363,12 +290,8 @@ impl Reader<'_> {
                 let found = self.grouped_by_links(*input, &keys, &aggregates, width)?;
                 (found.right, found.conditions, found.links)
             }
-            Operator::First { .. } if base.names_outside() => {
-                let found = self.first_by_links(base, width)?;
-                (found.right, found.conditions, 0)
-            }
             other => {
-                let inner = Inner::freed(other)?;
+                let inner = self.freed(other, Vec::new())?;
                 let conditions = inner.conditions.iter();
                 let conditions = conditions.map(|condition| of_both(condition, width));
                 (inner.operator, conditions.collect::<Result<_, _>>()?, 0)
@@ -414,15 +337,6 @@ fn of_both(expression: &Expression, width: usize) -> Result<Expression, Refusal>
     placed(expression, width, &|value| Ok(value.clone()))
 }
 
-fn filtered(operator: Operator, conditions: Vec<Expression>) -> Operator {
-    conditions
-        .into_iter()
-        .fold(operator, |input, condition| Operator::Filter {
-            input: Box::new(input),
-            condition,
-        })
-}
-
 fn unfolding(operator: Operator, outer: bool, on: Vec<Expression>) -> Operator {
     match operator {
         Operator::Unfold {
@@ -437,7 +351,7 @@ fn unfolding(operator: Operator, outer: bool, on: Vec<Expression>) -> Operator {
             is_outer: true,
             conditions: on,
         },
-        other => filtered(other, on),
+        other => other.filtered(on),
     }
 }
 

@@ -4,12 +4,15 @@
 //! Fail closed: the reader takes apart the parse tree field by field and refuses whatever it does not know, so that a
 //! query is either understood entirely or refreshed completely, with the reason in a [`Refusal`].
 
+mod aggregate_order;
 mod aggregates;
+mod array_subqueries;
 mod calls;
 mod catalog;
 mod constants;
 mod expression;
 mod frames;
+mod freed;
 mod grouping;
 mod lateral;
 mod nodes;

@@ -261,6 +261,26 @@ impl Operator {
         }
     }
 
+    /// What a projection computes from, and what it computes; of anything else its columns.
+    pub(super) fn with_outputs(self) -> (Self, Vec<Expression>) {
+        match self {
+            Self::Project { input, outputs } => (*input, outputs),
+            other => {
+                let outputs = other.columns();
+                (other, outputs)
+            }
+        }
+    }
+
+    /// Its rows for which all conditions are true.
+    pub(super) fn filtered(self, conditions: Vec<Expression>) -> Self {
+        let filter = |input, condition| Self::Filter {
+            input: Box::new(input),
+            condition,
+        };
+        conditions.into_iter().fold(self, filter)
+    }
+
     /// What it computes from.
     #[must_use]
     pub fn inputs(&self) -> Vec<&Self> {

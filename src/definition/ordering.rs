@@ -1,5 +1,6 @@
 //! ORDER BY where it matters: with DISTINCT ON and LIMIT.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use pg_query::NodeEnum;
@@ -7,6 +8,7 @@ use pg_query::protobuf::{
     AConst, ColumnRef, LimitOption, Node, SelectStmt, SortBy, SortByDir, SortByNulls, a_const,
 };
 
+use super::constants::whole_number;
 use super::nodes::{content, names, required};
 use super::read_expression::Place;
 use super::read_select::{Outputs, Reader};
@@ -15,7 +17,7 @@ use super::uniqueness::determine;
 use super::{Expression, FunctionKind, Kind, Limit, Operator, Refusal};
 
 /// Beyond any number of rows that are worth keeping.
-const MOST_ROWS: u64 = 1_000_000_000;
+const MOST_ROWS: i64 = 1_000_000_000;
 
 /// What an element of ORDER BY orders by, and the direction as written.
 pub(super) fn sorted(key: &Node) -> Result<(&Node, String), Refusal> {
@@ -124,25 +126,38 @@ impl Reader<'_> {
         Ok(Some(Limit {
             count,
             offset: offset.unwrap_or(0),
-            with_ties,
+            with_ties: with_ties && count.is_some(),
         }))
+    }
+
+    // ∃ of the first n rows of X is ∃ X, unless n is 0
+    /// A subquery of which it is asked whether it gives rows, without LIMIT where that makes no difference.
+    pub(super) fn without_idle_limit<'a>(
+        &self,
+        select: &'a SelectStmt,
+    ) -> Result<Cow<'a, SelectStmt>, Refusal> {
+        Ok(match self.limit(select)? {
+            Some(Limit {
+                count: Some(1..) | None,
+                offset: 0,
+                ..
+            }) => Cow::Owned(SelectStmt {
+                limit_count: None,
+                limit_offset: None,
+                limit_option: LimitOption::Default.into(),
+                ..select.clone()
+            }),
+            _ => Cow::Borrowed(select),
+        })
     }
 
     fn rows_of(&self, node: Option<&Node>, clause: &str) -> Result<Option<u64>, Refusal> {
         let Some(node) = node else { return Ok(None) };
-        let mut value = self.expression(node, &Scope::default())?;
-        while let Kind::Cast { operand, .. } = value.kind {
-            value = *operand;
-        }
-        let Kind::Literal(text) = &value.kind else {
-            return Err(Refusal::new(clause, "it is no plain number"));
-        };
-        if text == "NULL" {
-            return Ok(None);
-        }
-        match text.trim_matches('\'').parse() {
-            Ok(rows) if rows <= MOST_ROWS => Ok(Some(rows)),
-            _ => Err(Refusal::new(clause, "it is no plain number")),
+        let value = self.expression(node, &Scope::default())?;
+        match whole_number(&value, clause)? {
+            None => Ok(None),
+            Some(rows) if (0..=MOST_ROWS).contains(&rows) => Ok(rows.try_into().ok()),
+            Some(_) => Err(Refusal::new(clause, "it is no number of rows")),
         }
     }
 

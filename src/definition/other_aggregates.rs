@@ -1,7 +1,5 @@
 //! Aggregates that are computed anew for a group: those whose value does not depend on the order in which rows are read.
 
-use std::collections::BTreeSet;
-
 use pg_query::protobuf::FuncCall;
 
 use super::nodes::qualified;
@@ -89,7 +87,6 @@ impl Reader<'_> {
                 if !fact.is_immutable {
                     return refuse("the functions that it is made of are not all immutable");
                 }
-                self.require_order(call)?;
                 Ok(fact.result.clone())
             }
             _ => refuse("this version does not know it with arguments of these types"),
@@ -143,12 +140,9 @@ impl Reader<'_> {
                 Ok(call.arguments[0].data_type.clone())
             }
             ("bool_and" | "bool_or" | "every", 1) if of(0) == "bool" => built_in("bool"),
-            ("string_agg", 2) if of(0) == "text" && of(1) == "text" => {
-                self.require_order(call)?;
-                built_in("text")
-            }
+            ("string_agg", 2) if of(0) == "text" && of(1) == "text" => built_in("text"),
             ("array_agg", 1) if call.arguments[0].data_type.element().is_none() => {
-                self.require_order(call)?;
+                // its order is looked at where its rows are known
                 Ok(call.arguments[0].data_type.clone().array())
             }
             ("json_agg" | "jsonb_agg", 1) | ("json_object_agg" | "jsonb_object_agg", 2) => {
@@ -159,7 +153,6 @@ impl Reader<'_> {
                 {
                     return refuse("how its values are written may depend on settings");
                 }
-                self.require_order(call)?;
                 built_in(if name.starts_with("jsonb") {
                     "jsonb"
                 } else {
@@ -200,45 +193,6 @@ impl Reader<'_> {
             }
             _ => refuse("this version does not know how to maintain this aggregate"),
         }
-    }
-
-    /// Refuses unless ORDER BY, or DISTINCT, leaves but one order of what is aggregated.
-    fn require_order(&self, call: &OtherAggregate) -> Result<(), Refusal> {
-        let clause = format!("{}(…)", call.name);
-        let mut known: Vec<&Expression> = call.order.iter().map(|(value, _)| value).collect();
-        if call.is_distinct {
-            // what is DISTINCT is sorted by its first argument
-            known.extend(call.arguments.first());
-        }
-        if known.is_empty() {
-            return Err(Refusal::new(
-                clause,
-                "its value depends on the order in which rows are read; add ORDER BY",
-            ));
-        }
-        for value in &known {
-            if !call.arguments.contains(value) {
-                continue;
-            }
-            self.require_identity(value, &clause)?;
-        }
-        let columns: BTreeSet<usize> = known
-            .iter()
-            .filter_map(|value| match value.kind {
-                Kind::Column(at) if self.require_identity(value, &clause).is_ok() => Some(at),
-                _ => None,
-            })
-            .collect();
-        let is_known = |argument: &Expression| {
-            known.contains(&argument) || argument.columns().iter().all(|at| columns.contains(at))
-        };
-        if call.arguments.iter().all(is_known) {
-            return Ok(());
-        }
-        Err(Refusal::new(
-            clause,
-            "rows that ORDER BY takes for equal may come in any order; order by what is aggregated, too",
-        ))
     }
 }
 

@@ -57,10 +57,7 @@ impl<'a> Reader<'a> {
         self.named.replace(named);
         let (root, outputs) = read?;
         if root.names_outside() {
-            return Err(Refusal::new(
-                "a subquery that depends on the row outside",
-                "it does so elsewhere than in its own WHERE",
-            ));
+            return Err(super::freed::depends());
         }
         Ok(Query {
             root,
@@ -70,6 +67,18 @@ impl<'a> Reader<'a> {
 
     /// Reads a SELECT or a set operation.
     pub(super) fn select(&self, select: &SelectStmt) -> Result<(Operator, Outputs), Refusal> {
+        // the order of rows is no part of a table's contents
+        let computed = self.at_depth(select, false)?;
+        let root = shown(computed.root, computed.outputs.len());
+        Ok((root, computed.outputs))
+    }
+
+    /// Reads one whose order of rows matters.
+    pub(super) fn in_order(&self, select: &SelectStmt) -> Result<Computed, Refusal> {
+        self.at_depth(select, true)
+    }
+
+    fn at_depth(&self, select: &SelectStmt, is_ordered: bool) -> Result<Computed, Refusal> {
         if self.depth.get() >= DEEPEST {
             return Err(Refusal::new(
                 "subqueries",
@@ -77,12 +86,12 @@ impl<'a> Reader<'a> {
             ));
         }
         self.depth.set(self.depth.get() + 1);
-        let read = self.select_at_depth(select);
+        let read = self.select_at_depth(select, is_ordered);
         self.depth.set(self.depth.get() - 1);
         read
     }
 
-    fn select_at_depth(&self, select: &SelectStmt) -> Result<(Operator, Outputs), Refusal> {
+    fn select_at_depth(&self, select: &SelectStmt, is_ordered: bool) -> Result<Computed, Refusal> {
         let SelectStmt {
             into_clause,
             locking_clause,
@@ -116,7 +125,7 @@ impl<'a> Reader<'a> {
         if let Some(with) = with_clause {
             self.with(with)?;
         }
-        let read = self.body(select);
+        let read = self.body(select, is_ordered);
         self.named.borrow_mut().truncate(known);
         read
     }
@@ -156,20 +165,21 @@ impl<'a> Reader<'a> {
     }
 
     /// A SELECT or a set operation without WITH.
-    fn body(&self, select: &SelectStmt) -> Result<(Operator, Outputs), Refusal> {
+    fn body(&self, select: &SelectStmt, is_ordered: bool) -> Result<Computed, Refusal> {
         let limit = self.limit(select)?;
-        let computed = self.rows(select, limit.is_some())?;
-        let count = computed.outputs.len();
-        let root = match limit {
-            Some(limit) => self.first(computed.root, count, &[], &computed.order, limit)?,
-            // the order of rows is no part of a table's contents
-            None => computed.root,
+        let computed = self.rows(select, is_ordered || limit.is_some())?;
+        let Some(limit) = limit else {
+            return Ok(computed);
         };
-        Ok((shown(root, count), computed.outputs))
+        let count = computed.outputs.len();
+        Ok(Computed {
+            root: self.first(computed.root, count, &[], &computed.order, limit)?,
+            ..computed
+        })
     }
 
     /// What there is before LIMIT, with what ORDER BY reads if that matters.
-    fn rows(&self, select: &SelectStmt, is_limited: bool) -> Result<Computed, Refusal> {
+    fn rows(&self, select: &SelectStmt, is_ordered: bool) -> Result<Computed, Refusal> {
         let SelectStmt {
             distinct_clause,
             target_list,
@@ -198,7 +208,7 @@ impl<'a> Reader<'a> {
             [Node { node: None }] => &[],
             list => list,
         };
-        let order = if is_limited || !on.is_empty() {
+        let order = if is_ordered || !on.is_empty() {
             &sort_clause[..]
         } else {
             self.require_idle_order(sort_clause)?;

@@ -1,7 +1,7 @@
 //! Subqueries that stand for one value.
 
+use super::freed::{Inner, depends};
 use super::read_select::Reader;
-use super::subqueries::Inner;
 use super::uniqueness::determine;
 use super::{AggregateCall, Expression, Kind, Operator, Refusal};
 
@@ -21,26 +21,20 @@ pub(super) struct Value {
 impl Reader<'_> {
     /// The value of a subquery that has been read.
     pub(super) fn scalar(&self, operator: Operator) -> Result<Value, Refusal> {
-        let (input, outputs) = match operator {
-            Operator::Project { input, outputs } => (input, outputs),
-            other => {
-                let outputs = other.columns();
-                (Box::new(other), outputs)
-            }
-        };
+        let (input, outputs) = operator.with_outputs();
         let [output] = &outputs[..] else {
             return Err(Refusal::unknown("a subquery of several columns as a value"));
         };
         if output.names_outside() {
             return Err(depends());
         }
-        match *input {
+        match input {
             Operator::Aggregate {
                 input,
                 keys,
                 aggregates,
             } if keys.is_empty() => {
-                let inner = Inner::freed(*input)?;
+                let inner = self.freed(*input, Vec::new())?;
                 if inner.conditions.is_empty() {
                     return Ok(Value {
                         output: output.clone(),
@@ -84,7 +78,7 @@ impl Reader<'_> {
                 })
             }
             other => {
-                let inner = Inner::freed(other)?;
+                let inner = self.freed(other, Vec::new())?;
                 at_most_one_row(&inner)?;
                 // computed inside: where there is no row the value is NULL, whatever it would be of NULLs
                 let mut columns = inner.operator.columns();
@@ -216,13 +210,6 @@ fn without_rows(value: &Expression, keys: usize, counts: &[bool]) -> Expression 
         }
         _ => None,
     })
-}
-
-fn depends() -> Refusal {
-    Refusal::new(
-        "a subquery that depends on the row outside",
-        "it does so elsewhere than in its own WHERE",
-    )
 }
 
 fn more_than_one() -> Refusal {

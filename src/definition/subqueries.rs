@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{Node, RowExpr, SubLink, SubLinkType};
+use pg_query::protobuf::{Node, RowExpr, SelectStmt, SubLink, SubLinkType};
 
+use super::freed::{Inner, unnested};
 use super::nodes::{content, qualified, required};
 use super::read_expression::Place;
 use super::read_select::Reader;
@@ -28,15 +29,6 @@ pub(super) enum Pending {
     Set(SetFunction),
 }
 
-/// A subquery freed from the row outside.
-pub(super) struct Inner {
-    pub(super) operator: Operator,
-    /// Its conditions that are about the row outside, over its columns.
-    pub(super) conditions: Vec<Expression>,
-    /// What it selects, over its columns.
-    outputs: Vec<Expression>,
-}
-
 impl Reader<'_> {
     /// A subquery in an expression. In a condition it is only asked whether it is true.
     pub(super) fn sublink(
@@ -57,7 +49,8 @@ impl Reader<'_> {
         let subselect = required(subselect.as_deref())?;
         match SubLinkType::try_from(*sub_link_type) {
             Ok(SubLinkType::ExistsSublink) => {
-                let inner = self.inner(subselect, place.scope)?;
+                let asked = self.without_idle_limit(select_of(subselect)?)?;
+                let inner = self.inner(&asked, place.scope)?;
                 note(place, inner.operator, inner.conditions)
             }
             Ok(SubLinkType::AnySublink) => {
@@ -89,20 +82,31 @@ impl Reader<'_> {
                 Ok(three_valued(denied, "false", failing, "true"))
             }
             Ok(SubLinkType::ExprSublink) => {
-                let operator = self.inner_select(subselect, place.scope)?;
-                let value = self.scalar(operator)?;
-                let facts = Expression {
-                    is_nullable: true,
-                    ..value.output.clone()
-                };
-                let noted = noted(place, Pending::Value(value))?;
-                Ok(Expression {
-                    kind: noted.kind,
-                    ..facts
-                })
+                let select = select_of(subselect)?;
+                let (read, _) = self.within(place.scope, |reader| reader.select(select))?;
+                self.valued(read, place)
+            }
+            Ok(SubLinkType::ArraySublink) => {
+                let select = select_of(subselect)?;
+                let read = self.within(place.scope, |reader| reader.array_of(select))?;
+                self.valued(read, place)
             }
             _ => Err(Refusal::unknown("this kind of subquery in an expression")),
         }
+    }
+
+    /// A subquery that stands for a value.
+    fn valued(&self, operator: Operator, place: &mut Place<'_>) -> Result<Expression, Refusal> {
+        let value = self.scalar(operator)?;
+        let facts = Expression {
+            is_nullable: true,
+            ..value.output.clone()
+        };
+        let noted = noted(place, Pending::Value(value))?;
+        Ok(Expression {
+            kind: noted.kind,
+            ..facts
+        })
     }
 
     /// `NOT x IN (…)`, asked whether it is true: no row may be equal, nor may it be unknown whether one is.
@@ -149,7 +153,7 @@ impl Reader<'_> {
         if tests.len() > 1 && symbol != "=" {
             return Err(Refusal::unknown("rows compared by another operator than ="));
         }
-        let inner = self.inner(subselect, place.scope)?;
+        let inner = self.inner(select_of(subselect)?, place.scope)?;
         if inner.outputs.len() != tests.len() {
             return Err(Refusal::unknown("a subquery with other columns than these"));
         }
@@ -169,113 +173,26 @@ impl Reader<'_> {
     }
 
     /// Reads a subquery that may name columns of the row outside.
-    fn inner(&self, subselect: &Node, outside: &Scope) -> Result<Inner, Refusal> {
-        let operator = self.inner_select(subselect, outside)?;
-        let mut inner = match operator {
-            Operator::Project { input, outputs } => Inner {
-                operator: *input,
-                conditions: Vec::new(),
-                outputs,
-            },
-            other => Inner {
-                outputs: other.columns(),
-                operator: other,
-                conditions: Vec::new(),
-            },
-        };
-        let outputs = inner.outputs.clone();
-        inner.unnest(&outputs);
-        inner.free()?;
-        Ok(inner)
+    fn inner(&self, select: &SelectStmt, outside: &Scope) -> Result<Inner, Refusal> {
+        let (operator, _) = self.within(outside, |reader| reader.select(select))?;
+        let (operator, outputs) = operator.with_outputs();
+        self.freed(unnested(operator, &outputs), outputs)
     }
 
-    fn inner_select(&self, subselect: &Node, outside: &Scope) -> Result<Operator, Refusal> {
-        let NodeEnum::SelectStmt(select) = content(subselect)? else {
-            return Err(Refusal::unknown("a subquery that is no SELECT"));
-        };
+    /// Reads something that may name columns of the row outside.
+    pub(super) fn within<T>(&self, outside: &Scope, read: impl FnOnce(&Self) -> T) -> T {
         self.outside.borrow_mut().push(outside.clone());
-        let read = self.select(select);
+        let read = read(self);
         self.outside.borrow_mut().pop();
-        Ok(read?.0)
+        read
     }
 }
 
-impl Inner {
-    /// An operator freed from the row outside.
-    pub(super) fn freed(operator: Operator) -> Result<Self, Refusal> {
-        let mut inner = Self {
-            operator,
-            conditions: Vec::new(),
-            outputs: Vec::new(),
-        };
-        inner.free()?;
-        Ok(inner)
-    }
-
-    // A ⋉ (B ⋉ C) by conditions about rows of all three is A ⋉ (B × C): how often a row of B is there does not matter.
-    /// Turns a search for partners that depends on the row outside into a join, where it is but asked whether there are rows.
-    fn unnest(&mut self, outputs: &[Expression]) {
-        let mut conditions = Vec::new();
-        let mut base = self.operator.clone();
-        while let Operator::Filter { input, condition } = base {
-            conditions.extend(condition.conjuncts());
-            base = *input;
-        }
-        let Operator::Match {
-            left,
-            right,
-            conditions: partners,
-            kind: MatchKind::Mark,
-        } = base
-        else {
-            return;
-        };
-        let mark = left.width();
-        let is_mark = |condition: &Expression| condition.kind == Kind::Column(mark);
-        let reads_mark = |value: &Expression| value.columns().contains(&mark);
-        let others = conditions.iter().filter(|condition| !is_mark(condition));
-        let is_read = others.chain(outputs).any(reads_mark);
-        let is_asked = conditions.iter().any(is_mark);
-        if !is_asked || is_read || !partners.iter().any(Expression::names_outside) {
-            return;
-        }
-        conditions.retain(|condition| !is_mark(condition));
-        let joined = Operator::Join(vec![*left, *right]);
-        self.operator = conditions
-            .into_iter()
-            .chain(partners)
-            .fold(joined, |input, condition| Operator::Filter {
-                input: Box::new(input),
-                condition,
-            });
-    }
-
-    /// Moves the conditions about the row outside out of the operator.
-    fn free(&mut self) -> Result<(), Refusal> {
-        let mut staying = Vec::new();
-        while let Operator::Filter { input, condition } = &self.operator {
-            let (moving, rest): (Vec<_>, Vec<_>) = condition
-                .clone()
-                .conjuncts()
-                .into_iter()
-                .partition(Expression::names_outside);
-            self.conditions.extend(moving);
-            staying.extend(rest);
-            self.operator = (**input).clone();
-        }
-        for condition in staying.into_iter().rev() {
-            self.operator = Operator::Filter {
-                input: Box::new(self.operator.clone()),
-                condition,
-            };
-        }
-        if self.operator.names_outside() {
-            return Err(Refusal::new(
-                "a subquery that depends on the row outside",
-                "it does so elsewhere than in its own WHERE",
-            ));
-        }
-        Ok(())
+/// The SELECT that a subquery is.
+pub(super) fn select_of(subselect: &Node) -> Result<&SelectStmt, Refusal> {
+    match content(subselect)? {
+        NodeEnum::SelectStmt(select) => Ok(select),
+        _ => Err(Refusal::unknown("a subquery that is no SELECT")),
     }
 }
 

@@ -206,9 +206,11 @@ impl Reader<'_> {
         let answer = |value: &Expression| reading(value, &answers);
         let aggregates = read.aggregates.iter();
         let aggregates = aggregates.map(|call| call.moved(&mut |value| answer(value)));
+        let aggregates: Vec<AggregateCall> = aggregates.collect();
         let mut by_answers = keys.clone();
         by_answers.reading(&answer);
-        let groups = by_answers.grouped(rows, aggregates.collect(), &read.groupings, keys)?;
+        self.require_orders(&rows, &by_answers.in_all_sets(), &aggregates)?;
+        let groups = by_answers.grouped(rows, aggregates, &read.groupings, keys)?;
         answered(groups, pending, &of_groups, &|value| {
             if keys.cover(value) {
                 return Ok(over_groups(value));

@@ -276,6 +276,7 @@ impl Reader<'_> {
             order: Vec::new(),
             is_within_group: false,
         };
+        self.require_order(&other)?;
         Ok(AggregateCall {
             function: AggregateFunction::Count,
             argument: None,

@@ -45,6 +45,7 @@ SELECT customer_id, sum(amount) AS total FROM orders GROUP BY customer_id ORDER 
 SELECT c.customer_id, g.n FROM customers c LEFT JOIN (SELECT customer_id, count(*) AS n FROM orders GROUP BY customer_id) g USING (customer_id);
 SELECT customer_id, count(DISTINCT note) AS notes, string_agg(note, ', ' ORDER BY note) AS listed, array_agg(amount ORDER BY amount) AS amounts FROM orders GROUP BY customer_id;
 SELECT customer_id, stddev(amount) AS deviation, percentile_disc(0.5) WITHIN GROUP (ORDER BY amount) AS median, mode() WITHIN GROUP (ORDER BY note) AS most, jsonb_agg(note ORDER BY note) AS notes FROM orders GROUP BY customer_id;
+SELECT customer_id, array_agg(note ORDER BY ordered_on, order_id) AS notes, json_agg(json_build_object('id', order_id, 'note', note) ORDER BY order_id) AS orders FROM orders GROUP BY customer_id;
 SELECT customer_id, sum(took) AS took, avg(took) AS mean FROM orders GROUP BY customer_id;
 
 -- | sums and means of floating-point numbers in no order, shown beside all that is grouped by
@@ -70,6 +71,8 @@ SELECT customer_id, note, rank() OVER (PARTITION BY customer_id ORDER BY sum(amo
 SELECT DISTINCT ON (customer_id) customer_id, amount FROM orders ORDER BY customer_id, ordered_on DESC, order_id;
 SELECT name, amount FROM orders JOIN customers USING (customer_id) ORDER BY amount DESC, order_id LIMIT 2 OFFSET 1;
 SELECT order_id, amount FROM orders ORDER BY amount FETCH FIRST 2 ROWS WITH TIES;
+SELECT order_id, amount FROM orders ORDER BY amount DESC, order_id LIMIT 3 * 2 - 4 OFFSET NULL;
+SELECT order_id, amount FROM orders ORDER BY amount FETCH FIRST (1 + 1) ROWS WITH TIES;
 SELECT c.name, (SELECT o.amount FROM orders o ORDER BY o.order_id LIMIT 1) AS first FROM customers c;
 
 -- | GROUPING SETS, ROLLUP, CUBE, GROUPING()
@@ -81,6 +84,11 @@ SELECT customer_id, note, sum(amount) AS total FROM orders GROUP BY CUBE (custom
 WITH paid AS (SELECT customer_id, amount FROM orders WHERE is_paid) SELECT c.name, (SELECT sum(p.amount) FROM paid p WHERE p.customer_id = c.customer_id) AS paid FROM customers c;
 SELECT v.label, o.order_id FROM orders o JOIN (VALUES (1, 'one'), (2, 'two')) AS v (number, label) ON v.number = o.customer_id;
 SELECT name FROM customers c WHERE customer_id < (SELECT max(o.customer_id) FROM orders o);
+SELECT c.name, ARRAY(SELECT o.note FROM orders o WHERE o.customer_id = c.customer_id ORDER BY o.ordered_on, o.order_id) AS notes FROM customers c;
+SELECT c.name, ARRAY(SELECT DISTINCT o.amount FROM orders o WHERE o.is_paid ORDER BY o.amount) AS amounts FROM customers c;
+SELECT c.name, ARRAY(SELECT o.amount FROM orders o WHERE o.customer_id = c.customer_id ORDER BY o.amount DESC, o.order_id LIMIT 2) AS most FROM customers c;
+SELECT c.name, (SELECT o.note FROM orders o WHERE o.customer_id = c.customer_id ORDER BY o.ordered_on DESC, o.order_id LIMIT 1) AS last FROM customers c;
+SELECT name FROM customers c WHERE EXISTS (SELECT 1 FROM orders o WHERE o.customer_id = c.customer_id LIMIT 1);
 
 -- | LATERAL, functions in FROM, functions that give sets
 SELECT c.name, o.amount FROM customers c CROSS JOIN LATERAL (SELECT amount FROM orders WHERE customer_id = c.customer_id) o;
@@ -105,6 +113,8 @@ SELECT rank() OVER (ORDER BY amount) AS place FROM orders;
 SELECT name FROM customers ORDER BY region LIMIT 1;
 -- because LIMIT: which rows it takes depends on the order in which they are read; add ORDER BY
 SELECT name FROM customers LIMIT 1;
+-- because array_agg(…): rows that ORDER BY takes for equal may come in any order; order by what is aggregated, or by a unique key, too
+SELECT name, ARRAY(SELECT o.note FROM orders o WHERE o.customer_id = c.customer_id ORDER BY o.ordered_on) AS notes FROM customers c;
 -- because array_agg(…): its value depends on the order in which rows are read; add ORDER BY
 SELECT array_agg(name) FROM customers;
 -- because row_number() OVER: its value depends on the order in which rows are read that are equal for PARTITION BY and ORDER BY; order by a unique key, too

@@ -54,11 +54,17 @@ impl General<'_> {
         if self.rng.u8(..LATERAL) == 0 {
             return self.lateral();
         }
+        if self.rng.u8(..24) == 0
+            && let Some(query) = self.in_order_of_key()
+        {
+            return query;
+        }
         let size = self.rng.usize(1..4);
         let (from, aliases) = self.tree(size, 2);
         let outputs: Vec<String> = (0..self.rng.usize(1..5))
-            .map(|_| match self.rng.u8(..12) {
+            .map(|_| match self.rng.u8(..13) {
                 0 => self.subquery(&aliases, 1),
+                12 => self.array(&aliases, &["a", "b", "f", "v"]),
                 1 | 2 => self.scalar(&aliases),
                 _ => self.simple().any(&aliases),
             })
@@ -270,120 +276,6 @@ impl General<'_> {
         }
     }
 
-    /// An integer by a subquery.
-    fn scalar(&mut self, outside: &[String]) -> String {
-        let outer = outside[self.rng.usize(..outside.len())].clone();
-        let keyed: Vec<String> = self
-            .tables
-            .iter()
-            .filter(|table| table.has_key)
-            .map(|table| table.name.clone())
-            .collect();
-        if !keyed.is_empty() && self.rng.u8(..4) == 0 {
-            let table = &keyed[self.rng.usize(..keyed.len())];
-            let alias = self.alias();
-            let filter = pick(self.rng, &["", " AND weight > 1"]);
-            let value = match self.rng.u8(..3) {
-                0 => format!("coalesce({alias}.a, 7)"),
-                1 => format!("nullif({alias}.id, {alias}.a)"),
-                _ => format!("{alias}.a"),
-            };
-            return format!(
-                "(SELECT {value} FROM {table} AS {alias} WHERE {alias}.id = {outer}.a{filter})"
-            );
-        }
-        if self.rng.u8(..8) == 0 {
-            let (from, aliases) = self.tree(1, 1);
-            let own = &aliases[0];
-            let offset = pick(self.rng, &["", " OFFSET 1"]);
-            return format!("(SELECT {own}.a FROM {from} ORDER BY {own}.a DESC LIMIT 1{offset})");
-        }
-        let size = [1, 1, 2][self.rng.usize(..3)];
-        let (from, aliases) = self.tree(size, 1);
-        let own = aliases[self.rng.usize(..aliases.len())].clone();
-        let value = match self.rng.u8(..6) {
-            0 => "count(*)::integer".to_owned(),
-            1 => format!("(sum({own}.a) + count({own}.b))::integer"),
-            2 => format!("coalesce(min({own}.id), 7)"),
-            3 => format!("(count({own}.d) FILTER (WHERE {own}.d))::integer"),
-            _ => format!("max({own}.a)"),
-        };
-        let link = match self.rng.u8(..5) {
-            0 => String::new(),
-            1 => format!("{own}.a = {outer}.a"),
-            2 => format!("{own}.id = {outer}.a AND {own}.b = {outer}.b"),
-            3 => format!("{own}.id + 1 = {outer}.id"),
-            _ => format!("{own}.id = {outer}.id"),
-        };
-        let filter = self.filter(&aliases, 0);
-        let filter = match (filter.is_empty(), link.is_empty()) {
-            (_, true) => filter,
-            (true, false) => format!(" WHERE {link}"),
-            (false, false) => format!("{filter} AND {link}"),
-        };
-        format!("(SELECT {value} FROM {from}{filter})")
-    }
-
-    /// A boolean by a subquery.
-    fn subquery(&mut self, outside: &[String], depth: usize) -> String {
-        let size = [1, 1, 1, 2][self.rng.usize(..4)];
-        let (from, aliases) = self.tree(size, depth.min(1));
-        let mut filter = if depth > 0 && self.rng.u8(..8) == 0 {
-            self.further_in(outside, &aliases)
-        } else {
-            self.filter(&aliases, depth)
-        };
-        let is_correlated = self.rng.u8(..4) > 0;
-        let is_exists = self.rng.u8(..5) < 2;
-        if is_correlated {
-            let link = self.on(outside, &aliases, false);
-            filter = if filter.is_empty() {
-                format!(" WHERE {link}")
-            } else {
-                format!("{filter} AND {link}")
-            };
-        }
-        let not = pick(self.rng, &["", "", "NOT "]);
-        if is_exists {
-            return format!("{not}EXISTS (SELECT 1 FROM {from}{filter})");
-        }
-        let columns = [
-            ["a", "id"],
-            ["a", "s"],
-            ["id", "weight"],
-            ["b", "b"],
-            ["f", "f"],
-        ];
-        let [one, other] = columns[self.rng.usize(..columns.len())];
-        let own = &aliases[self.rng.usize(..aliases.len())];
-        let alias = &outside[self.rng.usize(..outside.len())];
-        match self.rng.u8(..8) {
-            0 => format!("{not}{alias}.{one} < ANY (SELECT {own}.{other} FROM {from}{filter})"),
-            1 => format!("{not}{alias}.{one} <> ALL (SELECT {own}.{other} FROM {from}{filter})"),
-            2 => format!(
-                "{not}({alias}.{one}, {alias}.id) IN (SELECT {own}.{other}, {own}.id FROM {from}{filter})"
-            ),
-            _ => format!("{alias}.{one} {not}IN (SELECT {own}.{other} FROM {from}{filter})"),
-        }
-    }
-
-    /// A subquery of a subquery that depends on the row outside of both.
-    fn further_in(&mut self, outside: &[String], aliases: &[String]) -> String {
-        let (from, own) = self.tree(1, 0);
-        let link = self.on(aliases, &own, false);
-        let further = self.on(outside, &own, false);
-        let both = aliases[0].clone();
-        if self.rng.bool() {
-            format!(" WHERE EXISTS (SELECT 1 FROM {from} WHERE {link} AND {further})")
-        } else {
-            let column = pick(self.rng, &["a", "id"]);
-            format!(
-                " WHERE {both}.{column} IN (SELECT {}.id FROM {from} WHERE {further})",
-                own[0]
-            )
-        }
-    }
-
     pub(crate) fn simple(&mut self) -> Queries<'_> {
         Queries {
             rng: self.rng,
@@ -502,7 +394,7 @@ impl General<'_> {
     }
 
     /// A condition between two sides; one that FULL JOIN can have.
-    fn on(&mut self, left: &[String], right: &[String], is_full: bool) -> String {
+    pub(crate) fn on(&mut self, left: &[String], right: &[String], is_full: bool) -> String {
         let one = left[self.rng.usize(..left.len())].clone();
         let other = right[self.rng.usize(..right.len())].clone();
         let equal = match self.rng.u8(..8) {

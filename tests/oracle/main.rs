@@ -30,6 +30,7 @@ mod script;
 mod shrink;
 mod statements;
 mod subject;
+mod subqueries;
 mod tally;
 mod wider;
 mod windows;

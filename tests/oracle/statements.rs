@@ -175,7 +175,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "SELECT region, string_agg(name, ', ' ORDER BY customer_id) FROM customers GROUP BY region",
-        "string_agg(…): rows that ORDER BY takes for equal may come in any order; order by what is aggregated, too",
+        "string_agg(…): rows that ORDER BY takes for equal may come in any order; order by what is aggregated, or by a unique key, too",
     ),
     (
         "SELECT name::date FROM customers",

@@ -7,7 +7,14 @@ use crate::general::General;
 use crate::generate::{COLUMNS, pick};
 
 /// What there is, by the names that `ORACLE_FOCUS` knows: it makes queries be of that kind mostly.
-const KINDS: &[&str] = &["sets", "windows", "first", "limit", "grouping"];
+const KINDS: &[&str] = &[
+    "sets",
+    "windows",
+    "first",
+    "limit",
+    "grouping",
+    "subqueries",
+];
 
 /// Columns whose equal values are the same.
 const IDENTICAL: &[&str] = &["id", "a", "e", "b", "c", "d", "f", "s", "weight", "u"];
@@ -37,6 +44,7 @@ impl General<'_> {
             "first" => self.first_of_each(depth),
             "limit" => self.limited(depth),
             "grouping" => self.grouping_sets(depth),
+            "subqueries" => self.with_answers(depth),
             _ => self.set_operation(depth),
         }
     }
@@ -215,10 +223,10 @@ impl General<'_> {
                 .map(|(column, _)| (*column, format!("{own}.{column}")))
                 .collect();
             return format!(
-                "SELECT {} FROM {from}{filter} ORDER BY {} FETCH FIRST {} ROWS WITH TIES",
+                "SELECT {} FROM {from}{filter} ORDER BY {} FETCH FIRST ({} + 1) ROWS WITH TIES",
                 padded(&texts),
                 self.ordered(&own),
-                self.rng.u8(1..6)
+                self.rng.u8(..5)
             );
         }
         let (from, texts, order) = self.certain(depth, &[]);
@@ -227,8 +235,13 @@ impl General<'_> {
         } else {
             order
         };
-        let limit = match self.rng.u8(..5) {
+        let limit = match self.rng.u8(..6) {
             0 => format!("OFFSET {}", self.rng.u8(1..4)),
+            2 => format!(
+                "LIMIT {} * 2 - 1 OFFSET (7 - {}) / 2",
+                self.rng.u8(1..4),
+                self.rng.u8(..6)
+            ),
             1 => format!("LIMIT {} OFFSET {}", self.rng.u8(..6), self.rng.u8(..4)),
             _ => format!("LIMIT {}", self.rng.u8(1..8)),
         };
