@@ -24,6 +24,8 @@ use places::Place;
 struct Run {
     unit: UnitId,
     ready_at: DateTime<Utc>,
+    /// Its row was read again meanwhile.
+    is_changed: bool,
 }
 
 /// What a refresh left behind in the dictionary.
@@ -80,6 +82,9 @@ impl Registry {
         let (id, unit) = (view.id, unit_of(&view));
         if let Some(group) = view.group {
             self.groups.entry(group).or_default().insert(id);
+        }
+        if let Some(run) = self.running.get_mut(&id) {
+            run.is_changed = true;
         }
         let before = self
             .views
@@ -166,6 +171,7 @@ impl Registry {
                 Run {
                     unit,
                     ready_at: place.ready_at,
+                    is_changed: false,
                 },
             )
         }));
@@ -199,6 +205,17 @@ impl Registry {
         for unit in units {
             self.place(unit, now);
         }
+    }
+
+    /// The views of a running unit that were replaced since it began. What the run leaves behind may be older than they are, so that
+    /// after its end the dictionary has to be asked.
+    #[must_use]
+    pub fn changed_while_running(&self, unit: UnitId) -> Vec<i32> {
+        let changed = self
+            .running
+            .iter()
+            .filter(|(_, run)| run.unit == unit && run.is_changed);
+        changed.map(|(id, _)| *id).collect()
     }
 
     /// Ends a run that did nothing (say, another daemon holds the lock) and looks at the unit again at `until`.

@@ -51,6 +51,7 @@ impl Engine {
             self.postpone(unit, BUSY_PAUSE);
             return;
         }
+        let changed = self.registry.changed_while_running(unit);
         for row in rows {
             self.say(row);
             if row.needs_upkeep == Some(true) {
@@ -70,6 +71,9 @@ impl Engine {
             self.read_done_elsewhere(unit, &ids).await;
         }
         self.registry.finish(unit, &outcomes, self.clock.now());
+        if !changed.is_empty() {
+            self.read_again(&changed).await;
+        }
     }
 
     /// Another session has done it, or changed the settings; in a group that may concern views we know nothing of.

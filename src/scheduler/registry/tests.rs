@@ -121,6 +121,19 @@ fn a_change_while_running_takes_effect_at_the_end() {
 }
 
 #[test]
+fn what_was_changed_while_running_is_told_so_that_an_older_outcome_does_not_stand() {
+    let mut registry = registry([view(1, 10), view(2, 10)], at(1));
+    registry.mark_running(ONE);
+    registry.mark_running(TWO);
+    assert!(registry.changed_while_running(ONE).is_empty());
+    registry.upsert(view(1, 60), at(12));
+    assert_eq!(registry.changed_while_running(ONE), [1]);
+    assert!(registry.changed_while_running(TWO).is_empty());
+    registry.finish(ONE, &[done(1, at(12))], at(13));
+    assert!(registry.changed_while_running(ONE).is_empty());
+}
+
+#[test]
 fn a_removed_view_is_gone_even_if_it_was_running() {
     let mut registry = registry([view(1, 10), view(2, 10)], at(1));
     registry.remove(2, at(1));
