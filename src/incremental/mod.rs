@@ -17,6 +17,7 @@ mod body;
 mod general;
 mod groups;
 mod identity;
+mod interval;
 mod keyed;
 mod keys;
 mod logs;

@@ -242,6 +242,20 @@ pub(super) struct Grouping {
     pub(super) outputs: Vec<Expression>,
 }
 
+impl Grouping {
+    /// Of a column the aggregate that it is, if the query itself has several values for it.
+    pub(super) fn inexact(&self, column: usize) -> Option<&AggregateCall> {
+        let call = &self.aggregates[column.checked_sub(self.keys.len())?];
+        call.is_inexact().then_some(call)
+    }
+
+    /// Whether such a one is part of an expression.
+    pub(super) fn is_inexact(&self, expression: &Expression) -> bool {
+        let columns = expression.columns();
+        columns.into_iter().any(|at| self.inexact(at).is_some())
+    }
+}
+
 impl Shape {
     fn of(operator: &Operator) -> Result<Self, Refusal> {
         if !operator.is_aggregated() {

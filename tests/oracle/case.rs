@@ -374,7 +374,8 @@ END $body$",
             }
         }
         let (table, query) = (format!("mv{view}"), format!("query{view}"));
-        compare(&mut self.main, &mut self.script, &table, &query).await?;
+        let tolerance = kept.refresh.tolerance.as_ref();
+        compare(&mut self.main, &mut self.script, &table, &query, tolerance).await?;
         Ok(is_marked)
     }
 
