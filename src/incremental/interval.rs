@@ -129,9 +129,8 @@ fn call(name: &str, arguments: &[Expression], columns: &Columns<'_>) -> Option<I
         .map(|argument| interval(argument, columns))
         .collect::<Option<_>>()?;
     let is_monotone = match name {
-        "COALESCE" | "GREATEST" | "LEAST" => true,
         "round" | "trunc" => parts[1..].iter().all(Interval::is_exact),
-        "ceil" | "ceiling" | "floor" => true,
+        "COALESCE" | "GREATEST" | "LEAST" | "ceil" | "ceiling" | "floor" => true,
         _ => false,
     };
     if !is_monotone || !arguments.iter().all(is_number) {

@@ -37,6 +37,5 @@ mod terms;
 mod tolerance;
 mod variants;
 
-pub use program::{
-    FastRefresh, LoggedTable, Lookup, Plan, StateTable, Target, Tolerance, Variant, compile,
-};
+pub use program::{FastRefresh, LoggedTable, Lookup, Plan, StateTable, Target, Variant, compile};
+pub use tolerance::Tolerance;

@@ -14,13 +14,28 @@ use super::general::{all_groups, refusal};
 use super::interval::{Columns, Interval, interval};
 use super::logs::ChangedTable;
 use super::names::free_name;
-use super::program::{Grouping, Tolerance};
+use super::program::Grouping;
 use super::rows::KeyedRows;
 use super::stored::{Key, same_key};
 use crate::definition::{
     AggregateCall, AggregateFunction, Expression, Kind, Operator, Refusal, TypeName,
 };
 use crate::sql::identifier;
+
+/// How rows are compared some of whose columns the query itself has several values for, all of them right: sums of
+/// floating-point numbers, whose last digits depend on the order in which they are added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tolerance {
+    /// The names of these columns, not quoted.
+    pub columns: Vec<String>,
+    /// The names of the columns by which rows are found, not quoted; none if there is one row at most.
+    pub keys: Vec<String>,
+    /// A query of the keys and of bounds between which each value must lie.
+    pub bounds: String,
+    /// A query of the rows of `stored_rows` with the values of `query_rows` in place of those that differ from them by no more
+    /// than `bounds` says.
+    pub rows: String,
+}
 
 /// As magnitudes are added up they are made smaller, as they may overflow where the numbers cancel, and those next to nothing
 /// greater, as neither dividing them nor what is computed from their bounds must underflow.
