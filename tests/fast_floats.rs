@@ -172,6 +172,65 @@ async fn a_difference_is_found_if_it_is_larger_than_the_error_of_rounding() {
     }
 }
 
+/// Each is computed from sums.
+const COMPUTED: &[&str] = &[
+    "sum(x) * 2",
+    "3 - sum(x)",
+    "- sum(x) / 10",
+    "sum(x) / count(*)",
+    "coalesce(sum(x), 0)",
+    "sum(x) * avg(y)",
+    "sum(x) / nullif(max(id) - 1000, 0) * min(k)",
+    "round(avg(x)::numeric, 2)",
+    "avg(x)::numeric(20, 4) + 1",
+    "ceil(sum(x))",
+    "sum(x)::bigint",
+    "CASE WHEN count(x) > 0 THEN sum(x) ELSE -1 END",
+    "greatest(sum(x) FILTER (WHERE id % 2 = 0), avg(x), 5)",
+];
+
+#[tokio::test]
+async fn what_is_computed_from_sums_is_compared_between_what_their_bounds_give() {
+    let (_database, mut alice, mut module) = measured().await;
+    let outputs: Vec<String> = COMPUTED
+        .iter()
+        .zip(1..)
+        .map(|(value, number)| format!("{value} AS c{number}"))
+        .collect();
+    alice
+        .create_sums(&format!(
+            "SELECT k, {} FROM alice.measured GROUP BY k",
+            outputs.join(", ")
+        ))
+        .await;
+    module.make_fast("alice.sums").await;
+    // the same rows in another order, which a complete refresh would add up in another way
+    alice
+        .run("CREATE TABLE alice.others AS TABLE alice.measured; DELETE FROM alice.measured; INSERT INTO alice.measured SELECT * FROM alice.others ORDER BY id * 7919 % 401")
+        .await;
+    assert_eq!(alice.differences().await, (0, 0));
+    for change in [
+        "UPDATE alice.measured SET x = x * 1.5 WHERE k = 3",
+        "DELETE FROM alice.measured WHERE k = 5",
+        "UPDATE alice.measured SET x = NULL WHERE k = 6",
+        "UPDATE alice.measured SET x = 0 WHERE k = 7",
+    ] {
+        alice.run(change).await;
+        module.assert_fast("alice.sums").await;
+    }
+    for number in 1..=COMPUTED.len() {
+        let value = COMPUTED[number - 1];
+        alice
+            .run(&format!(
+                "UPDATE alice.sums SET c{number} = c{number} + 1 WHERE k = 4"
+            ))
+            .await;
+        assert_eq!(alice.differences().await, (1, 1), "{value}");
+        module.refresh("alice.sums", Some("complete")).await;
+        assert_eq!(alice.differences().await, (0, 0), "{value}");
+    }
+}
+
 #[tokio::test]
 async fn sums_of_one_or_two_numbers_are_compared_to_the_last_digit() {
     let (_database, mut alice, mut module) = measured().await;

@@ -131,6 +131,26 @@ async fn whatever_it_is_split_by_no_row_is_missing_or_there_twice() {
 }
 
 #[tokio::test]
+async fn groups_with_sums_of_floating_point_numbers_are_filled_too() {
+    let mut filling = Filling::ready().await;
+    let query = "SELECT few, fixed, sum(id / 3.0::real) AS total, count(*) AS n FROM facts GROUP BY few, fixed";
+    for column in ["few", "fixed", "n"] {
+        filling.create("copy", query, column).await;
+        filling.admin.assert_exact("copy").await;
+        filling
+            .admin
+            .run("UPDATE facts SET few = 1 WHERE id < 10")
+            .await;
+        assert_eq!(filling.refresh("copy").await, "fast", "by {column}");
+        filling.admin.assert_exact("copy").await;
+        filling
+            .admin
+            .run("SELECT mvrefresh.drop_materialized_view('copy'); UPDATE facts SET few = 2 WHERE id < 10")
+            .await;
+    }
+}
+
+#[tokio::test]
 async fn ranges_are_of_about_the_same_size() {
     let mut filling = Filling::ready().await;
     filling
@@ -333,6 +353,11 @@ async fn what_sessions_might_see_differently_is_refused_with_the_reason() {
         ("SELECT id, random() AS r FROM facts", "id", "random"),
         ("SELECT id, now() AS n FROM facts", "id", "now"),
         ("SELECT id FROM facts", "no_such", "no column \"no_such\""),
+        (
+            "SELECT few, sum(real_one) AS total FROM facts GROUP BY few",
+            "total",
+            "last digits",
+        ),
     ];
     for (query, column, reason) in refused {
         let finished = filling

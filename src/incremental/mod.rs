@@ -17,6 +17,7 @@ mod body;
 mod general;
 mod groups;
 mod identity;
+mod interval;
 mod keyed;
 mod keys;
 mod logs;
@@ -36,6 +37,5 @@ mod terms;
 mod tolerance;
 mod variants;
 
-pub use program::{
-    FastRefresh, LoggedTable, Lookup, Plan, StateTable, Target, Tolerance, Variant, compile,
-};
+pub use program::{FastRefresh, LoggedTable, Lookup, Plan, StateTable, Target, Variant, compile};
+pub use tolerance::Tolerance;

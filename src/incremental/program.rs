@@ -8,6 +8,7 @@ use super::names::Names;
 use super::print::sql;
 use super::statement::Compiler;
 use super::terms::{as_columns, qualified};
+use super::tolerance::Tolerance;
 use super::variants::variants;
 use super::{general, groups};
 use crate::definition::{AggregateCall, Expression, Operator, Query, Refusal};
@@ -73,21 +74,6 @@ pub struct FastRefresh {
     pub tolerance: Option<Tolerance>,
     /// How, in words.
     pub plan: Plan,
-}
-
-/// How rows are compared some of whose columns the query itself has several values for, all of them right: sums of
-/// floating-point numbers, whose last digits depend on the order in which they are added.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tolerance {
-    /// The names of these columns, not quoted.
-    pub columns: Vec<String>,
-    /// The names of the columns by which rows are found, not quoted; none if there is one row at most.
-    pub keys: Vec<String>,
-    /// A query of the keys and of bounds between which each value must lie.
-    pub bounds: String,
-    /// A query of the rows of `stored_rows` with the values of `query_rows` in place of those that differ from them by no more
-    /// than `bounds` says.
-    pub rows: String,
 }
 
 /// A statement for changes of some base tables only.
@@ -240,6 +226,20 @@ pub(super) struct Grouping {
     pub(super) aggregates: Vec<AggregateCall>,
     pub(super) conditions: Vec<Expression>,
     pub(super) outputs: Vec<Expression>,
+}
+
+impl Grouping {
+    /// Of a column the aggregate that it is, if the query itself has several values for it.
+    pub(super) fn inexact(&self, column: usize) -> Option<&AggregateCall> {
+        let call = &self.aggregates[column.checked_sub(self.keys.len())?];
+        call.is_inexact().then_some(call)
+    }
+
+    /// Whether such a one is part of an expression.
+    pub(super) fn is_inexact(&self, expression: &Expression) -> bool {
+        let columns = expression.columns();
+        columns.into_iter().any(|at| self.inexact(at).is_some())
+    }
 }
 
 impl Shape {

@@ -10,10 +10,11 @@
 
 use std::collections::BTreeMap;
 
-use super::general::all_groups;
+use super::general::{all_groups, refusal};
+use super::interval::{Columns, Interval, interval};
 use super::logs::ChangedTable;
 use super::names::free_name;
-use super::program::{Grouping, Tolerance};
+use super::program::Grouping;
 use super::rows::KeyedRows;
 use super::stored::{Key, same_key};
 use crate::definition::{
@@ -21,22 +22,44 @@ use crate::definition::{
 };
 use crate::sql::identifier;
 
+/// How rows are compared some of whose columns the query itself has several values for, all of them right: sums of
+/// floating-point numbers, whose last digits depend on the order in which they are added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tolerance {
+    /// The names of these columns, not quoted.
+    pub columns: Vec<String>,
+    /// The names of the columns by which rows are found, not quoted; none if there is one row at most.
+    pub keys: Vec<String>,
+    /// A query of the keys and of bounds between which each value must lie.
+    pub bounds: String,
+    /// A query of the rows of `stored_rows` with the values of `query_rows` in place of those that differ from them by no more
+    /// than `bounds` says.
+    pub rows: String,
+}
+
 /// As magnitudes are added up they are made smaller, as they may overflow where the numbers cancel, and those next to nothing
-/// greater, as dividing must not underflow.
+/// greater, as neither dividing them nor what is computed from their bounds must underflow.
 const SMALLER: &str = "1e30::float8";
-const NEXT_TO_NOTHING: &str = "1e-270::float8";
+const NEXT_TO_NOTHING: &str = "1e-200::float8";
 
 /// Beyond this sum of such magnitudes the bound might overflow, and everything is taken for right.
 const LARGEST: &str = "1e274";
 
-/// A sum in a column of the materialized view, and its names in the query of bounds.
+/// A sum, and the names of its bounds and their distance from it, in the query of bounds.
 struct Bounded<'a> {
-    output: usize,
+    /// Its place among the columns of the groups.
+    at: usize,
     call: &'a AggregateCall,
-    /// Quoted.
-    lower: String,
-    upper: String,
+    bounds: Interval,
     error: String,
+}
+
+/// A column of the materialized view that is computed from such sums.
+struct Shown {
+    output: usize,
+    /// Bounds of its values as computed, and the names that they have.
+    computed: Interval,
+    bounds: Interval,
 }
 
 /// How the stored rows of a grouping, whose columns have these names, are compared with those of the query, if not to the last
@@ -48,88 +71,140 @@ pub(super) fn tolerance(
     tables: &BTreeMap<u32, ChangedTable>,
     names: &[String],
 ) -> Result<Option<Tolerance>, Refusal> {
-    let bounded = bounded(grouping, rows);
-    if bounded.is_empty() {
+    let outputs = grouping.outputs.iter();
+    if !outputs.clone().any(|output| grouping.is_inexact(output)) {
         return Ok(None);
     }
+    let bounded = bounded(grouping);
+    let more: Vec<AggregateCall> = bounded
+        .iter()
+        .flat_map(|of| [count(of.call), magnitude(of.call)])
+        .collect();
+    let aggregates = [&grouping.aggregates[..], &more].concat();
+    let weight = &rows.names.weight;
+    let (sums, columns) = all_groups(input, &grouping.keys, &aggregates, weight, tables)?;
+    let columns: Vec<String> = columns.iter().map(|name| format!("sums.{name}")).collect();
+    let shown = shown(grouping, rows, &bounded, &columns)?;
+    let place = |of: &Shown| names[of.output].clone();
     Ok(Some(Tolerance {
-        columns: bounded.iter().map(|of| names[of.output].clone()).collect(),
+        columns: shown.iter().map(place).collect(),
         keys: rows.key.iter().map(|(at, _)| names[*at].clone()).collect(),
-        bounds: bounds(grouping, input, rows, tables, &bounded)?,
-        rows: accepted_rows(rows, &bounded),
+        bounds: bounds(rows, &sums, &columns, &bounded, &shown),
+        rows: accepted_rows(rows, &shown),
     }))
 }
 
-fn bounded<'a>(grouping: &'a Grouping, rows: &KeyedRows<'_>) -> Vec<Bounded<'a>> {
-    let outputs = grouping.outputs.iter().enumerate();
-    let inexact = outputs.filter_map(|(output, value)| {
-        let Kind::Column(at) = value.kind else {
-            return None;
-        };
-        let call = &grouping.aggregates[at.checked_sub(grouping.keys.len())?];
-        call.is_inexact().then_some((output, call))
-    });
-    let numbered = inexact.zip(1..);
-    numbered
-        .map(|((output, call), number)| {
-            let name = |wanted: &str| {
-                let suffix = format!("_{number}");
-                free_name(wanted, &suffix, |name| {
-                    !rows.columns.contains(&identifier(name))
-                })
-            };
-            Bounded {
-                output,
-                call,
-                lower: name("lower"),
-                upper: name("upper"),
-                error: name("error"),
-            }
+fn bounded(grouping: &Grouping) -> Vec<Bounded<'_>> {
+    let first = grouping.keys.len();
+    let columns = first..first + grouping.aggregates.len();
+    let inexact = columns.filter_map(|at| Some((at, grouping.inexact(at)?)));
+    inexact
+        .zip(1..)
+        .map(|((at, call), number)| Bounded {
+            at,
+            call,
+            bounds: Interval {
+                lower: format!("ranges.lower_{number}"),
+                upper: format!("ranges.upper_{number}"),
+            },
+            error: format!("errors.error_{number}"),
         })
         .collect()
 }
 
-/// The query of the keys of all groups with the bounds between which their sums lie.
-fn bounds(
+fn shown(
     grouping: &Grouping,
-    input: &Operator,
     rows: &KeyedRows<'_>,
-    tables: &BTreeMap<u32, ChangedTable>,
     bounded: &[Bounded<'_>],
-) -> Result<String, Refusal> {
-    let aggregates: Vec<AggregateCall> = bounded
+    columns: &[String],
+) -> Result<Vec<Shown>, Refusal> {
+    let bounds = |at: usize| {
+        let found = bounded.iter().find(|of| of.at == at);
+        found.map(|of| of.bounds.clone())
+    };
+    let known = Columns {
+        bounded: &bounds,
+        exact: &|at| columns[at].clone(),
+    };
+    let outputs = grouping.outputs.iter().enumerate();
+    let inexact = outputs.filter(|(_, value)| grouping.is_inexact(value));
+    inexact
+        .zip(1..)
+        .map(|((output, value), number)| {
+            let name = |wanted: &str| {
+                free_name(wanted, &format!("_{number}"), |name| {
+                    !rows.columns.contains(&identifier(name))
+                })
+            };
+            let computed = interval(value, &known).ok_or_else(|| {
+                let why = "bounds of what is computed from it are not known";
+                refusal(&grouping.aggregates, why)
+            })?;
+            Ok(Shown {
+                output,
+                computed,
+                bounds: Interval {
+                    lower: name("lower"),
+                    upper: name("upper"),
+                },
+            })
+        })
+        .collect()
+}
+
+/// The query of the keys of all groups with the bounds between which their values lie.
+fn bounds(
+    rows: &KeyedRows<'_>,
+    sums: &str,
+    columns: &[String],
+    bounded: &[Bounded<'_>],
+    shown: &[Shown],
+) -> String {
+    let keys = rows.key_names().into_iter().zip(columns);
+    let keys = keys.map(|(name, text)| format!("{text} AS {name}"));
+    let named = shown.iter().flat_map(|of| {
+        [
+            format!("{} AS {}", of.computed.lower, of.bounds.lower),
+            format!("{} AS {}", of.computed.upper, of.bounds.upper),
+        ]
+    });
+    let outputs: Vec<String> = keys.chain(named).collect();
+    let found = columns[columns.len() - 2 * bounded.len()..].chunks(2);
+    let errors: Vec<String> = bounded
         .iter()
-        .flat_map(|of| [of.call.clone(), count(of.call), magnitude(of.call)])
+        .zip(found)
+        .map(|(of, found)| {
+            let (value, count, magnitude) = (&columns[of.at], &found[0], &found[1]);
+            format!(
+                "CASE WHEN {count} < 3 OR {value} IN ('NaN', 'Infinity', '-Infinity') THEN 0 WHEN {magnitude} > {LARGEST} THEN 'Infinity' ELSE {} END AS {}",
+                error_of(of.call, count, magnitude),
+                bare(&of.error),
+            )
+        })
         .collect();
-    let weight = &rows.names.weight;
-    let (sums, names) = all_groups(input, &grouping.keys, &aggregates, weight, tables)?;
-    let texts: Vec<String> = names.iter().map(|name| format!("sums.{name}")).collect();
-    let keys = rows.key_names().into_iter().zip(&texts);
-    let mut outputs: Vec<String> = keys
-        .map(|(name, text)| format!("{text} AS {name}"))
+    let ranges: Vec<String> = bounded
+        .iter()
+        .map(|of| {
+            let (value, error, bounds) = (&columns[of.at], &of.error, &of.bounds);
+            format!(
+                "{value} - {error} AS {}, {value} + {error} AS {}",
+                bare(&bounds.lower),
+                bare(&bounds.upper),
+            )
+        })
         .collect();
-    let mut errors = Vec::new();
-    for (of, found) in bounded.iter().zip(texts[grouping.keys.len()..].chunks(3)) {
-        let (value, count, magnitude) = (&found[0], &found[1], &found[2]);
-        let Bounded {
-            lower,
-            upper,
-            error,
-            ..
-        } = of;
-        outputs.push(format!("{value} - errors.{error} AS {lower}"));
-        outputs.push(format!("{value} + errors.{error} AS {upper}"));
-        errors.push(format!(
-            "CASE WHEN {count} < 3 OR {value} IN ('NaN', 'Infinity', '-Infinity') THEN 0 WHEN {magnitude} > {LARGEST} THEN 'Infinity' ELSE {} END AS {error}",
-            error_of(of.call, count, magnitude)
-        ));
-    }
-    Ok(format!(
-        "SELECT {}\nFROM (\n{}\n) AS sums\nCROSS JOIN LATERAL (\n    SELECT {}\n) AS errors",
-        outputs.join(", "),
-        super::print::indented(&sums, 1),
-        errors.join(",\n        ")
-    ))
+    format!(
+        "SELECT {}\nFROM (\n{}\n) AS sums\nCROSS JOIN LATERAL (\n    SELECT {}\n) AS errors\nCROSS JOIN LATERAL (\n    SELECT {}\n) AS ranges",
+        outputs.join(",\n    "),
+        super::print::indented(sums, 1),
+        errors.join(",\n        "),
+        ranges.join(",\n        "),
+    )
+}
+
+/// A column's name without that of its table.
+fn bare(column: &str) -> &str {
+    column.rsplit('.').next().unwrap_or(column)
 }
 
 // u is 1.11e-16 for float8 and 5.96e-8 for float4. Of (n + 1) · 2.07 u Σ|x| the larger factor is more than the errors of the
@@ -181,14 +256,15 @@ fn numbers(call: &AggregateCall) -> &[Expression] {
 }
 
 /// The rows of `stored_rows`, with the values of `query_rows` in place of their own where both lie within the bounds.
-fn accepted_rows(rows: &KeyedRows<'_>, bounded: &[Bounded<'_>]) -> String {
+fn accepted_rows(rows: &KeyedRows<'_>, shown: &[Shown]) -> String {
     let keys: Vec<Key> = rows.keys();
     let names = rows.key_names();
     let columns = rows.columns.iter().enumerate().map(|(at, column)| {
-        let Some(of) = bounded.iter().find(|of| of.output == at) else {
+        let Some(of) = shown.iter().find(|of| of.output == at) else {
             return format!("stored.{column}");
         };
-        let within = format!("BETWEEN bounds.{} AND bounds.{}", of.lower, of.upper);
+        let Interval { lower, upper } = &of.bounds;
+        let within = format!("BETWEEN bounds.{lower} AND bounds.{upper}");
         format!(
             "CASE WHEN stored.{column} {within} AND fresh.{column} {within} THEN fresh.{column} ELSE stored.{column} END AS {column}"
         )

@@ -40,6 +40,10 @@ async fn last_digits_of_sums_of_floating_point_numbers_are_no_difference() {
         "SELECT k, sum(x) AS total FROM measured GROUP BY k",
     ])
     .await;
+    assert_contains(
+        &shop.does(&["explain", "sums"]).await,
+        &["groups that changed are computed anew from"],
+    );
     for (change, code) in [
         ("total = total * (1 + 2.3e-16)", 0),
         ("total = total + 0.0001", NEGATIVE),

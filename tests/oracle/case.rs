@@ -152,9 +152,12 @@ impl Session {
             sql += &format!("DELETE FROM {}.\"log${log}\";", shop.module);
         }
         for view in 0..3 {
+            let more: String = (2..20)
+                .map(|number| format!(", {}.\"state${view}_{number}\"", shop.module))
+                .collect();
             sql += &format!(
-                "DROP TABLE IF EXISTS mv{view}, {module}.\"state${view}\", {module}.\"state${view}_2\", {module}.\"state${view}_3\", {module}.\"state${view}_4\"; DROP VIEW IF EXISTS query{view};",
-                module = shop.module
+                "DROP TABLE IF EXISTS mv{view}, {}.\"state${view}\"{more}; DROP VIEW IF EXISTS query{view};",
+                shop.module
             );
         }
         sql += "SET session_replication_role = origin";
@@ -374,7 +377,8 @@ END $body$",
             }
         }
         let (table, query) = (format!("mv{view}"), format!("query{view}"));
-        compare(&mut self.main, &mut self.script, &table, &query).await?;
+        let tolerance = kept.refresh.tolerance.as_ref();
+        compare(&mut self.main, &mut self.script, &table, &query, tolerance).await?;
         Ok(is_marked)
     }
 

@@ -52,6 +52,7 @@ SELECT customer_id, sum(took) AS took, avg(took) AS mean FROM orders GROUP BY cu
 SELECT customer_id, count(*) AS orders, sum(discount) AS discounts, avg(discount::real) FILTER (WHERE is_paid) AS mean FROM orders GROUP BY customer_id HAVING max(amount) > 1;
 SELECT c.region, sum(o.discount) AS discounts FROM customers c LEFT JOIN orders o USING (customer_id) WHERE c.region IN (SELECT region FROM regions) GROUP BY c.region;
 SELECT avg(discount) AS mean FROM orders;
+SELECT customer_id, round(avg(discount)::numeric, 2) AS mean, coalesce(sum(discount), 0) / count(*) AS each FROM orders GROUP BY customer_id;
 
 -- | sums and statistics of floating-point numbers with ORDER BY of what they are over; aggregates of users with ORDER BY
 SELECT customer_id, sum(discount ORDER BY discount) AS discounts, avg(discount ORDER BY discount DESC) AS mean, corr(discount, amount::float8 ORDER BY discount, amount::float8) AS c FROM orders GROUP BY customer_id;
@@ -101,8 +102,8 @@ SELECT order_id, ordered_on::text AS day FROM orders;
 -- | other sums and statistics of floating-point numbers in no order, window functions without PARTITION BY
 -- because sum(…): sum of floating-point numbers depends on the order of the rows, and it is not in the select list of the outermost GROUP BY; cast to numeric, or add ORDER BY of what it is over
 SELECT order_id FROM orders JOIN (SELECT customer_id, sum(discount) AS discounts FROM orders GROUP BY customer_id) AS sums USING (customer_id) WHERE discount > discounts;
--- because avg(…): avg of floating-point numbers depends on the order of the rows, and it is not shown as it is; cast to numeric, or add ORDER BY of what it is over
-SELECT round(avg(discount)) FROM orders;
+-- because avg(…): avg of floating-point numbers depends on the order of the rows, and bounds of what is computed from it are not known; cast to numeric, or add ORDER BY of what it is over
+SELECT sqrt(avg(discount)) FROM orders;
 -- because stddev(…): stddev of floating-point numbers depends on the order of the rows; cast to numeric, or add ORDER BY of what it is over
 SELECT stddev(discount) FROM orders;
 -- because rank() OVER: without PARTITION BY any change may change the values of all rows

@@ -12,6 +12,8 @@ const LATERAL: u8 = 6;
 pub(crate) struct General<'a> {
     pub(crate) rng: &'a mut Rng,
     pub(crate) tables: &'a [Table],
+    /// Whether sums are compared within bounds, and so may be of any numbers.
+    pub(crate) has_bounds: bool,
     pub(crate) aliases: usize,
     /// The queries of WITH.
     pub(crate) named: Vec<String>,
@@ -140,21 +142,28 @@ impl General<'_> {
         )
     }
 
-    /// A sum of floating-point numbers, in no order. As they are, those in the tables give the same sum in every order.
+    /// A sum of floating-point numbers, in no order; of such that give the same in any order where there are no bounds.
     fn float_sum(&mut self, aliases: &[String]) -> String {
         let one = &aliases[self.rng.usize(..aliases.len())];
-        let sum = match self.rng.u8(..4) {
+        let part = if self.has_bounds { "3.0" } else { "4.0" };
+        let sum = match self.rng.u8(..5) {
             0 => format!("sum({one}.x)"),
-            1 => format!("sum({one}.a::real / 4)"),
-            2 => format!("avg({one}.s::real / 8)"),
-            _ => format!("avg({one}.a / 2.0::float8)"),
+            1 => format!("sum({one}.a / {part}::float8)"),
+            2 => format!("avg(({one}.s / {part})::real)"),
+            3 => format!("sum({one}.weight * 1e15 / {part}::float8 + {one}.a)"),
+            _ => format!("avg({one}.a / {part}::float8)"),
         };
         let filter = if self.rng.u8(..4) == 0 {
             format!(" FILTER (WHERE {})", self.simple().condition(aliases))
         } else {
             String::new()
         };
-        format!("{sum}{filter}")
+        match self.rng.u8(..6) {
+            0 => format!("coalesce({sum}{filter}, 2)"),
+            1 => format!("round({sum}{filter})::float8 * count(*) / 2"),
+            2 => format!("CASE WHEN count(*) > 1 THEN {sum}{filter} END"),
+            _ => format!("{sum}{filter}"),
+        }
     }
 
     /// An aggregate that is computed anew for its group.
@@ -280,6 +289,7 @@ impl General<'_> {
         Queries {
             rng: self.rng,
             tables: self.tables,
+            has_bounds: self.has_bounds,
         }
     }
 

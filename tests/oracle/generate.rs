@@ -151,6 +151,8 @@ pub(crate) fn change(rng: &mut Rng, table: &Table, from: i32, below: i32) -> Str
 pub(crate) struct Queries<'a> {
     pub(crate) rng: &'a mut Rng,
     pub(crate) tables: &'a [Table],
+    /// Whether sums are compared within bounds, and so may be of any numbers.
+    pub(crate) has_bounds: bool,
 }
 
 impl Queries<'_> {
@@ -160,6 +162,7 @@ impl Queries<'_> {
             return General {
                 rng: self.rng,
                 tables: self.tables,
+                has_bounds: self.has_bounds,
                 aliases: 0,
                 named: Vec::new(),
             }

@@ -236,6 +236,7 @@ impl Installed {
             &mut self.script,
             &format!("mv{view}"),
             &format!("query{view}"),
+            None,
         )
         .await
     }

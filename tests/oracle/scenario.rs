@@ -295,6 +295,8 @@ fn queries(rng: &mut Rng, tables: &[TableOf], way: Way) -> Vec<String> {
         let query = Queries {
             rng: &mut *rng,
             tables: &sources,
+            // what is refreshed completely as well is compared with the query to the letter
+            has_bounds: way == Way::Statements,
         }
         .query();
         let reads_others = words(&query)

@@ -126,8 +126,8 @@ const REFUSED: &[(&str, &str)] = &[
         "sum(…): sum of floating-point numbers depends on the order of the rows, and rows can't be found by their groups, as not all that is grouped by is shown; cast to numeric, or add ORDER BY of what it is over",
     ),
     (
-        "SELECT customer_id, round(avg(discount)) AS mean FROM orders GROUP BY customer_id",
-        "avg(…): avg of floating-point numbers depends on the order of the rows, and it is not shown as it is; cast to numeric, or add ORDER BY of what it is over",
+        "SELECT customer_id, sqrt(avg(discount)) AS root FROM orders GROUP BY customer_id",
+        "avg(…): avg of floating-point numbers depends on the order of the rows, and bounds of what is computed from it are not known; cast to numeric, or add ORDER BY of what it is over",
     ),
     (
         "SELECT customer_id FROM orders GROUP BY customer_id HAVING sum(discount) > 1",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mvrefreshd::incremental::Tolerance;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use crate::scenario::Case;
@@ -112,16 +113,25 @@ pub(crate) async fn run_in(connection: &mut PgConnection, sql: &str) -> Result<(
         .map_err(|error| described(&error))
 }
 
-/// Fails if a materialized view and its query do not give the same rows, to the letter.
+/// Fails if a materialized view and its query do not give the same rows, to the letter but for what there is a tolerance for.
 pub(crate) async fn compare(
     connection: &mut PgConnection,
     script: &mut Script,
     table: &str,
     view: &str,
+    tolerance: Option<&Tolerance>,
 ) -> Result<(), Failure> {
+    let (bounds, rows) = match tolerance {
+        Some(tolerance) => (
+            format!(", bounds AS MATERIALIZED ({})", tolerance.bounds),
+            tolerance.rows.as_str(),
+        ),
+        None => (String::new(), "SELECT * FROM stored_rows"),
+    };
     let difference = format!(
-        "SELECT 'missing' AS what, r::text AS a_row FROM {view} r EXCEPT ALL SELECT 'missing', r::text FROM {table} r
-UNION ALL (SELECT 'unexpected', r::text FROM {table} r EXCEPT ALL SELECT 'unexpected', r::text FROM {view} r) LIMIT 10"
+        "WITH query_rows AS MATERIALIZED (SELECT * FROM {view}), stored_rows AS (SELECT * FROM {table}){bounds}, view_rows AS MATERIALIZED ({rows})
+SELECT 'missing' AS what, r::text AS a_row FROM query_rows r EXCEPT ALL SELECT 'missing', r::text FROM view_rows r
+UNION ALL (SELECT 'unexpected', r::text FROM view_rows r EXCEPT ALL SELECT 'unexpected', r::text FROM query_rows r) LIMIT 10"
     );
     script.line("\\echo rows that are missing or unexpected:");
     script.main(&difference);

@@ -21,7 +21,7 @@ use super::lookups::Lookups;
 use super::node::{NodeKind, NodeRef, Nodes};
 use super::program::{describe, net_changes, read_columns, refuse_line_ends};
 use super::writer::{Writer, columns_of, in_parentheses, listed, where_clause};
-use crate::definition::{AggregateCall, Expression, Kind, Operator, Query, Refusal};
+use crate::definition::{AggregateCall, Expression, Operator, Query, Refusal};
 use crate::sql::identifier;
 
 /// The fast refresh of a query in which floating-point numbers are added up.
@@ -96,20 +96,9 @@ fn root(query: &Query) -> Result<(Grouping, &Operator), Refusal> {
     if is_inexact(input) {
         return Err(elsewhere());
     }
-    let is_such = |part: &Expression| match part.kind {
-        Kind::Column(at) => at
-            .checked_sub(grouping.keys.len())
-            .is_some_and(|at| grouping.aggregates[at].is_inexact()),
-        _ => false,
-    };
     let mut conditions = grouping.conditions.iter();
-    if conditions.any(|condition| condition.any(&mut |part| is_such(part))) {
+    if conditions.any(|condition| grouping.is_inexact(condition)) {
         return Err(refusal(&all, "HAVING depends on it"));
-    }
-    let mut outputs = grouping.outputs.iter();
-    let is_computed = |output: &Expression| !matches!(output.kind, Kind::Column(_));
-    if outputs.any(|output| is_computed(output) && output.any(&mut |part| is_such(part))) {
-        return Err(refusal(&all, "it is not shown as it is"));
     }
     Ok((grouping, input))
 }
@@ -130,7 +119,8 @@ fn inexact(operator: &Operator, found: &mut Vec<AggregateCall>) {
     }
 }
 
-fn refusal(calls: &[AggregateCall], why: &str) -> Refusal {
+/// Why such sums are not taken.
+pub(in super::super) fn refusal(calls: &[AggregateCall], why: &str) -> Refusal {
     let inexact = calls.iter().find(|call| call.is_inexact());
     let word = inexact.map_or("sum", AggregateCall::word);
     Refusal::new(

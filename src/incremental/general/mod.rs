@@ -25,6 +25,6 @@ mod unfold;
 mod windowed;
 mod writer;
 
-pub(super) use anew::{all_groups, compile as compile_anew, is_inexact};
+pub(super) use anew::{all_groups, compile as compile_anew, is_inexact, refusal};
 pub(super) use input::Input;
 pub(super) use program::{compile, lookups};

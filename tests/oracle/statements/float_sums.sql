@@ -550,11 +550,15 @@ SELECT pg_current_snapshot() AS snapshot,
 CREATE INDEX ON shop.mv ((hash_record_extended(ROW(region), 0)));
 
 -- the bounds of sums
-SELECT sums.region AS region, sums.sum - errors.error_1 AS lower_1, sums.sum + errors.error_1 AS upper_1, sums.avg - errors.error_2 AS lower_2, sums.avg + errors.error_2 AS upper_2
+SELECT sums.region AS region,
+    ranges.lower_1 AS lower_1,
+    ranges.upper_1 AS upper_1,
+    ranges.lower_2 AS lower_2,
+    ranges.upper_2 AS upper_2
 FROM (
-    SELECT grouped.region, sum(grouped.discount) AS sum, count(grouped.discount) AS count, sum(grouped.value_3) AS sum_2, avg(grouped.value_4) AS avg, count(grouped.value_4) AS count_2, sum(grouped.value_5) AS sum_3
+    SELECT grouped.region, count(*) AS count, sum(grouped.discount) AS sum, avg(grouped.value_3) AS avg, count(grouped.discount) AS count_2, sum(grouped.value_4) AS sum_2, count(grouped.value_3) AS count_3, sum(grouped.value_5) AS sum_3
     FROM (
-        SELECT outer_joined.region, outer_joined.discount, (greatest(abs((outer_joined.discount)::float8), 1e-270::float8) / 1e30::float8) AS value_3, (outer_joined.discount)::float4 AS value_4, (greatest(abs(((outer_joined.discount)::float4)::float8), 1e-270::float8) / 1e30::float8) AS value_5
+        SELECT outer_joined.region, outer_joined.discount, (outer_joined.discount)::float4 AS value_3, (greatest(abs((outer_joined.discount)::float8), 1e-200::float8) / 1e30::float8) AS value_4, (greatest(abs(((outer_joined.discount)::float4)::float8), 1e-200::float8) / 1e30::float8) AS value_5
         FROM (
             SELECT kept.customer_id, kept.discount, other.customer_id AS customer_id_2, other.region
             FROM shop.orders AS kept
@@ -564,9 +568,13 @@ FROM (
     GROUP BY grouped.region
 ) AS sums
 CROSS JOIN LATERAL (
-    SELECT CASE WHEN sums.count < 3 OR sums.sum IN ('NaN', 'Infinity', '-Infinity') THEN 0 WHEN sums.sum_2 > 1e274 THEN 'Infinity' ELSE (sums.count + 1) * 2.3e14::float8 * sums.sum_2 END AS error_1,
-        CASE WHEN sums.count_2 < 3 OR sums.avg IN ('NaN', 'Infinity', '-Infinity') THEN 0 WHEN sums.sum_3 > 1e274 THEN 'Infinity' ELSE (sums.count_2 + 1) * 2.3e14::float8 * sums.sum_3 / sums.count_2 END AS error_2
-) AS errors;
+    SELECT CASE WHEN sums.count_2 < 3 OR sums.sum IN ('NaN', 'Infinity', '-Infinity') THEN 0 WHEN sums.sum_2 > 1e274 THEN 'Infinity' ELSE (sums.count_2 + 1) * 2.3e14::float8 * sums.sum_2 END AS error_1,
+        CASE WHEN sums.count_3 < 3 OR sums.avg IN ('NaN', 'Infinity', '-Infinity') THEN 0 WHEN sums.sum_3 > 1e274 THEN 'Infinity' ELSE (sums.count_3 + 1) * 2.3e14::float8 * sums.sum_3 / sums.count_3 END AS error_2
+) AS errors
+CROSS JOIN LATERAL (
+    SELECT sums.sum - errors.error_1 AS lower_1, sums.sum + errors.error_1 AS upper_1,
+        sums.avg - errors.error_2 AS lower_2, sums.avg + errors.error_2 AS upper_2
+) AS ranges;
 
 -- the rows as they are compared
 SELECT stored.region,
