@@ -322,11 +322,12 @@ impl Reader<'_> {
         let from = &operand.data_type;
         let is_plain_literal = matches!(operand.kind, Kind::Literal(_)) && from.is("unknown");
         if is_plain_literal {
-            // what reg… names mean depends on the catalog, what money means on the locale
+            // what reg… names mean depends on the catalog, what money means on the locale; a configuration of text search is taken for
+            // what it is, as it is in an index
             let element = target.element().unwrap_or_else(|| target.clone());
-            let is_stable = element
-                .built_in_name()
-                .is_none_or(|name| name.starts_with("reg") || name == "money");
+            let is_stable = element.built_in_name().is_none_or(|name| {
+                (name.starts_with("reg") && name != "regconfig") || name == "money"
+            });
             if is_stable && !self.catalog.enumerations.contains(&element) {
                 return Err(Refusal::unknown(format!("a constant of type {target}")));
             }
@@ -335,6 +336,7 @@ impl Reader<'_> {
         let allowed = |from: &TypeName, to: &TypeName| {
             from == to
                 || settings::is_kept_cast(from, to)
+                || settings::is_read_alike(from, to)
                 || self
                     .catalog
                     .immutable_casts

@@ -7,6 +7,7 @@
 mod aggregate_order;
 mod aggregates;
 mod array_subqueries;
+mod by_row;
 mod calls;
 mod catalog;
 mod constants;

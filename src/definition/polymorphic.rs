@@ -2,10 +2,21 @@
 
 use super::TypeName;
 
+/// Ranges, and what they are of.
+const RANGES: &[(&str, &str)] = &[
+    ("int4range", "int4"),
+    ("int8range", "int8"),
+    ("numrange", "numeric"),
+    ("daterange", "date"),
+    ("tsrange", "timestamp"),
+    ("tstzrange", "timestamptz"),
+];
+
 /// What the declared types stand for.
 #[derive(Debug, Default)]
 struct Binding {
     element: Option<TypeName>,
+    range: Option<TypeName>,
 }
 
 /// The type that a function or operator gives for these arguments, if they fit what it declares.
@@ -27,6 +38,7 @@ pub(super) fn result(
     match result.built_in_name() {
         Some("anyelement" | "anycompatible") => Some(element),
         Some("anyarray" | "anycompatiblearray") => Some(element.array()),
+        Some("anyrange" | "anycompatiblerange") => binding.range,
         Some(name) if name.starts_with("any") => None,
         _ => Some(result.clone()),
     }
@@ -43,6 +55,11 @@ impl Binding {
                 Some(own.clone())
             }
             Some("anyarray" | "anycompatiblearray") => own.element(),
+            Some("anyrange" | "anycompatiblerange") => {
+                let of = RANGES.iter().find(|(range, _)| own.is(range));
+                self.range = Some(own.clone());
+                of.map(|(_, element)| TypeName::built_in(element))
+            }
             _ => return declared == own,
         };
         match (&self.element, element) {

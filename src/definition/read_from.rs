@@ -5,6 +5,7 @@ use pg_query::protobuf::{Alias, JoinExpr, JoinType, Node, RangeSubselect, RangeV
 
 use super::lateral::is_dependent;
 use super::nodes::{alias, content, kind_of, names, required};
+use super::ordering::shown;
 use super::read_select::{Outputs, Reader};
 use super::scope::{Item, Scope};
 use super::set_functions::one_row;
@@ -215,31 +216,16 @@ fn joined(
             is_dependent: false,
         },
         JoinType::JoinRight => {
-            let swapped = |at: usize| {
-                if at < left_width {
-                    at + right_width
-                } else {
-                    at - left_width
-                }
-            };
-            let conditions = conditions
-                .iter()
-                .map(|condition| condition.moved(&swapped))
-                .collect();
+            let swapped = swapped(left_width, right_width);
+            let conditions = conditions.iter();
             let input = Operator::Outer {
                 left: Box::new(right),
                 right: Box::new(left),
-                conditions,
+                conditions: conditions.map(|one| one.moved(&swapped)).collect(),
                 is_full: false,
                 is_dependent: false,
             };
-            let columns = input.columns();
-            Operator::Project {
-                outputs: (0..left_width + right_width)
-                    .map(|at| columns[swapped(at)].clone())
-                    .collect(),
-                input: Box::new(input),
-            }
+            in_first_order(input, &swapped)
         }
         _ => conditions
             .into_iter()
@@ -252,6 +238,27 @@ fn joined(
     }
 }
 
+/// Where columns are once two sides of such widths have changed places, or where they were before.
+fn swapped(left_width: usize, right_width: usize) -> impl Fn(usize) -> usize {
+    move |at| {
+        if at < left_width {
+            at + right_width
+        } else {
+            at - left_width
+        }
+    }
+}
+
+/// The columns of two sides that have changed places, as they were.
+fn in_first_order(input: Operator, swapped: &dyn Fn(usize) -> usize) -> Operator {
+    let columns = input.columns();
+    let places = 0..columns.len();
+    Operator::Project {
+        outputs: places.map(|at| columns[swapped(at)].clone()).collect(),
+        input: Box::new(input),
+    }
+}
+
 // A ⋈ B by conditions that ask subqueries is σ over A × B with the answers. A ⟕ B by such conditions, if the subqueries depend
 // on B alone, is A ⟕ (B with the answers).
 fn joined_by_answers(
@@ -261,51 +268,61 @@ fn joined_by_answers(
     conditions: &[Expression],
     pending: &[Pending],
 ) -> Result<Operator, Refusal> {
-    let (left_width, width) = (left.width(), left.width() + right.width());
-    let first_columns = |operator: Operator| {
-        let mut outputs = operator.columns();
-        outputs.truncate(width);
-        Operator::Project {
-            input: Box::new(operator),
-            outputs,
-        }
-    };
+    let (left_width, right_width) = (left.width(), right.width());
     match kind {
         JoinType::JoinInner => {
             let both = Operator::Join(vec![left, right]);
             let by_rows = &|value: &Expression| Ok(value.clone());
             let (both, answers) = answered(both, pending, &everything, by_rows)?;
-            let filtered = conditions
-                .iter()
-                .fold(both, |input, condition| Operator::Filter {
-                    input: Box::new(input),
-                    condition: reading(condition, &answers),
-                });
-            Ok(first_columns(filtered))
+            let conditions = conditions.iter();
+            let conditions = conditions.map(|condition| reading(condition, &answers));
+            let filtered = both.filtered(conditions.collect());
+            Ok(shown(filtered, left_width + right_width))
         }
-        JoinType::JoinLeft => {
-            let of_right = |value: &Expression| {
-                if value.columns().iter().any(|at| *at < left_width) {
-                    return Err(Refusal::new(
-                        "a subquery in ON",
-                        "it depends on rows of the side that LEFT JOIN keeps",
-                    ));
-                }
-                Ok(value.moved(&|at| at - left_width))
-            };
-            let (right, answers) = answered(right, pending, &everything, &of_right)?;
-            let answers: Vec<Expression> = answers
-                .iter()
-                .map(|answer| answer.moved(&|at| at + left_width))
-                .collect();
-            let conditions = conditions
-                .iter()
-                .map(|condition| reading(condition, &answers))
-                .collect();
-            Ok(first_columns(joined(kind, left, right, conditions)))
+        JoinType::JoinLeft => outer_by_answers(left, right, conditions, pending, &|at| at),
+        JoinType::JoinRight => {
+            let swapped = swapped(left_width, right_width);
+            let conditions: Vec<Expression> =
+                conditions.iter().map(|one| one.moved(&swapped)).collect();
+            let input = outer_by_answers(right, left, &conditions, pending, &swapped)?;
+            Ok(in_first_order(input, &swapped))
         }
-        _ => Err(Refusal::unknown("a subquery in ON of RIGHT or FULL JOIN")),
+        _ => Err(Refusal::unknown("a subquery in ON of FULL JOIN")),
     }
+}
+
+/// LEFT JOIN by conditions that ask subqueries. `place` says where the columns are that subqueries name.
+fn outer_by_answers(
+    left: Operator,
+    right: Operator,
+    conditions: &[Expression],
+    pending: &[Pending],
+    place: &dyn Fn(usize) -> usize,
+) -> Result<Operator, Refusal> {
+    let (left_width, width) = (left.width(), left.width() + right.width());
+    let of_right = |value: &Expression| {
+        let value = value.moved(place);
+        if value.columns().iter().any(|at| *at < left_width) {
+            return Err(Refusal::new(
+                "a subquery in ON",
+                "it depends on rows of the side that an outer join keeps",
+            ));
+        }
+        Ok(value.moved(&|at| at - left_width))
+    };
+    let (right, answers) = answered(right, pending, &everything, &of_right)?;
+    let answers: Vec<Expression> = answers
+        .iter()
+        .map(|answer| answer.moved(&|at| at + left_width))
+        .collect();
+    let conditions = conditions
+        .iter()
+        .map(|condition| reading(condition, &answers))
+        .collect();
+    Ok(shown(
+        joined(JoinType::JoinLeft, left, right, conditions),
+        width,
+    ))
 }
 
 /// The column that FULL JOIN … USING merges of two.

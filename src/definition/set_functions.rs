@@ -7,6 +7,7 @@ use super::nodes::{content, data_type, qualified};
 use super::read_expression::Place;
 use super::read_select::Reader;
 use super::scope::Scope;
+use super::settings::is_read;
 use super::{Expression, FunctionKind, Kind, Operator, Refusal, SetFunction, TypeName};
 use crate::sql::identifier;
 
@@ -16,12 +17,6 @@ const RECORDS: &[(&str, [(&str, &str); 2])] = &[
     ("jsonb_each", [("key", "text"), ("value", "jsonb")]),
     ("json_each_text", [("key", "text"), ("value", "text")]),
     ("jsonb_each_text", [("key", "text"), ("value", "text")]),
-];
-
-/// Types that are read from JSON alike at any time and under any settings.
-const READ: &[&str] = &[
-    "int2", "int4", "int8", "numeric", "float4", "float8", "text", "varchar", "bool", "uuid",
-    "json", "jsonb",
 ];
 
 /// A function in FROM with the names of its columns.
@@ -203,10 +198,7 @@ fn defined(call: Expression, name: &str, definition: &[Node]) -> Result<Named, R
             .as_ref()
             .ok_or_else(|| Refusal::unknown("a column without a type"))?;
         let (of_type, modifiers) = data_type(type_name)?;
-        let is_read = of_type
-            .built_in_name()
-            .is_some_and(|name| READ.contains(&name));
-        if !is_read || !modifiers.is_empty() || column.coll_clause.is_some() {
+        if !is_read(&of_type) || !modifiers.is_empty() || column.coll_clause.is_some() {
             return Err(Refusal::new(
                 format!("{name}(…)"),
                 format!(

@@ -106,6 +106,24 @@ const WRITTEN: &[&str] = &[
     "unknown",
 ];
 
+/// Types whose values are read from text and JSON alike at any time and under any settings.
+const READ: &[&str] = &[
+    "int2", "int4", "int8", "numeric", "float4", "float8", "text", "varchar", "bool", "uuid",
+    "json", "jsonb",
+];
+
+/// Whether values of a type are read alike at any time and under any settings.
+pub(super) fn is_read(data_type: &TypeName) -> bool {
+    data_type
+        .built_in_name()
+        .is_some_and(|name| READ.contains(&name))
+}
+
+/// Whether a cast reads text, and does so alike at any time and under any settings.
+pub(super) fn is_read_alike(from: &TypeName, to: &TypeName) -> bool {
+    (from.is("text") || from.is("varchar")) && is_read(to)
+}
+
 /// Whether a function of `pg_catalog` depends on such settings only.
 pub(super) fn is_kept_function(name: &str, arguments: &[TypeName]) -> bool {
     let are = |types: &[&str]| {

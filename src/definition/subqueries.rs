@@ -51,12 +51,12 @@ impl Reader<'_> {
             Ok(SubLinkType::ExistsSublink) => {
                 let asked = self.without_idle_limit(select_of(subselect)?)?;
                 let inner = self.inner(&asked, place.scope)?;
-                note(place, inner.operator, inner.conditions)
+                self.note(place, inner.operator, inner.conditions)
             }
             Ok(SubLinkType::AnySublink) => {
                 let (inner, tests) =
                     self.tested(testexpr.as_deref(), oper_name, subselect, place)?;
-                let matched = note(
+                let matched = self.note(
                     place,
                     inner.operator.clone(),
                     [inner.conditions.clone(), tests.clone()].concat(),
@@ -65,7 +65,7 @@ impl Reader<'_> {
                     return Ok(matched);
                 }
                 let possible = [inner.conditions, vec![all_of(tests, "IS NOT FALSE")]].concat();
-                let possible = note(place, inner.operator, possible)?;
+                let possible = self.note(place, inner.operator, possible)?;
                 Ok(three_valued(matched, "true", possible, "false"))
             }
             Ok(SubLinkType::AllSublink) => {
@@ -73,12 +73,12 @@ impl Reader<'_> {
                     self.tested(testexpr.as_deref(), oper_name, subselect, place)?;
                 let failing = all_of(tests.clone(), "IS NOT TRUE");
                 let failing = [inner.conditions.clone(), vec![failing]].concat();
-                let failing = note(place, inner.operator.clone(), failing)?;
+                let failing = self.note(place, inner.operator.clone(), failing)?;
                 if is_condition || tests.iter().all(|test| !test.is_nullable) {
                     return Ok(negated(failing));
                 }
                 let denied = [inner.conditions, vec![all_of(tests, "IS FALSE")]].concat();
-                let denied = note(place, inner.operator, denied)?;
+                let denied = self.note(place, inner.operator, denied)?;
                 Ok(three_valued(denied, "false", failing, "true"))
             }
             Ok(SubLinkType::ExprSublink) => {
@@ -95,8 +95,24 @@ impl Reader<'_> {
         }
     }
 
+    /// Whether there is a partner.
+    fn note(
+        &self,
+        place: &mut Place<'_>,
+        right: Operator,
+        conditions: Vec<Expression>,
+    ) -> Result<Expression, Refusal> {
+        match self.exists_by_row(&right, &conditions) {
+            Some(exists) => Ok(exists),
+            None => noted(place, Pending::Mark { right, conditions }),
+        }
+    }
+
     /// A subquery that stands for a value.
     fn valued(&self, operator: Operator, place: &mut Place<'_>) -> Result<Expression, Refusal> {
+        if let Some(value) = self.value_by_row(&operator) {
+            return Ok(value);
+        }
         let value = self.scalar(operator)?;
         let facts = Expression {
             is_nullable: true,
@@ -124,7 +140,7 @@ impl Reader<'_> {
             vec![all_of(tests, "IS NOT FALSE")]
         };
         let conditions = [inner.conditions, possible].concat();
-        Ok(negated(note(place, inner.operator, conditions)?))
+        Ok(negated(self.note(place, inner.operator, conditions)?))
     }
 
     /// The subquery of `test operator ANY (…)` or ALL, and the comparisons of its columns.
@@ -176,6 +192,13 @@ impl Reader<'_> {
     fn inner(&self, select: &SelectStmt, outside: &Scope) -> Result<Inner, Refusal> {
         let (operator, _) = self.within(outside, |reader| reader.select(select))?;
         let (operator, outputs) = operator.with_outputs();
+        if self.is_by_row(&operator) {
+            return Ok(Inner {
+                operator,
+                conditions: Vec::new(),
+                outputs,
+            });
+        }
         self.freed(unnested(operator, &outputs), outputs)
     }
 
@@ -318,14 +341,6 @@ pub(super) fn placed(
         _ => None,
     });
     failed.map_or(Ok(placed), Err)
-}
-
-fn note(
-    place: &mut Place<'_>,
-    right: Operator,
-    conditions: Vec<Expression>,
-) -> Result<Expression, Refusal> {
-    noted(place, Pending::Mark { right, conditions })
 }
 
 pub(super) fn noted(place: &mut Place<'_>, noted: Pending) -> Result<Expression, Refusal> {

@@ -25,7 +25,10 @@ pub(super) fn identity(expression: &Expression, text: &str) -> Option<Vec<String
         "bpchar" | "float4" | "float8" => vec![format!("{name}send({text})")],
         "interval" => vec![format!("interval_send({text})")],
         "timetz" => vec![format!("timetz_send({text})")],
-        "json" | "jsonb" | "xml" => vec![format!("{text}::text")],
+        "json" | "jsonb" | "xml" | "tsvector" | "tsquery" => vec![format!("{text}::text")],
+        "int4range" | "int8range" | "numrange" | "daterange" | "tsrange" | "tstzrange" => {
+            vec![format!("range_send({text})")]
+        }
         _ => return None,
     })
 }
@@ -56,7 +59,10 @@ pub(super) fn any_of_same(expression: &Expression, text: &str) -> String {
 
 /// A value as it is hashed: types without a hash of their own as text.
 pub(super) fn hashed(expression: &Expression, text: &str) -> String {
-    let has_hash = !matches!(expression.data_type.built_in_name(), Some("json" | "xml"));
+    let has_hash = !matches!(
+        expression.data_type.built_in_name(),
+        Some("json" | "xml" | "tsvector" | "tsquery")
+    );
     if has_hash {
         text.to_owned()
     } else {

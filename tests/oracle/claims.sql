@@ -4,6 +4,7 @@
 -- | columns, expressions, WHERE over one table
 SELECT order_id, amount * 2 AS twice, upper(note) AS note FROM orders WHERE amount > 10 OR is_paid IS NULL;
 SELECT note, CASE WHEN is_paid THEN 'paid' ELSE 'open' END AS state FROM orders WHERE note IN ('a', 'b');
+SELECT order_id, setweight(to_tsvector('english', coalesce(note, '')), 'A') AS words, (jsonb_build_object('n', amount) ->> 'n')::numeric AS n, daterange(ordered_on, NULL) AS since FROM orders WHERE daterange(ordered_on, NULL) && daterange('2024-01-01', '2025-01-01');
 
 -- | inner and cross joins, self joins, USING, NATURAL, any condition
 SELECT o.order_id, c.name FROM orders o JOIN customers c USING (customer_id);
@@ -33,6 +34,7 @@ SELECT name FROM customers c WHERE NOT EXISTS (SELECT FROM orders o WHERE o.cust
 SELECT name FROM customers WHERE region IN (SELECT region FROM regions WHERE rank < 3) OR customer_id = ANY (SELECT customer_id FROM orders);
 SELECT order_id FROM orders WHERE note NOT IN (SELECT name FROM customers) AND customer_id >= ALL (SELECT rank FROM regions);
 SELECT name FROM customers c WHERE EXISTS (SELECT FROM orders o WHERE o.customer_id = c.customer_id AND EXISTS (SELECT FROM regions r WHERE r.rank = o.order_id AND r.region = c.region));
+SELECT c.name, o.amount FROM orders o RIGHT JOIN customers c ON o.customer_id = c.customer_id AND EXISTS (SELECT FROM regions r WHERE r.rank = o.order_id);
 SELECT c.name, o.amount FROM customers c JOIN orders o ON o.customer_id = c.customer_id AND EXISTS (SELECT FROM regions r WHERE r.region = c.region);
 
 -- | groupings over any of these with count, sum, avg, min, max, bool_and, bool_or, every; aggregates of all groups of another grouping
@@ -95,6 +97,9 @@ SELECT name FROM customers c WHERE EXISTS (SELECT 1 FROM orders o WHERE o.custom
 SELECT c.name, o.amount FROM customers c CROSS JOIN LATERAL (SELECT amount FROM orders WHERE customer_id = c.customer_id) o;
 SELECT c.name, n FROM customers c CROSS JOIN generate_series(1, c.customer_id) AS n;
 SELECT order_id, unnest(string_to_array(note, 'n')) AS part FROM orders;
+SELECT order_id FROM orders o WHERE EXISTS (SELECT 1 FROM unnest(string_to_array(o.note, 'n')) AS p WHERE p = 'a') OR o.order_id IN (SELECT x * o.customer_id FROM generate_series(1, 3) AS x);
+SELECT order_id, (SELECT string_agg(p, ',' ORDER BY p) FROM unnest(string_to_array(o.note, 'n')) AS p) AS parts, ARRAY(SELECT x * o.amount FROM generate_series(1, o.customer_id) AS x ORDER BY x) AS multiples FROM orders o;
+SELECT customer_id, sum((SELECT max(v) FROM (VALUES (o.amount), (o.amount * 2 - 15)) AS x(v))) AS total FROM orders o GROUP BY customer_id;
 
 -- | dates, times, texts and JSON that depend on kept settings
 SELECT order_id, ordered_on::text AS day FROM orders;

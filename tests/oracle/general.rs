@@ -320,6 +320,7 @@ impl General<'_> {
         if depth > 0 && self.rng.u8(..12) == 0 {
             match kind {
                 "LEFT" => on = format!("{on} AND {}", self.subquery(&others, 0)),
+                "RIGHT" => on = format!("{on} AND {}", self.subquery(&aliases, 0)),
                 "INNER" => {
                     let both = [aliases.clone(), others.clone()].concat();
                     on = format!("{on} AND {}", self.subquery(&both, 0));

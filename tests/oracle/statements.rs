@@ -174,7 +174,7 @@ const REFUSED: &[(&str, &str)] = &[
         "array_agg(…): its value depends on the order in which rows are read; add ORDER BY",
     ),
     (
-        "SELECT region, string_agg(name, ', ' ORDER BY customer_id) FROM customers GROUP BY region",
+        "SELECT region, string_agg(name, ', ' ORDER BY length(name)) FROM customers GROUP BY region",
         "string_agg(…): rows that ORDER BY takes for equal may come in any order; order by what is aggregated, or by a unique key, too",
     ),
     (

@@ -30,6 +30,9 @@ impl General<'_> {
     /// An integer by a subquery.
     pub(crate) fn scalar(&mut self, outside: &[String]) -> String {
         let outer = outside[self.rng.usize(..outside.len())].clone();
+        if self.rng.u8(..8) == 0 {
+            return self.number_by_row(&outer);
+        }
         let keyed: Vec<String> = self
             .tables
             .iter()
@@ -86,6 +89,10 @@ impl General<'_> {
 
     /// A boolean by a subquery.
     pub(crate) fn subquery(&mut self, outside: &[String], depth: usize) -> String {
+        if self.rng.u8(..10) == 0 {
+            let outer = outside[self.rng.usize(..outside.len())].clone();
+            return self.truth_by_row(&outer);
+        }
         let size = [1, 1, 1, 2][self.rng.usize(..4)];
         let (from, aliases) = self.tree(size, depth.min(1));
         let mut filter = if depth > 0 && self.rng.u8(..8) == 0 {
@@ -161,6 +168,16 @@ impl General<'_> {
     pub(crate) fn array(&mut self, outside: &[String], columns: &[&'static str]) -> String {
         let outer = outside[self.rng.usize(..outside.len())].clone();
         let column = pick(self.rng, columns);
+        if self.rng.u8(..6) == 0 && column != "f" {
+            return match column {
+                "b" | "v" => format!(
+                    "ARRAY(SELECT DISTINCT e.x COLLATE \"default\" FROM unnest({outer}.w) AS e(x) WHERE e.x <> {outer}.b ORDER BY e.x COLLATE \"default\")"
+                ),
+                _ => format!(
+                    "ARRAY(SELECT unnest({outer}.g) + {outer}.a AS x ORDER BY unnest({outer}.g) + {outer}.a DESC)"
+                ),
+            };
+        }
         if let (Some((from, aliases)), true) = (self.keyed(), self.rng.bool()) {
             let own = &aliases[0];
             let limit = pick(self.rng, &["", "", " LIMIT 2"]);
@@ -179,6 +196,32 @@ impl General<'_> {
         format!(
             "ARRAY(SELECT {distinct}{own}.{column} FROM {from} WHERE {own}.{link} ORDER BY {own}.{column})"
         )
+    }
+
+    /// An integer that a subquery makes of the row outside alone.
+    fn number_by_row(&mut self, outer: &str) -> String {
+        let forms = [
+            "(SELECT count(*) FILTER (WHERE e.x > OF.a) FROM unnest(OF.g) AS e(x))::integer",
+            "(SELECT sum(e.x * OF.s)::integer FROM unnest(OF.g) WITH ORDINALITY AS e(x, n) WHERE e.n > 1)",
+            "(SELECT max(e.x) FROM (VALUES (OF.a), (OF.id + 1), (NULL)) AS e(x))",
+            "(SELECT count(DISTINCT e.x)::integer FROM jsonb_array_elements(OF.j -> 'a') AS e(x))",
+            "(SELECT max(y.y + e.x) FROM unnest(OF.g) AS e(x), generate_series(1, e.x % 4) AS y(y))",
+            "(SELECT OF.a + 1 WHERE OF.d)",
+        ];
+        pick(self.rng, &forms).replace("OF", outer)
+    }
+
+    /// A boolean that a subquery makes of the row outside alone.
+    fn truth_by_row(&mut self, outer: &str) -> String {
+        let forms = [
+            "EXISTS (SELECT 1 FROM unnest(OF.w) AS e(x) WHERE e.x LIKE 'x%')",
+            "NOT EXISTS (SELECT 1 FROM unnest(OF.g) AS e(x) WHERE e.x = OF.a)",
+            "OF.a IN (SELECT e.x FROM unnest(OF.g) AS e(x) WHERE e.x > 0)",
+            "OF.a NOT IN (SELECT unnest(OF.g))",
+            "OF.id > ALL (SELECT e.x FROM unnest(OF.g) AS e(x))",
+            "EXISTS (SELECT 1 FROM unnest(OF.g) AS e(x) WHERE e.x IN (SELECT y.y FROM generate_series(0, e.x) AS y(y) WHERE y.y = OF.s::integer))",
+        ];
+        pick(self.rng, &forms).replace("OF", outer)
     }
 
     /// A text by a subquery that puts together texts in the order of a unique key.
