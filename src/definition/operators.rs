@@ -298,6 +298,12 @@ impl Operator {
         }
     }
 
+    /// How many operators it consists of.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        1 + self.inputs().into_iter().map(Self::count).sum::<usize>()
+    }
+
     /// The base tables that it reads, as often as it does.
     #[must_use]
     pub fn relations(&self) -> Vec<&Relation> {

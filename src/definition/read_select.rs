@@ -15,6 +15,9 @@ use std::cell::RefCell;
 /// How deep views and subqueries may lie in one another.
 const DEEPEST: usize = 64;
 
+/// How many operators a query may consist of, its views, subqueries and queries of WITH written out wherever they are named.
+const MOST_OPERATORS: usize = 5_000;
+
 /// Reads defining views with the facts of one catalog.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
@@ -88,7 +91,14 @@ impl<'a> Reader<'a> {
         self.depth.set(self.depth.get() + 1);
         let read = self.select_at_depth(select, is_ordered);
         self.depth.set(self.depth.get() - 1);
-        read
+        let read = read?;
+        if read.root.count() > MOST_OPERATORS {
+            return Err(Refusal::new(
+                "subqueries",
+                "written out wherever views and queries of WITH are named, there are too many",
+            ));
+        }
+        Ok(read)
     }
 
     fn select_at_depth(&self, select: &SelectStmt, is_ordered: bool) -> Result<Computed, Refusal> {

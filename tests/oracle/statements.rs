@@ -292,3 +292,37 @@ async fn what_can_not_be_refreshed_fast_is_refused_by_its_clause() {
         );
     }
 }
+
+/// Groupings of one another, each of which reads the one before it twice: so many are 2ⁿ written out.
+fn doubled(levels: usize) -> String {
+    let mut with =
+        "g0 AS (SELECT customer_id AS id, count(*) AS n FROM orders GROUP BY customer_id)"
+            .to_owned();
+    for level in 1..=levels {
+        let before = level - 1;
+        with += &format!(
+            ", g{level} AS (SELECT a.id, count(b.n) AS n FROM g{before} AS a JOIN g{before} AS b ON a.id = b.id GROUP BY a.id)"
+        );
+    }
+    format!("WITH {with} SELECT id, n FROM g{levels}")
+}
+
+#[tokio::test]
+async fn a_query_that_doubles_with_each_level_is_compiled_or_refused_and_keeps_nobody_waiting() {
+    let server = TestServer::start().await;
+    let mut session = Session::open(&server).await;
+    session.begin(TABLES).await.unwrap();
+    let compiled = session.compiled(&doubled(2), &["orders"]).await;
+    assert!(compiled.is_ok(), "{compiled:?}");
+    let refused = session.compiled(&doubled(40), &["orders"]).await;
+    assert_eq!(
+        refused.map(|refresh| refresh.statement),
+        Err("subqueries: written out wherever views and queries of WITH are named, there are too many".to_owned())
+    );
+    // somewhere in between it is the number of ways through them that is too large
+    for levels in 3..12 {
+        if let Err(refusal) = session.compiled(&doubled(levels), &["orders"]).await {
+            assert!(refusal.contains("too many"), "{refusal}");
+        }
+    }
+}

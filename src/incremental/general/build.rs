@@ -79,6 +79,7 @@ impl Nodes {
         operator: &Operator,
         wanted: &BTreeSet<usize>,
     ) -> Result<Built, Refusal> {
+        self.spent.step()?;
         match operator {
             Operator::Scan(relation) => {
                 let columns: Vec<usize> = wanted.iter().copied().collect();

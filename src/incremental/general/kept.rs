@@ -1,7 +1,7 @@
 //! Groupings of which all rows are read with every refresh, as by LIMIT or by an aggregate over all of them: counts and sums of
 //! their groups are kept in a table, as for a grouping at the root, and read in place of the base tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::groups::{self, Grouped};
 use super::super::logs::{Changed, ChangedTable};
@@ -38,7 +38,7 @@ impl Nodes {
     /// The groupings to keep of a query, those first that others read.
     pub(super) fn all_to_keep(&mut self, root: &NodeRef) -> Vec<ToKeep> {
         let mut found = BTreeMap::new();
-        read_in_full(root, false, &mut found);
+        read_in_full(root, false, &mut found, &mut BTreeSet::new());
         found.into_values().map(|node| self.kept(&node)).collect()
     }
 
@@ -78,8 +78,16 @@ impl Nodes {
     }
 }
 
-/// Notes the groupings all of whose rows are read if any of them changes.
-fn read_in_full(node: &NodeRef, is_in_full: bool, found: &mut BTreeMap<usize, NodeRef>) {
+/// Notes the groupings all of whose rows are read if any of them changes. A node is visited once for each way to read it.
+fn read_in_full(
+    node: &NodeRef,
+    is_in_full: bool,
+    found: &mut BTreeMap<usize, NodeRef>,
+    visited: &mut BTreeSet<(usize, bool)>,
+) {
+    if !visited.insert((node.id, is_in_full)) {
+        return;
+    }
     let is_in_full = match &node.kind {
         NodeKind::First { keys, .. } => is_in_full || keys.is_empty(),
         NodeKind::Aggregate { keys: 0, .. } => true,
@@ -93,7 +101,7 @@ fn read_in_full(node: &NodeRef, is_in_full: bool, found: &mut BTreeMap<usize, No
         _ => is_in_full,
     };
     for input in node.inputs() {
-        read_in_full(input, is_in_full, found);
+        read_in_full(input, is_in_full, found, visited);
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) struct Lookups {
     relations: BTreeMap<u32, Relation>,
     /// The base tables whose change is being followed.
     changed: BTreeSet<u32>,
+    /// What has been sought for it: the numbers of nodes with the columns that were known.
+    sought: BTreeSet<(usize, BTreeSet<usize>)>,
 }
 
 impl Lookups {
@@ -90,7 +92,7 @@ impl Lookups {
             } => {
                 let (owners, starts) = (owners(items), starts(items));
                 for (changed, item) in items.iter().enumerate() {
-                    self.changed = tables_of(item);
+                    self.begin(item);
                     let bound = (0..owners.len()).filter(|at| owners[*at] == changed);
                     let mut done = vec![false; items.len()];
                     done[changed] = true;
@@ -99,25 +101,31 @@ impl Lookups {
                 }
             }
             NodeKind::Outer { sides, .. } | NodeKind::Match { sides, .. } => {
-                self.changed = tables_of(&sides.left);
+                self.begin(&sides.left);
                 self.right_of(sides);
-                self.changed = tables_of(&sides.right);
+                self.begin(&sides.right);
                 let left = sides.equal.iter().map(|(left, _)| *left);
                 self.look_up(&sides.left, &left.collect());
                 self.right_of(sides);
             }
             NodeKind::Window { input, keys, .. } | NodeKind::First { input, keys, .. } => {
-                self.changed = tables_of(input);
+                self.begin(input);
                 self.look_up(input, &keys.iter().copied().collect());
             }
             NodeKind::Aggregate { input, keys, .. } => {
-                self.changed = tables_of(input);
+                self.begin(input);
                 self.look_up(input, &(0..*keys).collect());
             }
         }
         for input in node.inputs() {
             self.visit(input, seen);
         }
+    }
+
+    /// Begins with what the changes of a node lead to.
+    fn begin(&mut self, node: &NodeRef) {
+        self.changed.clone_from(node.tables());
+        self.sought.clear();
     }
 
     fn right_of(&mut self, sides: &Sides) {
@@ -127,6 +135,9 @@ impl Lookups {
 
     /// A node's rows are sought by the values of some columns; none: all of them are read.
     fn look_up(&mut self, node: &NodeRef, columns: &BTreeSet<usize>) {
+        if !self.sought.insert((node.id, columns.clone())) {
+            return;
+        }
         match &node.kind {
             NodeKind::Scan {
                 relation,
@@ -247,12 +258,5 @@ fn equal_columns(condition: &Expression) -> Option<(Expression, Expression)> {
             Some((*left.clone(), *right.clone()))
         }
         _ => None,
-    }
-}
-
-fn tables_of(node: &NodeRef) -> BTreeSet<u32> {
-    match &node.kind {
-        NodeKind::Scan { relation, .. } => BTreeSet::from([relation.oid]),
-        _ => node.inputs().into_iter().flat_map(tables_of).collect(),
     }
 }

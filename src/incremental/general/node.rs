@@ -6,19 +6,29 @@ use std::rc::Rc;
 use super::super::names::free_name;
 use super::first::Order;
 use crate::definition::{
-    AggregateCall, Expression, Limit, MatchKind, Relation, SetFunction, WindowCall,
+    AggregateCall, Expression, Limit, MatchKind, Refusal, Relation, SetFunction, WindowCall,
 };
 
 /// An operator that others may share.
 pub(super) type NodeRef = Rc<Node>;
 
 /// An operator with its columns.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Node {
     /// Equal operators are one and have one number.
     pub(super) id: usize,
     pub(super) columns: Vec<Column>,
     pub(super) kind: NodeKind,
+    /// The base tables that it reads, at any depth.
+    tables: BTreeSet<u32>,
+    is_transparent: bool,
+}
+
+/// By their numbers: of operators that share inputs there are more ways down than there are operators.
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
 }
 
 /// A column: its name, unique in its node and not quoted, and what is known of its values.
@@ -104,46 +114,69 @@ pub(super) struct Sides {
     pub(super) is_dependent: bool,
 }
 
-impl Node {
-    pub(super) fn inputs(&self) -> Vec<&NodeRef> {
-        match &self.kind {
-            NodeKind::Scan { .. } | NodeKind::Values(_) => Vec::new(),
-            NodeKind::Block { items: inputs, .. } | NodeKind::Union(inputs) => {
-                inputs.iter().collect()
-            }
-            NodeKind::Outer { sides, .. } | NodeKind::Match { sides, .. } => {
+impl NodeKind {
+    fn inputs(&self) -> Vec<&NodeRef> {
+        match self {
+            Self::Scan { .. } | Self::Values(_) => Vec::new(),
+            Self::Block { items: inputs, .. } | Self::Union(inputs) => inputs.iter().collect(),
+            Self::Outer { sides, .. } | Self::Match { sides, .. } => {
                 vec![&sides.left, &sides.right]
             }
-            NodeKind::Aggregate { input, .. }
-            | NodeKind::Unfold { input, .. }
-            | NodeKind::Repeat { input, .. }
-            | NodeKind::Window { input, .. }
-            | NodeKind::First { input, .. } => vec![input],
+            Self::Aggregate { input, .. }
+            | Self::Unfold { input, .. }
+            | Self::Repeat { input, .. }
+            | Self::Window { input, .. }
+            | Self::First { input, .. } => vec![input],
         }
+    }
+
+    fn tables(&self) -> BTreeSet<u32> {
+        match self {
+            Self::Scan { relation, .. } => BTreeSet::from([relation.oid]),
+            _ => {
+                let inputs = self.inputs();
+                inputs
+                    .iter()
+                    .flat_map(|input| &input.tables)
+                    .copied()
+                    .collect()
+            }
+        }
+    }
+
+    fn is_transparent(&self) -> bool {
+        match self {
+            Self::Scan { .. } | Self::Values(_) => true,
+            Self::Block { .. } | Self::Outer { .. } | Self::Match { .. } | Self::Unfold { .. } => {
+                self.inputs().iter().all(|input| input.is_transparent)
+            }
+            Self::Union(_)
+            | Self::Aggregate { .. }
+            | Self::Repeat { .. }
+            | Self::Window { .. }
+            | Self::First { .. } => false,
+        }
+    }
+}
+
+impl Node {
+    pub(super) fn inputs(&self) -> Vec<&NodeRef> {
+        self.kind.inputs()
+    }
+
+    /// The base tables that it reads, at any depth.
+    pub(super) fn tables(&self) -> &BTreeSet<u32> {
+        &self.tables
     }
 
     /// Whether it reads one of certain base tables, at any depth.
     pub(super) fn reads(&self, is_one: &dyn Fn(u32) -> bool) -> bool {
-        match &self.kind {
-            NodeKind::Scan { relation, .. } => is_one(relation.oid),
-            _ => self.inputs().iter().any(|input| input.reads(is_one)),
-        }
+        self.tables.iter().any(|table| is_one(*table))
     }
 
     /// Whether the planner itself brings a restriction of its rows down to base tables.
     pub(super) fn is_transparent(&self) -> bool {
-        match &self.kind {
-            NodeKind::Scan { .. } | NodeKind::Values(_) => true,
-            NodeKind::Block { .. }
-            | NodeKind::Outer { .. }
-            | NodeKind::Match { .. }
-            | NodeKind::Unfold { .. } => self.inputs().iter().all(|input| input.is_transparent()),
-            NodeKind::Union(_)
-            | NodeKind::Aggregate { .. }
-            | NodeKind::Repeat { .. }
-            | NodeKind::Window { .. }
-            | NodeKind::First { .. } => false,
-        }
+        self.is_transparent
     }
 
     /// The name that its rows go by in a statement.
@@ -168,6 +201,28 @@ impl Node {
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
     all: Vec<NodeRef>,
+    pub(super) spent: Effort,
+}
+
+/// Counts steps, so that a query does not keep the compiler busy for hours where these grow with the power of its depth.
+#[derive(Debug, Default)]
+pub(super) struct Effort(usize);
+
+impl Effort {
+    /// Far more than the largest of ordinary queries needs; takes some seconds.
+    const MOST: usize = 100_000;
+
+    /// One step more.
+    pub(super) fn step(&mut self) -> Result<(), Refusal> {
+        self.0 += 1;
+        if self.0 > Self::MOST {
+            return Err(Refusal::new(
+                "the query",
+                "its subqueries, joins and groupings lie in one another in too many ways",
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl Nodes {
@@ -189,6 +244,8 @@ impl Nodes {
         let node = Rc::new(Node {
             id: self.all.len(),
             columns,
+            tables: kind.tables(),
+            is_transparent: kind.is_transparent(),
             kind,
         });
         self.all.push(Rc::clone(&node));

@@ -11,6 +11,7 @@ use crate::sql::identifier;
 impl Writer<'_> {
     /// `SELECT` of a node's columns: all rows, or those whose columns have one of the values.
     pub(super) fn now(&mut self, node: &NodeRef, keys: Option<&Keys>) -> Result<String, Refusal> {
+        self.spent.step()?;
         if let Some(keys) = keys {
             return self.restricted(node, keys);
         }

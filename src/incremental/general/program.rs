@@ -259,8 +259,20 @@ fn plan(root: &NodeRef, tables: &BTreeMap<u32, ChangedTable>, kept: &[Kept<'_>])
 
 /// How the operators of a tree are maintained, in words.
 pub(super) fn describe(node: &NodeRef, kept: &[Kept<'_>], clauses: &mut Vec<(String, String)>) {
+    describe_once(node, kept, clauses, &mut BTreeSet::new());
+}
+
+fn describe_once(
+    node: &NodeRef,
+    kept: &[Kept<'_>],
+    clauses: &mut Vec<(String, String)>,
+    visited: &mut BTreeSet<usize>,
+) {
     const PARTNERS: &str =
         "rows that get a first partner or lose the last one are found by counting partners";
+    if !visited.insert(node.id) {
+        return;
+    }
     let described = match &node.kind {
         NodeKind::Scan { .. }
         | NodeKind::Values(_)
@@ -308,6 +320,6 @@ pub(super) fn describe(node: &NodeRef, kept: &[Kept<'_>], clauses: &mut Vec<(Str
         }
     }
     for input in node.inputs() {
-        describe(input, kept, clauses);
+        describe_once(input, kept, clauses, visited);
     }
 }

@@ -8,7 +8,7 @@ use super::super::names::{free_name, is_part};
 use super::super::print::indented;
 use super::asked::AskedFor;
 use super::kept::Kept;
-use super::node::{Column, Node};
+use super::node::{Column, Effort, Node};
 use crate::definition::Refusal;
 use crate::sql::identifier;
 
@@ -32,6 +32,7 @@ pub(super) struct Writer<'a> {
     pub(super) missing: String,
     /// The numbers of nodes that are inputs of several.
     shared: BTreeSet<usize>,
+    pub(super) spent: Effort,
 }
 
 /// Values by which rows are asked for.
@@ -75,6 +76,7 @@ impl<'a> Writer<'a> {
             is_fresh: false,
             missing: String::new(),
             shared: shared(root),
+            spent: Effort::default(),
         }
     }
 
