@@ -131,17 +131,11 @@ impl NodeKind {
     }
 
     fn tables(&self) -> BTreeSet<u32> {
-        match self {
-            Self::Scan { relation, .. } => BTreeSet::from([relation.oid]),
-            _ => {
-                let inputs = self.inputs();
-                inputs
-                    .iter()
-                    .flat_map(|input| &input.tables)
-                    .copied()
-                    .collect()
-            }
+        if let Self::Scan { relation, .. } = self {
+            return BTreeSet::from([relation.oid]);
         }
+        let inputs = self.inputs().into_iter();
+        inputs.flat_map(|input| input.tables.clone()).collect()
     }
 
     fn is_transparent(&self) -> bool {
