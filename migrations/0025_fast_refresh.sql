@@ -267,7 +267,7 @@ DECLARE
     marked_log integer;
     most_rows bigint;
     -- wanted as long as costs are not known
-    table_rows double precision := CASE WHEN p_state.fast_ms_per_row IS NULL THEN base_rows(p_view.mv_id) END;
+    table_rows double precision;
 BEGIN
     choice.method := 'complete';
     choice.by_cost := false;
@@ -283,6 +283,9 @@ BEGIN
     choice.checked_at := pg_current_snapshot();
     SELECT * INTO problem, choice.needs_upkeep FROM fast_problem(p_view.mv_id, p_state);
     IF problem IS NULL THEN
+        IF wanted <> 'fast' AND p_state.fast_ms_per_row IS NULL THEN
+            table_rows := base_rows(p_view.mv_id);
+        END IF;
         -- more need not be counted where costs decide
         most_rows := CASE WHEN wanted <> 'fast' THEN most_rows_for_fast(p_state, table_rows) END;
         SELECT * INTO choice.pending_rows, marked_log FROM pending_changes(p_view.mv_id, p_state.last_snapshot, most_rows);
