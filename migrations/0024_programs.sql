@@ -64,6 +64,9 @@ COMMENT ON FUNCTION bypasses_row_security(oid, oid) IS 'Whether row security hid
 
 CREATE FUNCTION meaning_fingerprint(p_mv_id integer) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+DECLARE
+    -- as an array, by which indexes of the catalog are used whatever is estimated
+    sources oid[] := array(SELECT source FROM materialized_view_sources WHERE mv_id = p_mv_id);
 BEGIN
     -- By catalog row: a replaced view has a new rule, a replaced function a new xmin. What is built in does not change
     -- but with the server's version.
@@ -81,6 +84,12 @@ BEGIN
                 JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
                                 AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
                 WHERE w.ev_class = ANY (t.read_views))),
+            -- the text of an enumeration's value is that of its label, which can be renamed
+            (SELECT string_agg(concat_ws(':', e.oid, e.enumlabel), ',' ORDER BY e.oid)
+             FROM pg_attribute a
+             JOIN pg_type y ON y.oid = a.atttypid
+             JOIN pg_enum e ON e.enumtypid = ANY (ARRAY[y.oid, y.typelem, y.typbasetype])
+             WHERE a.attrelid = ANY (sources) AND a.attnum > 0 AND a.atttypid >= 16384),
             (SELECT string_agg(concat_ws(':', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attcollation), ',' ORDER BY a.attnum)
              FROM pg_attribute a WHERE a.attrelid = s.mv_relation AND a.attnum > 0 AND NOT a.attisdropped)))
         FROM materialized_view_settings s JOIN materialized_view_state t USING (mv_id)

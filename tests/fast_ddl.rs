@@ -135,6 +135,36 @@ async fn a_not_null_that_is_dropped() {
 }
 
 #[tokio::test]
+async fn a_label_of_an_enumeration_that_is_renamed() {
+    let (_database, mut alice, mut module) = shop().await;
+    alice
+        .run(
+            "CREATE TYPE alice.state AS ENUM ('open', 'paid');
+             CREATE TABLE alice.bills (bill_id int PRIMARY KEY, state alice.state, past alice.state[]);
+             INSERT INTO alice.bills SELECT i, 'open', ARRAY['open', 'paid']::alice.state[] FROM generate_series(1, 9) AS i;
+             SELECT mvrefresh.create_materialized_view('alice.written',
+                 'SELECT bill_id, state, state::text AS label, to_jsonb(past) AS past FROM alice.bills')",
+        )
+        .await;
+    module.make_fast("alice.written").await;
+    module.refresh("alice.written", None).await;
+    alice
+        .run("UPDATE alice.bills SET state = 'paid' WHERE bill_id < 4")
+        .await;
+    module.assert_fast("alice.written").await;
+    alice
+        .run("ALTER TYPE alice.state RENAME VALUE 'open' TO 'due'")
+        .await;
+    module.assert_complete("alice.written", CHANGED).await;
+    upkeep(&mut module).await;
+    module.refresh("alice.written", None).await;
+    alice
+        .run("UPDATE alice.bills SET state = 'due' WHERE bill_id < 2")
+        .await;
+    module.assert_fast("alice.written").await;
+}
+
+#[tokio::test]
 async fn a_function_of_the_query_that_is_replaced() {
     answered(
         "CREATE OR REPLACE FUNCTION alice.doubled(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 3 * $1'",

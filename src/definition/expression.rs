@@ -183,6 +183,19 @@ impl Expression {
         self.any(&mut |part| matches!(part.kind, Kind::Outer(_)))
     }
 
+    /// What it reads of that row, over its columns.
+    #[must_use]
+    pub fn values_outside(&self) -> Vec<Self> {
+        let mut values = Vec::new();
+        self.any(&mut |part| {
+            if let Kind::Outer(value) = &part.kind {
+                values.push((**value).clone());
+            }
+            false
+        });
+        values
+    }
+
     /// What has to be true for this condition to be true: the parts that AND connects.
     #[must_use]
     pub fn conjuncts(self) -> Vec<Self> {

@@ -6,11 +6,16 @@
 
 mod aggregate_order;
 mod aggregates;
+mod answers;
 mod array_subqueries;
 mod by_row;
 mod calls;
+mod casts;
 mod catalog;
+mod choices;
 mod constants;
+mod dependent;
+mod domain;
 mod expression;
 mod frames;
 mod freed;
@@ -38,6 +43,7 @@ mod type_name;
 mod uniqueness;
 mod values;
 mod window_calls;
+mod window_clauses;
 mod windows;
 
 pub use aggregates::{AggregateCall, AggregateFunction, OtherAggregate};

@@ -363,6 +363,15 @@ impl Operator {
             || self.inputs().into_iter().any(Self::names_outside)
     }
 
+    /// What it reads of that row, over its columns.
+    #[must_use]
+    pub fn values_outside(&self) -> Vec<Expression> {
+        let own = self.expressions().into_iter();
+        let own = own.flat_map(Expression::values_outside);
+        let inputs = self.inputs().into_iter();
+        own.chain(inputs.flat_map(Self::values_outside)).collect()
+    }
+
     /// Whether there is an aggregate anywhere in it.
     #[must_use]
     pub fn is_aggregated(&self) -> bool {

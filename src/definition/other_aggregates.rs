@@ -175,25 +175,39 @@ impl Reader<'_> {
             .all(|argument| argument.columns().is_empty());
         match (name, call.arguments.len()) {
             ("percentile_disc", 1) | ("mode", 0) if is_fixed => {
-                if call
-                    .arguments
-                    .iter()
-                    .any(|argument| !argument.data_type.is("float8"))
-                {
-                    return refuse("this version does not know this form of an aggregate");
-                }
+                let fractions = call.arguments.first();
+                let fractions = fractions.map(|fractions| &fractions.data_type);
                 self.require_identity(value, &format!("{name}(…)"))?;
-                Ok(value.data_type.clone())
+                match fractions {
+                    Some(fractions)
+                        if is_float8s(fractions) && value.data_type.element().is_none() =>
+                    {
+                        Ok(value.data_type.clone().array())
+                    }
+                    Some(fractions) if !fractions.is("float8") => {
+                        refuse("this version does not know this form of an aggregate")
+                    }
+                    _ => Ok(value.data_type.clone()),
+                }
             }
             // a cast from exact numbers gives no -0, which could not be told from 0 by its place in the order
-            ("percentile_cont", 1)
-                if is_fixed && call.arguments[0].data_type.is("float8") && is_from_exact(value) =>
-            {
-                Ok(TypeName::built_in("float8"))
+            ("percentile_cont", 1) if is_fixed && is_from_exact(value) => {
+                match &call.arguments[0].data_type {
+                    fractions if fractions.is("float8") || is_float8s(fractions) => {
+                        Ok(fractions.clone())
+                    }
+                    _ => refuse("this version does not know this form of an aggregate"),
+                }
             }
             _ => refuse("this version does not know how to maintain this aggregate"),
         }
     }
+}
+
+fn is_float8s(data_type: &TypeName) -> bool {
+    data_type
+        .element()
+        .is_some_and(|element| element.is("float8"))
 }
 
 /// The type of what adds up floating-point numbers.

@@ -29,6 +29,7 @@ impl Reader<'_> {
             ));
         }
         let noted = place.inside(|place| self.aggregate_call(call, place))?;
+        require_own_columns(&noted)?;
         let Some(aggregates) = place.aggregates.as_deref_mut() else {
             return Err(Refusal::unknown("an aggregate in this place"));
         };
@@ -186,4 +187,18 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// An aggregate is one of the innermost query whose columns it reads (documentation of `PostgreSQL`, "Aggregate Expressions").
+fn require_own_columns(call: &AggregateCall) -> Result<(), Refusal> {
+    let parts = call.expressions();
+    let is_of_outside = parts.iter().any(|part| part.names_outside())
+        && parts.iter().all(|part| part.columns().is_empty());
+    if is_of_outside {
+        return Err(Refusal::new(
+            "an aggregate in a subquery",
+            "it reads columns of the query outside alone, and so is an aggregate of that one",
+        ));
+    }
+    Ok(())
 }

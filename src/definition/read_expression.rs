@@ -3,9 +3,8 @@
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    AArrayExpr, AExpr, AExprKind, BoolExpr, BoolExprType, BoolTestType, BooleanTest, CaseExpr,
-    CaseWhen, CoalesceExpr, CollateClause, ColumnRef, MinMaxExpr, MinMaxOp, Node, NullTest,
-    NullTestType,
+    AExpr, AExprKind, BoolExpr, BoolExprType, BoolTestType, BooleanTest, CoalesceExpr,
+    CollateClause, ColumnRef, MinMaxExpr, MinMaxOp, Node, NullTest, NullTestType,
 };
 
 use super::nodes::{content, kind_of, names, required};
@@ -13,7 +12,7 @@ use super::read_select::Reader;
 use super::rows_and_arrays::two_rows;
 use super::scope::Scope;
 use super::subqueries::{Pending, in_subquery};
-use super::windows::Windows;
+use super::window_clauses::Windows;
 use super::{AggregateCall, Expression, Kind, Refusal, TypeName};
 
 /// Where an expression stands: what it may name, and where it notes aggregates if it may have any.
@@ -183,7 +182,11 @@ impl Reader<'_> {
         Err(super::scope::no_column(&parts.join(".")))
     }
 
-    fn all(&self, nodes: &[Node], place: &mut Place<'_>) -> Result<Vec<Expression>, Refusal> {
+    pub(super) fn all(
+        &self,
+        nodes: &[Node],
+        place: &mut Place<'_>,
+    ) -> Result<Vec<Expression>, Refusal> {
         nodes.iter().map(|node| self.read(node, place)).collect()
     }
 
@@ -218,7 +221,7 @@ impl Reader<'_> {
             }
             (AExprKind::AexprNotDistinct, Some(left)) => {
                 self.require_operator("=", &left, &right)?;
-                Ok(never_null(infix("IS NOT DISTINCT FROM", left, right)))
+                Ok(not_distinct(left, right))
             }
             (AExprKind::AexprNullif, Some(left)) => {
                 self.require_operator("=", &left, &right)?;
@@ -332,94 +335,6 @@ impl Reader<'_> {
         })))
     }
 
-    fn case(&self, case: &CaseExpr, place: &mut Place<'_>) -> Result<Expression, Refusal> {
-        let CaseExpr {
-            xpr: _,
-            casetype: _,
-            casecollid: _,
-            arg,
-            args,
-            defresult,
-            location: _,
-        } = case;
-        let subject = arg
-            .as_ref()
-            .map(|subject| self.read(subject, place))
-            .transpose()?;
-        let mut branches = Vec::new();
-        for branch in args {
-            let NodeEnum::CaseWhen(branch) = content(branch)? else {
-                return Err(Refusal::unknown("this in CASE"));
-            };
-            let CaseWhen {
-                xpr: _,
-                expr,
-                result,
-                location: _,
-            } = &**branch;
-            let when = self.read(required(expr.as_deref())?, place)?;
-            match &subject {
-                Some(subject) => self.require_operator("=", subject, &when)?,
-                None => require_boolean(&when)?,
-            }
-            branches.push((when, self.read(required(result.as_deref())?, place)?));
-        }
-        let otherwise = defresult
-            .as_ref()
-            .map(|value| self.read(value, place))
-            .transpose()?;
-        let results: Vec<&Expression> = branches
-            .iter()
-            .map(|(_, then)| then)
-            .chain(&otherwise)
-            .collect();
-        let mut value = common(&results, "CASE")?;
-        value.kind = Kind::Case {
-            subject: subject.map(Box::new),
-            branches,
-            otherwise: otherwise.map(Box::new),
-        };
-        Ok(value)
-    }
-
-    fn choice(
-        &self,
-        name: &str,
-        nodes: &[Node],
-        place: &mut Place<'_>,
-    ) -> Result<Expression, Refusal> {
-        let arguments = self.all(nodes, place)?;
-        let mut value = common(&arguments.iter().collect::<Vec<_>>(), name)?;
-        if name != "COALESCE" {
-            self.require_operator("<", &value, &value)?;
-        }
-        value.kind = Kind::Call {
-            name: name.to_owned(),
-            arguments,
-        };
-        Ok(value)
-    }
-
-    fn array(&self, array: &AArrayExpr, place: &mut Place<'_>) -> Result<Expression, Refusal> {
-        let AArrayExpr {
-            elements,
-            list_start: _,
-            list_end: _,
-            location: _,
-        } = array;
-        let elements = self.all(elements, place)?;
-        let element = common(&elements.iter().collect::<Vec<_>>(), "ARRAY")?;
-        if element.data_type.element().is_some() {
-            return Err(Refusal::unknown("an array of arrays"));
-        }
-        Ok(Expression {
-            scale: None,
-            data_type: element.data_type.clone().array(),
-            kind: Kind::Array(elements),
-            ..element
-        })
-    }
-
     fn collate(
         &self,
         clause: &CollateClause,
@@ -445,31 +360,6 @@ impl Reader<'_> {
     }
 }
 
-/// What is common to expressions of which one is the value; its kind is to be replaced.
-fn common(choices: &[&Expression], clause: &str) -> Result<Expression, Refusal> {
-    let (first, rest) = choices
-        .split_first()
-        .ok_or_else(|| Refusal::unknown(format!("an empty {clause}")))?;
-    let mut value = (*first).clone();
-    for other in rest {
-        if other.data_type != value.data_type {
-            return Err(Refusal::new(
-                clause,
-                format!(
-                    "it mixes {} and {}; cast one of them",
-                    value.data_type, other.data_type
-                ),
-            ));
-        }
-        if other.scale != value.scale {
-            value.scale = None;
-        }
-    }
-    value.collation = merged_collation(choices);
-    value.is_nullable = true;
-    Ok(value)
-}
-
 /// The collation of something made of parts: the only one, or the only one that is not the default.
 pub(super) fn merged_collation(parts: &[&Expression]) -> Option<String> {
     let mut special = None;
@@ -491,7 +381,7 @@ pub(super) fn merged_collation(parts: &[&Expression]) -> Option<String> {
 /// The collation of a database, as the catalog names it.
 pub(super) const DEFAULT_COLLATION: &str = "\"pg_catalog\".\"default\"";
 
-fn require_boolean(expression: &Expression) -> Result<(), Refusal> {
+pub(super) fn require_boolean(expression: &Expression) -> Result<(), Refusal> {
     if expression.data_type.is("bool") {
         return Ok(());
     }
@@ -507,6 +397,11 @@ fn infix(words: &str, left: Expression, right: Expression) -> Expression {
         operator: words.to_owned(),
         right: Box::new(right),
     })
+}
+
+/// That two values are equal or both NULL.
+pub(super) fn not_distinct(left: Expression, right: Expression) -> Expression {
+    never_null(infix("IS NOT DISTINCT FROM", left, right))
 }
 
 fn never_null(mut expression: Expression) -> Expression {

@@ -3,13 +3,15 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{Alias, JoinExpr, JoinType, Node, RangeSubselect, RangeVar};
 
+use super::answers::reading;
+use super::dependent::itself;
 use super::lateral::is_dependent;
 use super::nodes::{alias, content, kind_of, names, required};
 use super::ordering::shown;
 use super::read_select::{Outputs, Reader};
 use super::scope::{Item, Scope};
 use super::set_functions::one_row;
-use super::subqueries::{Pending, answered, everything, reading};
+use super::subqueries::Pending;
 use super::{Expression, Kind, Operator, Query, Refusal, Relation, RelationKind};
 
 /// What an item of FROM gives, and how its columns are named.
@@ -193,10 +195,84 @@ impl Reader<'_> {
         let operator = if pending.is_empty() {
             joined(kind, left.0, right.0, conditions)
         } else {
-            joined_by_answers(kind, left.0, right.0, &conditions, &pending)?
+            self.joined_by_answers(kind, left.0, right.0, &conditions, &pending)?
         };
         Ok((operator, renamed(scope, alias.as_ref())?))
     }
+
+    // A ⋈ B by conditions that ask subqueries is σ over A × B with the answers; A ⟕ B, if each subquery depends on one side
+    // alone, is A' ⟕ B' of the sides with the answers.
+    fn joined_by_answers(
+        &self,
+        kind: JoinType,
+        left: Operator,
+        right: Operator,
+        conditions: &[Expression],
+        pending: &[Pending],
+    ) -> Result<Operator, Refusal> {
+        let widths = (left.width(), right.width());
+        if kind == JoinType::JoinInner {
+            let both = Operator::Join(vec![left, right]);
+            let (both, answers) = self.all_answered(both, pending)?;
+            let conditions = conditions.iter();
+            let conditions = conditions.map(|condition| reading(condition, &answers));
+            return Ok(shown(
+                both.filtered(conditions.collect()),
+                widths.0 + widths.1,
+            ));
+        }
+        let is_of_left = |number: usize| pending[number].names(&|at| at < widths.0);
+        let (left, of_left) = self.answered(left, pending, &is_of_left, &|value| {
+            require_one_side(value, |at| at < widths.0)
+        })?;
+        let (right, of_right) =
+            self.answered(right, pending, &|number| !is_of_left(number), &|value| {
+                Ok(require_one_side(value, |at| at >= widths.0)?.moved(&|at| at - widths.0))
+            })?;
+        let further = left.width();
+        let answers: Vec<Expression> = (0..pending.len())
+            .map(|number| {
+                if is_of_left(number) {
+                    of_left[number].clone()
+                } else {
+                    super::scope::shifted(&of_right[number], further)
+                }
+            })
+            .collect();
+        let place = |at: usize| {
+            if at < widths.0 {
+                at
+            } else {
+                at - widths.0 + further
+            }
+        };
+        let conditions = conditions
+            .iter()
+            .map(|condition| reading(&condition.moved(&place), &answers))
+            .collect();
+        let joined = joined(kind, left, right, conditions);
+        let columns = joined.columns();
+        Ok(Operator::Project {
+            outputs: (0..widths.0 + widths.1)
+                .map(|at| columns[place(at)].clone())
+                .collect(),
+            input: Box::new(joined),
+        })
+    }
+}
+
+/// Refuses what reads columns of the other side of an outer join.
+fn require_one_side(
+    value: &Expression,
+    is_of_it: impl Fn(usize) -> bool,
+) -> Result<Expression, Refusal> {
+    if value.columns().into_iter().all(is_of_it) {
+        return itself(value);
+    }
+    Err(Refusal::new(
+        "a subquery in ON",
+        "it depends on rows of both sides of an outer join",
+    ))
 }
 
 /// The operator of a join whose conditions are over the left side's columns and then the right one's.
@@ -257,72 +333,6 @@ fn in_first_order(input: Operator, swapped: &dyn Fn(usize) -> usize) -> Operator
         outputs: places.map(|at| columns[swapped(at)].clone()).collect(),
         input: Box::new(input),
     }
-}
-
-// A ⋈ B by conditions that ask subqueries is σ over A × B with the answers. A ⟕ B by such conditions, if the subqueries depend
-// on B alone, is A ⟕ (B with the answers).
-fn joined_by_answers(
-    kind: JoinType,
-    left: Operator,
-    right: Operator,
-    conditions: &[Expression],
-    pending: &[Pending],
-) -> Result<Operator, Refusal> {
-    let (left_width, right_width) = (left.width(), right.width());
-    match kind {
-        JoinType::JoinInner => {
-            let both = Operator::Join(vec![left, right]);
-            let by_rows = &|value: &Expression| Ok(value.clone());
-            let (both, answers) = answered(both, pending, &everything, by_rows)?;
-            let conditions = conditions.iter();
-            let conditions = conditions.map(|condition| reading(condition, &answers));
-            let filtered = both.filtered(conditions.collect());
-            Ok(shown(filtered, left_width + right_width))
-        }
-        JoinType::JoinLeft => outer_by_answers(left, right, conditions, pending, &|at| at),
-        JoinType::JoinRight => {
-            let swapped = swapped(left_width, right_width);
-            let conditions: Vec<Expression> =
-                conditions.iter().map(|one| one.moved(&swapped)).collect();
-            let input = outer_by_answers(right, left, &conditions, pending, &swapped)?;
-            Ok(in_first_order(input, &swapped))
-        }
-        _ => Err(Refusal::unknown("a subquery in ON of FULL JOIN")),
-    }
-}
-
-/// LEFT JOIN by conditions that ask subqueries. `place` says where the columns are that subqueries name.
-fn outer_by_answers(
-    left: Operator,
-    right: Operator,
-    conditions: &[Expression],
-    pending: &[Pending],
-    place: &dyn Fn(usize) -> usize,
-) -> Result<Operator, Refusal> {
-    let (left_width, width) = (left.width(), left.width() + right.width());
-    let of_right = |value: &Expression| {
-        let value = value.moved(place);
-        if value.columns().iter().any(|at| *at < left_width) {
-            return Err(Refusal::new(
-                "a subquery in ON",
-                "it depends on rows of the side that an outer join keeps",
-            ));
-        }
-        Ok(value.moved(&|at| at - left_width))
-    };
-    let (right, answers) = answered(right, pending, &everything, &of_right)?;
-    let answers: Vec<Expression> = answers
-        .iter()
-        .map(|answer| answer.moved(&|at| at + left_width))
-        .collect();
-    let conditions = conditions
-        .iter()
-        .map(|condition| reading(condition, &answers))
-        .collect();
-    Ok(shown(
-        joined(JoinType::JoinLeft, left, right, conditions),
-        width,
-    ))
 }
 
 /// The column that FULL JOIN … USING merges of two.

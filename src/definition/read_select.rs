@@ -3,11 +3,11 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, SelectStmt, SetOperation, WithClause};
 
+use super::answers::reading;
 use super::nodes::{content, required};
 use super::ordering::{shown, sorted};
 use super::read_expression::Place;
 use super::scope::Scope;
-use super::subqueries::{answered, everything, reading};
 use super::targets::{Clauses, Computed};
 use super::{Catalog, Expression, Kind, Limit, Operator, Query, Refusal};
 use std::cell::RefCell;
@@ -291,8 +291,7 @@ impl<'a> Reader<'a> {
             Some(condition) => {
                 let mut pending = Vec::new();
                 let condition = self.condition(condition, scope, &mut pending)?;
-                let (input, answers) =
-                    answered(input, &pending, &everything, &|value| Ok(value.clone()))?;
+                let (input, answers) = self.all_answered(input, &pending)?;
                 Operator::Filter {
                     input: Box::new(input),
                     condition: reading(&condition, &answers),

@@ -1,5 +1,6 @@
 //! Subqueries that stand for one value.
 
+use super::dependent::gives_one_row;
 use super::freed::{Inner, depends};
 use super::read_select::Reader;
 use super::uniqueness::determine;
@@ -8,11 +9,11 @@ use super::{AggregateCall, Expression, Kind, Operator, Refusal};
 /// How the value of a subquery is found for a row outside.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Value {
-    /// Rows of which at most one goes with a row outside.
+    /// Rows of which at most one goes with a row outside. They may depend on it.
     pub(super) right: Operator,
     /// Over its columns; what is of the row outside is wrapped in [`Kind::Outer`].
     pub(super) conditions: Vec<Expression>,
-    /// The value, over its columns; these are NULL where no row goes with the one outside.
+    /// The value, over its columns and the row outside; its columns are NULL where no row goes with the one outside.
     pub(super) output: Expression,
     /// Whether exactly one row goes with each.
     pub(super) is_one_row: bool,
@@ -21,13 +22,25 @@ pub(super) struct Value {
 impl Reader<'_> {
     /// The value of a subquery that has been read.
     pub(super) fn scalar(&self, operator: Operator) -> Result<Value, Refusal> {
-        let (input, outputs) = operator.with_outputs();
-        let [output] = &outputs[..] else {
+        let [column] = &operator.columns()[..] else {
             return Err(Refusal::unknown("a subquery of several columns as a value"));
         };
-        if output.names_outside() {
-            return Err(depends());
+        match self.scalar_by_links(operator.clone()) {
+            // what can't be freed here is when the rows outside are known
+            Err(_) if operator.names_outside() && gives_at_most_one_row(&operator) => Ok(Value {
+                is_one_row: gives_one_row(&operator),
+                right: operator,
+                conditions: Vec::new(),
+                output: column.clone(),
+            }),
+            read => read,
         }
+    }
+
+    /// The value of one that depends on the row outside by conditions that can stand beside it.
+    fn scalar_by_links(&self, operator: Operator) -> Result<Value, Refusal> {
+        let (input, mut outputs) = operator.with_outputs();
+        let output = outputs.swap_remove(0);
         match input {
             Operator::Aggregate {
                 input,
@@ -37,7 +50,7 @@ impl Reader<'_> {
                 let inner = self.freed(*input, Vec::new())?;
                 if inner.conditions.is_empty() {
                     return Ok(Value {
-                        output: output.clone(),
+                        output,
                         conditions: Vec::new(),
                         is_one_row: true,
                         right: Operator::Aggregate {
@@ -68,7 +81,7 @@ impl Reader<'_> {
                     .collect::<Result<_, _>>()?;
                 Ok(Value {
                     conditions,
-                    output: without_rows(output, keys.len(), &counts),
+                    output: without_rows(&output, keys.len(), &counts),
                     is_one_row: false,
                     right: Operator::Aggregate {
                         input: Box::new(inner.operator),
@@ -80,10 +93,19 @@ impl Reader<'_> {
             other => {
                 let inner = self.freed(other, Vec::new())?;
                 at_most_one_row(&inner)?;
-                // computed inside: where there is no row the value is NULL, whatever it would be of NULLs
                 let mut columns = inner.operator.columns();
-                let output = output.as_column(columns.len());
-                columns.extend(outputs);
+                let at = columns.len();
+                let output = if output.names_outside() {
+                    let mut is_there = Expression::boolean(Kind::Literal("true".to_owned()));
+                    is_there.is_nullable = false;
+                    let there = is_there.as_column(at);
+                    columns.push(is_there);
+                    where_there(there, output)
+                } else {
+                    let column = output.as_column(at);
+                    columns.push(output);
+                    column
+                };
                 Ok(Value {
                     right: Operator::Project {
                         input: Box::new(inner.operator),
@@ -210,6 +232,33 @@ fn without_rows(value: &Expression, keys: usize, counts: &[bool]) -> Expression 
         }
         _ => None,
     })
+}
+
+/// A value where a row is there, which a column says, else NULL.
+fn where_there(is_there: Expression, value: Expression) -> Expression {
+    Expression {
+        is_nullable: true,
+        kind: Kind::Case {
+            subject: None,
+            branches: vec![(is_there, value.clone())],
+            otherwise: None,
+        },
+        ..value
+    }
+}
+
+/// Whether it gives no more than one row for a row outside, whatever there is.
+fn gives_at_most_one_row(operator: &Operator) -> bool {
+    match operator {
+        Operator::Project { input, .. } | Operator::Filter { input, .. } => {
+            gives_at_most_one_row(input)
+        }
+        Operator::Aggregate { keys, .. } => keys.is_empty(),
+        Operator::First { keys, limit, .. } => {
+            keys.is_empty() && limit.count.is_some_and(|count| count < 2) && !limit.with_ties
+        }
+        _ => false,
+    }
 }
 
 fn more_than_one() -> Refusal {

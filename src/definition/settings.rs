@@ -170,7 +170,8 @@ pub(super) fn is_kept_cast(from: &TypeName, to: &TypeName) -> bool {
     let has_stable_text = ["date", "timestamp", "timestamptz", "interval"]
         .iter()
         .any(|name| from.is(name));
-    (is_text && has_stable_text)
+    // labels of enumerations are looked at as what kept settings are
+    (is_text && (has_stable_text || from.is_enumeration()))
         || CASTS
             .iter()
             .any(|(one, other)| from.is(one) && to.is(other))

@@ -1,7 +1,5 @@
 //! Subqueries in expressions: each becomes a column of the rows for which it is evaluated.
 
-use std::collections::BTreeSet;
-
 use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, RowExpr, SelectStmt, SubLink, SubLinkType};
 
@@ -11,14 +9,14 @@ use super::read_expression::Place;
 use super::read_select::Reader;
 use super::scalar_subqueries::Value;
 use super::scope::Scope;
-use super::{Expression, Kind, MatchKind, Operator, Refusal, SetFunction};
+use super::{Expression, Kind, Operator, Refusal, SetFunction};
 
 /// A subquery that was read in an expression, before its answer is a column.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Pending {
     /// Whether there is a partner.
     Mark {
-        /// Where partners are sought.
+        /// Where partners are sought; may depend on the row outside.
         right: Operator,
         /// Over its columns; what is of the row outside is wrapped in [`Kind::Outer`].
         conditions: Vec<Expression>,
@@ -27,6 +25,24 @@ pub(super) enum Pending {
     Value(Value),
     /// A function in the select list that gives a set; all of them are taken side by side.
     Set(SetFunction),
+}
+
+impl Pending {
+    /// Whether it names a column of the row outside that is one of these.
+    pub(super) fn names(&self, is_one: &dyn Fn(usize) -> bool) -> bool {
+        let mut named = match self {
+            Self::Mark { right, .. } | Self::Value(Value { right, .. }) => right.values_outside(),
+            Self::Set(function) => vec![function.call.clone()],
+        };
+        if let Self::Mark { conditions, .. } | Self::Value(Value { conditions, .. }) = self {
+            named.extend(conditions.iter().flat_map(Expression::values_outside));
+        }
+        if let Self::Value(value) = self {
+            named.extend(value.output.values_outside());
+        }
+        let columns = named.iter().flat_map(Expression::columns);
+        columns.into_iter().any(is_one)
+    }
 }
 
 impl Reader<'_> {
@@ -199,7 +215,13 @@ impl Reader<'_> {
                 outputs,
             });
         }
-        self.freed(unnested(operator, &outputs), outputs)
+        let freed = self.freed(unnested(operator.clone(), &outputs), outputs.clone());
+        // what can't be freed here is when the rows outside are known
+        Ok(freed.unwrap_or(Inner {
+            operator,
+            conditions: Vec::new(),
+            outputs,
+        }))
     }
 
     /// Reads something that may name columns of the row outside.
@@ -217,130 +239,6 @@ pub(super) fn select_of(subselect: &Node) -> Result<&SelectStmt, Refusal> {
         NodeEnum::SelectStmt(select) => Ok(select),
         _ => Err(Refusal::unknown("a subquery that is no SELECT")),
     }
-}
-
-/// That all subqueries are to be answered.
-pub(super) fn everything(_: usize) -> bool {
-    true
-}
-
-/// The subqueries that some expressions read.
-pub(super) fn asked<'a>(
-    expressions: impl Iterator<Item = &'a Expression>,
-) -> impl Fn(usize) -> bool {
-    let mut numbers = BTreeSet::new();
-    for expression in expressions {
-        expression.any(&mut |part| {
-            if let Kind::Subquery(number) = part.kind {
-                numbers.insert(number);
-            }
-            false
-        });
-    }
-    move |number| numbers.contains(&number)
-}
-
-/// The rows of an operator with the answers of those subqueries that are to be answered as further columns, and expressions
-/// that read them there.
-pub(super) fn answered(
-    mut input: Operator,
-    pending: &[Pending],
-    is_asked: &dyn Fn(usize) -> bool,
-    outside: &dyn Fn(&Expression) -> Result<Expression, Refusal>,
-) -> Result<(Operator, Vec<Expression>), Refusal> {
-    let mut answers = Vec::new();
-    let mut sets = Vec::new();
-    for (number, pending) in pending.iter().cloned().enumerate() {
-        if !is_asked(number) {
-            answers.push(Expression::boolean(Kind::Subquery(number)));
-            continue;
-        }
-        let width = input.width();
-        if let Pending::Set(function) = pending {
-            let call = outside(&function.call)?;
-            sets.push((answers.len(), function.with(call)));
-            answers.push(function.columns[0].clone());
-            continue;
-        }
-        let (Pending::Mark { conditions, .. } | Pending::Value(Value { conditions, .. })) =
-            &pending
-        else {
-            continue;
-        };
-        let conditions = conditions
-            .iter()
-            .map(|condition| placed(condition, width, outside))
-            .collect::<Result<_, _>>()?;
-        let left = Box::new(input);
-        input = match pending {
-            Pending::Mark { right, .. } => {
-                let mut mark = Expression::boolean(Kind::Column(width));
-                mark.is_nullable = false;
-                answers.push(mark);
-                Operator::Match {
-                    left,
-                    right: Box::new(right),
-                    conditions,
-                    kind: MatchKind::Mark,
-                }
-            }
-            Pending::Set(_) => *left,
-            Pending::Value(found) => {
-                answers.push(found.output.moved(&|at| at + width));
-                if found.is_one_row {
-                    Operator::Join(vec![*left, found.right])
-                } else {
-                    Operator::Outer {
-                        left,
-                        right: Box::new(found.right),
-                        conditions,
-                        is_full: false,
-                        is_dependent: true,
-                    }
-                }
-            }
-        };
-    }
-    if !sets.is_empty() {
-        let width = input.width();
-        for (at, (answer, function)) in sets.iter().enumerate() {
-            answers[*answer] = function.columns[0].as_column(width + at);
-        }
-        input = Operator::Unfold {
-            input: Box::new(input),
-            functions: sets.into_iter().map(|(_, function)| function).collect(),
-            has_ordinality: false,
-            is_outer: false,
-            conditions: Vec::new(),
-        };
-    }
-    Ok((input, answers))
-}
-
-/// An expression that reads answers where they are.
-pub(super) fn reading(expression: &Expression, answers: &[Expression]) -> Expression {
-    expression.rewritten(&mut |part| match part.kind {
-        Kind::Subquery(number) => answers.get(number).cloned(),
-        _ => None,
-    })
-}
-
-/// A condition over the row outside and then the columns of the subquery.
-pub(super) fn placed(
-    condition: &Expression,
-    width: usize,
-    outside: &dyn Fn(&Expression) -> Result<Expression, Refusal>,
-) -> Result<Expression, Refusal> {
-    let mut failed = None;
-    let placed = condition.rewritten(&mut |part| match &part.kind {
-        Kind::Column(at) => Some(part.as_column(at + width)),
-        Kind::Outer(value) => Some(outside(value).unwrap_or_else(|refusal| {
-            failed = Some(refusal);
-            part.clone()
-        })),
-        _ => None,
-    });
-    failed.map_or(Ok(placed), Err)
 }
 
 pub(super) fn noted(place: &mut Place<'_>, noted: Pending) -> Result<Expression, Refusal> {

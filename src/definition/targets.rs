@@ -3,14 +3,17 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, ResTarget};
 
+use super::answers::{asked, reading};
+use super::dependent::itself;
 use super::grouping::Keys;
 use super::nodes::{content, required};
 use super::ordering::sorted;
 use super::read_expression::Place;
 use super::read_select::{Outputs, Reader};
 use super::scope::Scope;
-use super::subqueries::{Pending, answered, asked, everything, reading};
-use super::windows::{Noted, Windows};
+use super::subqueries::Pending;
+use super::window_clauses::Windows;
+use super::windows::Noted;
 use super::{AggregateCall, Expression, Kind, Operator, Refusal};
 
 /// What a SELECT computes of its rows, clause by clause.
@@ -67,12 +70,7 @@ impl Reader<'_> {
         let (mut root, answers) = if is_grouped {
             self.in_groups(input, &mut read)?
         } else {
-            answered(
-                input,
-                &read.pending,
-                &everything,
-                &|value| Ok(value.clone()),
-            )?
+            self.all_answered(input, &read.pending)?
         };
         let answer = |value: &Expression| reading(value, &answers);
         let mut computed: Vec<Expression> = read.computed.iter().map(answer).collect();
@@ -201,8 +199,7 @@ impl Reader<'_> {
         let of_rows = asked(of_rows.chain(&keys.all));
         let of_calls = read.calls.iter().flat_map(Noted::expressions);
         let of_groups = asked(read.computed.iter().chain(&read.having).chain(of_calls));
-        let by_rows = &|value: &Expression| Ok(value.clone());
-        let (rows, answers) = answered(input, pending, &of_rows, by_rows)?;
+        let (rows, answers) = self.answered(input, pending, &of_rows, &itself)?;
         let answer = |value: &Expression| reading(value, &answers);
         let aggregates = read.aggregates.iter();
         let aggregates = aggregates.map(|call| call.moved(&mut |value| answer(value)));
@@ -211,7 +208,7 @@ impl Reader<'_> {
         by_answers.reading(&answer);
         self.require_orders(&rows, &by_answers.in_all_sets(), &aggregates)?;
         let groups = by_answers.grouped(rows, aggregates, &read.groupings, keys)?;
-        answered(groups, pending, &of_groups, &|value| {
+        self.answered(groups, pending, &of_groups, &|value| {
             if keys.cover(value) {
                 return Ok(over_groups(value));
             }

@@ -56,12 +56,19 @@ pub async fn server_facts(connection: &mut PgConnection) -> sqlx::Result<ServerF
 }
 
 async fn types(connection: &mut PgConnection, facts: &mut ServerFacts) -> sqlx::Result<()> {
-    // arrays are known as their elements with a mark
+    // arrays are known as their elements with a mark, domains as what they are of: operators and functions see nothing else
     let rows = sql::query(
-        "SELECT t.oid::int8, n.nspname::text AS schema, coalesce(e.typname, t.typname)::text AS name,
+        "WITH RECURSIVE meant AS (
+            SELECT t.oid, t.oid AS base FROM pg_catalog.pg_type t WHERE t.typtype <> 'd'
+            UNION ALL
+            SELECT d.oid, m.base FROM meant m JOIN pg_catalog.pg_type d ON d.typbasetype = m.oid AND d.typtype = 'd'
+         )
+         SELECT m.oid::int8, n.nspname::text AS schema, coalesce(e.typname, t.typname)::text AS name,
                 e.oid IS NOT NULL AS is_array, t.typtype = 'e' AS is_enumeration
-         FROM pg_catalog.pg_type t
-         LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+         FROM meant m
+         JOIN pg_catalog.pg_type t ON t.oid = m.base
+         LEFT JOIN meant o ON o.oid = t.typelem AND t.typcategory = 'A'
+         LEFT JOIN pg_catalog.pg_type e ON e.oid = o.base
          JOIN pg_catalog.pg_namespace n ON n.oid = coalesce(e.typnamespace, t.typnamespace)",
     )
     .fetch_all(connection)
@@ -110,7 +117,9 @@ async fn operators(connection: &mut PgConnection, facts: &mut ServerFacts) -> sq
             result: facts.data_type(row.try_get("result")?)?,
             is_immutable: row.try_get("is_immutable")?,
         };
-        facts.catalog.operators.insert(key, fact);
+        // one of a domain's own is not told from that of what the domain is of
+        let known = facts.catalog.operators.entry(key).or_insert(fact.clone());
+        known.is_immutable &= known.result == fact.result && fact.is_immutable;
     }
     Ok(())
 }
@@ -149,7 +158,10 @@ async fn functions(connection: &mut PgConnection, facts: &mut ServerFacts) -> sq
             .map(|argument| facts.data_type(argument))
             .collect::<Result<_, _>>()?;
         let key = (row.try_get("schema")?, row.try_get("name")?, arguments);
-        facts.catalog.functions.insert(key, fact);
+        // one of a domain's own is not told from that of what the domain is of
+        let known = facts.catalog.functions.entry(key).or_insert(fact.clone());
+        known.is_immutable &=
+            known.result == fact.result && known.kind == fact.kind && fact.is_immutable;
     }
     Ok(())
 }
@@ -159,7 +171,9 @@ async fn casts(connection: &mut PgConnection, facts: &mut ServerFacts) -> sqlx::
     let rows: Vec<(i64, i64)> = sql::query_as(
         "SELECT castsource::int8, casttarget::int8
          FROM pg_catalog.pg_cast c LEFT JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc
-         WHERE c.castmethod = 'b' OR (c.castmethod = 'f' AND p.provolatile = 'i')
+         WHERE (c.castmethod = 'b' OR (c.castmethod = 'f' AND p.provolatile = 'i'))
+           -- PostgreSQL ignores those of domains
+           AND NOT EXISTS (SELECT FROM pg_catalog.pg_type d WHERE d.oid IN (c.castsource, c.casttarget) AND d.typtype = 'd')
          UNION
          SELECT t.oid::int8, s.oid::int8
          FROM pg_catalog.pg_type t JOIN pg_catalog.pg_proc p ON p.oid = t.typoutput CROSS JOIN pg_catalog.pg_type s

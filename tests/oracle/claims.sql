@@ -4,6 +4,7 @@
 -- | columns, expressions, WHERE over one table
 SELECT order_id, amount * 2 AS twice, upper(note) AS note FROM orders WHERE amount > 10 OR is_paid IS NULL;
 SELECT note, CASE WHEN is_paid THEN 'paid' ELSE 'open' END AS state FROM orders WHERE note IN ('a', 'b');
+SELECT bill_id, state::text AS state, upper(mark) AS mark, 'x' = ANY (marks) AS is_marked FROM bills WHERE mark <> 'z' OR state < 'paid';
 SELECT order_id, setweight(to_tsvector('english', coalesce(note, '')), 'A') AS words, (jsonb_build_object('n', amount) ->> 'n')::numeric AS n, daterange(ordered_on, NULL) AS since FROM orders WHERE daterange(ordered_on, NULL) && daterange('2024-01-01', '2025-01-01');
 
 -- | inner and cross joins, self joins, USING, NATURAL, any condition
@@ -20,6 +21,7 @@ SELECT DISTINCT note FROM orders;
 
 -- | GROUP BY with count, sum, avg (integers, numeric), bool_and, bool_or, every; FILTER, HAVING
 SELECT customer_id, count(*) AS n, sum(amount) AS total, avg(amount) AS mean, bool_and(is_paid) AS paid FROM orders GROUP BY customer_id;
+SELECT mark, state, count(*) AS n, min(mark) AS least FROM bills GROUP BY mark, state;
 SELECT customer_id, every(is_paid) AS paid, count(*) FILTER (WHERE amount > 10) AS large FROM orders GROUP BY customer_id HAVING count(*) > 1;
 
 -- | GROUP BY with min, max
@@ -36,6 +38,9 @@ SELECT order_id FROM orders WHERE note NOT IN (SELECT name FROM customers) AND c
 SELECT name FROM customers c WHERE EXISTS (SELECT FROM orders o WHERE o.customer_id = c.customer_id AND EXISTS (SELECT FROM regions r WHERE r.rank = o.order_id AND r.region = c.region));
 SELECT c.name, o.amount FROM orders o RIGHT JOIN customers c ON o.customer_id = c.customer_id AND EXISTS (SELECT FROM regions r WHERE r.rank = o.order_id);
 SELECT c.name, o.amount FROM customers c JOIN orders o ON o.customer_id = c.customer_id AND EXISTS (SELECT FROM regions r WHERE r.region = c.region);
+SELECT c.name, o.amount FROM customers c LEFT JOIN orders o ON o.customer_id = c.customer_id AND EXISTS (SELECT FROM regions r WHERE r.region = c.region);
+SELECT c.name, o.amount FROM customers c FULL JOIN orders o ON o.customer_id = c.customer_id AND EXISTS (SELECT FROM regions r WHERE r.rank = o.amount);
+SELECT name FROM customers c WHERE NOT EXISTS (SELECT FROM regions r WHERE NOT EXISTS (SELECT FROM orders o WHERE o.customer_id = c.customer_id AND o.amount = r.rank));
 
 -- | groupings over any of these with count, sum, avg, min, max, bool_and, bool_or, every; aggregates of all groups of another grouping
 SELECT n, count(*) AS customers FROM (SELECT c.customer_id, count(o.order_id) AS n FROM customers c LEFT JOIN orders o USING (customer_id) GROUP BY c.customer_id) x GROUP BY n;
@@ -47,6 +52,7 @@ SELECT customer_id, sum(amount) AS total FROM orders GROUP BY customer_id ORDER 
 SELECT c.customer_id, g.n FROM customers c LEFT JOIN (SELECT customer_id, count(*) AS n FROM orders GROUP BY customer_id) g USING (customer_id);
 SELECT customer_id, count(DISTINCT note) AS notes, string_agg(note, ', ' ORDER BY note) AS listed, array_agg(amount ORDER BY amount) AS amounts FROM orders GROUP BY customer_id;
 SELECT customer_id, stddev(amount) AS deviation, percentile_disc(0.5) WITHIN GROUP (ORDER BY amount) AS median, mode() WITHIN GROUP (ORDER BY note) AS most, jsonb_agg(note ORDER BY note) AS notes FROM orders GROUP BY customer_id;
+SELECT customer_id, percentile_disc(ARRAY[0.25, 0.75]) WITHIN GROUP (ORDER BY amount) AS quartiles, percentile_cont(ARRAY[0.5, 0.9]) WITHIN GROUP (ORDER BY amount) AS high FROM orders GROUP BY customer_id;
 SELECT customer_id, array_agg(note ORDER BY ordered_on, order_id) AS notes, json_agg(json_build_object('id', order_id, 'note', note) ORDER BY order_id) AS orders FROM orders GROUP BY customer_id;
 SELECT customer_id, sum(took) AS took, avg(took) AS mean FROM orders GROUP BY customer_id;
 
@@ -92,10 +98,14 @@ SELECT c.name, ARRAY(SELECT DISTINCT o.amount FROM orders o WHERE o.is_paid ORDE
 SELECT c.name, ARRAY(SELECT o.amount FROM orders o WHERE o.customer_id = c.customer_id ORDER BY o.amount DESC, o.order_id LIMIT 2) AS most FROM customers c;
 SELECT c.name, (SELECT o.note FROM orders o WHERE o.customer_id = c.customer_id ORDER BY o.ordered_on DESC, o.order_id LIMIT 1) AS last FROM customers c;
 SELECT name FROM customers c WHERE EXISTS (SELECT 1 FROM orders o WHERE o.customer_id = c.customer_id LIMIT 1);
+SELECT order_id, (SELECT count(*) FROM orders e WHERE e.ordered_on < o.ordered_on) AS earlier, (SELECT r.region || o.note FROM regions r WHERE r.region = o.note) AS both FROM orders o;
+SELECT order_id, (SELECT sum(e.amount * o.customer_id) FROM orders e WHERE e.customer_id = o.customer_id) AS total, (SELECT e.note FROM orders e WHERE e.order_id < o.order_id ORDER BY e.order_id DESC LIMIT 1) AS before FROM orders o;
 
 -- | LATERAL, functions in FROM, functions that give sets
 SELECT c.name, o.amount FROM customers c CROSS JOIN LATERAL (SELECT amount FROM orders WHERE customer_id = c.customer_id) o;
 SELECT c.name, n FROM customers c CROSS JOIN generate_series(1, c.customer_id) AS n;
+SELECT c.name, o.amount, o.n FROM customers c LEFT JOIN LATERAL (SELECT amount, count(*) AS n FROM orders WHERE customer_id < c.customer_id GROUP BY amount) o ON o.amount > c.customer_id;
+SELECT c.name, o.amount FROM customers c CROSS JOIN LATERAL (SELECT amount FROM orders WHERE customer_id >= c.customer_id ORDER BY order_id LIMIT 2) o;
 SELECT order_id, unnest(string_to_array(note, 'n')) AS part FROM orders;
 SELECT order_id FROM orders o WHERE EXISTS (SELECT 1 FROM unnest(string_to_array(o.note, 'n')) AS p WHERE p = 'a') OR o.order_id IN (SELECT x * o.customer_id FROM generate_series(1, 3) AS x);
 SELECT order_id, (SELECT string_agg(p, ',' ORDER BY p) FROM unnest(string_to_array(o.note, 'n')) AS p) AS parts, ARRAY(SELECT x * o.amount FROM generate_series(1, o.customer_id) AS x ORDER BY x) AS multiples FROM orders o;

@@ -188,7 +188,11 @@ impl General<'_> {
             };
         }
         let exact = pick(self.rng, &["a", "e", "c", "n", "s"]);
-        let simple = match self.rng.u8(..15) {
+        let simple = match self.rng.u8(..17) {
+            15 => {
+                format!("percentile_cont(ARRAY[0.25, 0.75]) WITHIN GROUP (ORDER BY {one}.{exact})")
+            }
+            16 => format!("percentile_disc(ARRAY[0.5, 1]) WITHIN GROUP (ORDER BY {one}.f DESC)"),
             12 => format!("sum({one}.x ORDER BY {one}.x)"),
             13 => format!("avg({one}.a::float8 / 3 ORDER BY ({one}.a::float8 / 3) DESC)"),
             14 => format!(
@@ -318,15 +322,13 @@ impl General<'_> {
         };
         let mut on = self.on(&aliases, &others, kind == "FULL");
         if depth > 0 && self.rng.u8(..12) == 0 {
-            match kind {
-                "LEFT" => on = format!("{on} AND {}", self.subquery(&others, 0)),
-                "RIGHT" => on = format!("{on} AND {}", self.subquery(&aliases, 0)),
-                "INNER" => {
-                    let both = [aliases.clone(), others.clone()].concat();
-                    on = format!("{on} AND {}", self.subquery(&both, 0));
-                }
-                _ => {}
-            }
+            // of an outer join a subquery is about one side alone
+            let of = match (kind, self.rng.bool()) {
+                ("INNER", _) => [aliases.clone(), others.clone()].concat(),
+                (_, true) => aliases.clone(),
+                (_, false) => others.clone(),
+            };
+            on = format!("{on} AND {}", self.subquery(&of, 0));
         }
         aliases.extend(others);
         (format!("{left} {kind} JOIN {right} ON {on}"), aliases)

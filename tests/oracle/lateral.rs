@@ -1,5 +1,6 @@
 //! Random queries with LATERAL, functions that give sets, values that depend on kept settings, and functions of any type.
 
+use crate::anywhere::ITEMS;
 use crate::general::General;
 use crate::generate::{named, pick};
 
@@ -74,7 +75,7 @@ impl General<'_> {
         aliases[self.rng.usize(..aliases.len())].clone()
     }
 
-    fn table(&mut self) -> String {
+    pub(crate) fn table(&mut self) -> String {
         self.tables[self.rng.usize(..self.tables.len())]
             .name
             .clone()
@@ -177,7 +178,12 @@ impl General<'_> {
         )
         .replace("INNER", &inner)
         .replace("OF", of);
-        match self.rng.u8(..10) {
+        match self.rng.u8(..12) {
+            9 | 10 => {
+                let text = self.anywhere(ITEMS, of);
+                let columns = vec![value, format!("{alias}.num")];
+                (format!("{text} AS {alias}"), columns, false)
+            }
             7 => (
                 format!(
                     "(SELECT {inner}.a AS val, {inner}.f AS num FROM {table} AS {inner} WHERE {link} ORDER BY {inner}.a DESC, {inner}.f LIMIT {}) AS {alias}",
@@ -271,6 +277,10 @@ impl General<'_> {
             "OF.p::text",
             "OF.p + '36 hours'::interval",
             "extract(hour FROM OF.p)",
+            "OF.m::text",
+            "concat(OF.m, OF.h)",
+            "upper(OF.h)",
+            "(OF.h || OF.b)",
             "(OF.f < OF.p)",
             "concat(OF.a, '-', OF.b, OF.f)",
             "concat_ws(',', OF.b, OF.c, OF.p)",

@@ -15,6 +15,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod anywhere;
 mod broken;
 mod case;
 mod catalog;

@@ -63,6 +63,10 @@ const CANONICAL: &[(&str, &str)] = &[
         "WITH paid AS (SELECT customer_id, amount FROM orders WHERE is_paid) SELECT c.name, (SELECT sum(p.amount) FROM paid p WHERE p.customer_id = c.customer_id) AS paid FROM customers c",
     ),
     (
+        "division",
+        "SELECT name FROM customers c WHERE NOT EXISTS (SELECT FROM orders o WHERE NOT EXISTS (SELECT FROM orders e WHERE e.customer_id = c.customer_id AND e.ordered_on = o.ordered_on))",
+    ),
+    (
         "ordered_aggregates",
         "SELECT region, count(DISTINCT name) AS names, string_agg(name, ', ' ORDER BY name) AS listed FROM customers GROUP BY region",
     ),
@@ -102,8 +106,16 @@ const REFUSED: &[(&str, &str)] = &[
         "a subquery as a value: that it gives at most one row can't be told",
     ),
     (
-        "SELECT name, (SELECT sum(amount) FROM orders o WHERE o.customer_id < c.customer_id) FROM customers c",
-        "a subquery that depends on the row outside: it does so by something else than being equal",
+        "SELECT order_id, (SELECT count(*) FROM orders e WHERE e.weight < o.weight) FROM orders o",
+        "a subquery that depends on the row outside: equal values of numeric may differ in their digits (1.0 and 1.00); cast to numeric(precision, scale)",
+    ),
+    (
+        "SELECT customer_id, (SELECT sum(o.amount) FROM customers) FROM orders o GROUP BY customer_id",
+        "an aggregate in a subquery: it reads columns of the query outside alone, and so is an aggregate of that one",
+    ),
+    (
+        "SELECT c.name FROM customers c LEFT JOIN orders o ON EXISTS (SELECT FROM orders e WHERE e.customer_id = c.customer_id AND e.amount = o.amount)",
+        "a subquery in ON: it depends on rows of both sides of an outer join",
     ),
     (
         "SELECT order_id FROM orders LIMIT 3",

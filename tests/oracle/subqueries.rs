@@ -33,6 +33,9 @@ impl General<'_> {
         if self.rng.u8(..8) == 0 {
             return self.number_by_row(&outer);
         }
+        if self.rng.u8(..8) == 0 {
+            return self.number_anywhere(&outer);
+        }
         let keyed: Vec<String> = self
             .tables
             .iter()
@@ -92,6 +95,10 @@ impl General<'_> {
         if self.rng.u8(..10) == 0 {
             let outer = outside[self.rng.usize(..outside.len())].clone();
             return self.truth_by_row(&outer);
+        }
+        if self.rng.u8(..10) == 0 {
+            let outer = outside[self.rng.usize(..outside.len())].clone();
+            return self.truth_anywhere(&outer);
         }
         let size = [1, 1, 1, 2][self.rng.usize(..4)];
         let (from, aliases) = self.tree(size, depth.min(1));
