@@ -29,25 +29,6 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
 $$;
 COMMENT ON FUNCTION images_text(materialized_view_logs, text, text, text) IS 'SELECT of the logged columns of a transition table';
 
-CREATE FUNCTION first_pair_text(p_log materialized_view_logs) RETURNS text
-LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
-    -- By = of built-in types: cheaper than rows byte for byte, and whatever it takes for equal is looked at again. That of other
-    -- types is not on the search path, nor known to be harmless.
-    SELECT CASE WHEN count(*) FILTER (WHERE is_told) = 0 THEN 'SELECT false'
-        ELSE format('SELECT %s FROM (%s LIMIT 1) AS o (%s), (%s LIMIT 1) AS w (%3$s)',
-            string_agg(format('o.c%s IS DISTINCT FROM w.c%1$s', attnum), ' OR ' ORDER BY n) FILTER (WHERE is_told),
-            images_text(p_log, 'old_rows', NULL),
-            string_agg('c' || attnum, ', ' ORDER BY n),
-            images_text(p_log, 'new_rows', NULL))
-    END
-    FROM (
-        SELECT n, a.attnum, a.atttypid < 16384 AND has_hash(a.atttypid) AS is_told
-        FROM unnest(p_log.logged_attnums) WITH ORDINALITY u (attnum, n)
-        JOIN pg_attribute a ON a.attrelid = p_log.base_table AND a.attnum = u.attnum
-    ) logged
-$$;
-COMMENT ON FUNCTION first_pair_text(materialized_view_logs) IS 'SELECT of whether the first rows of the transition tables of an UPDATE show a difference';
-
 CREATE FUNCTION capture_body(p_log materialized_view_logs) RETURNS text
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     -- PostgreSQL 15 to 18 fill transition tables wrongly where a MERGE updates a partitioned table: after a row that it inserted,
@@ -57,7 +38,7 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     -- known (EXECUTE, SQL functions, a translated call stack), which is marked as well.
     --
     -- An UPDATE is logged as a whole unless every logged column is as before. Old and new rows come in the same order: if
-    -- the first pair shows a difference, which takes no time to see, all is logged by that one statement. Else sums of hashes are
+    -- the first pair differs, which takes no time to see, all is logged by that one statement. Else sums of hashes are
     -- compared, and if these agree, the pairs byte for byte. Pairs that are all equal prove, whatever their order, that
     -- the old images are the new ones; only then is nothing written.
     SELECT format($text$
@@ -68,22 +49,23 @@ BEGIN
     IF TG_OP = 'INSERT' THEN
         INSERT INTO %1$s (%2$s)
         %3$s;
-    ELSIF TG_OP = 'UPDATE' THEN%10$s
+    ELSIF TG_OP = 'UPDATE' THEN%11$s
         INSERT INTO %1$s (%2$s)
         SELECT * FROM (
         %4$s
         UNION ALL
         %3$s
         OFFSET 0) AS changes
-        WHERE (%5$s);
+        WHERE (%5$s LIMIT 1)
+            OPERATOR(pg_catalog.*<>) (%6$s LIMIT 1);
         -- apart, as an expression with a query in it is no longer evaluated at once
         IF NOT FOUND THEN
             IF EXISTS (SELECT FROM old_rows) AND (
-                (%6$s)
-                IS DISTINCT FROM (%7$s)
+                (%7$s)
+                IS DISTINCT FROM (%8$s)
                 OR EXISTS (
-                    SELECT FROM (%8$s) AS o (n, image)
-                    FULL JOIN (%9$s) AS w (n, image) ON o.n = w.n
+                    SELECT FROM (%9$s) AS o (n, image)
+                    FULL JOIN (%10$s) AS w (n, image) ON o.n = w.n
                     WHERE (o.image OPERATOR(pg_catalog.*=) w.image) IS NOT TRUE)
             ) THEN
                 INSERT INTO %1$s (%2$s)
@@ -104,7 +86,8 @@ END $text$,
         concat_ws(', ', 'weight', (SELECT string_agg('c' || attnum, ', ' ORDER BY n) FROM unnest(p_log.logged_attnums) WITH ORDINALITY u (attnum, n))),
         images_text(p_log, 'new_rows', '1::smallint'),
         images_text(p_log, 'old_rows', '(-1)::smallint'),
-        first_pair_text(p_log),
+        images_text(p_log, 'old_rows', NULL, 'ROW(images.*)'),
+        images_text(p_log, 'new_rows', NULL, 'ROW(images.*)'),
         images_text(p_log, 'old_rows', NULL, hashed.expression),
         images_text(p_log, 'new_rows', NULL, hashed.expression),
         images_text(p_log, 'old_rows', 'row_number() OVER ()', 'ROW(images.*)'),
