@@ -157,15 +157,16 @@ DECLARE
     most_rows bigint := most_rows_for_fast(p_state, p_base_rows);
     fast_ms double precision := expected_fast_ms(p_state, coalesce(p_pending, most_rows + 1));
     complete_ms double precision := p_state.complete_ms;
-    pending text := CASE WHEN p_pending IS NULL THEN format('more than %s pending rows', most_rows)
+    pending text := CASE WHEN p_pending IS NULL AND most_rows = 0 THEN 'pending rows'
+                         WHEN p_pending IS NULL THEN format('more than %s pending rows', most_rows)
                          ELSE format('%s pending %s', p_pending, CASE WHEN p_pending = 1 THEN 'row' ELSE 'rows' END) END;
 BEGIN
     method := CASE WHEN p_pending > most_rows OR p_pending IS NULL THEN 'complete' ELSE 'fast' END;
     reason := CASE
         WHEN complete_ms IS NULL THEN pending || '; a complete refresh has not been measured'
         WHEN fast_ms IS NULL THEN format('%s, of about %s in the base tables; a fast refresh has not been measured', pending, round(p_base_rows))
-        ELSE format('%s: %s%s ms expected fast, %s ms completely%s', pending, CASE WHEN p_pending IS NULL THEN 'at least ' END,
-                    round(fast_ms::numeric, 1), round(complete_ms::numeric, 1),
+        ELSE format('%s: %s ms expected fast%s, %s ms completely%s', pending, round(fast_ms::numeric, 1),
+                    CASE WHEN p_pending IS NULL THEN ' or more' END, round(complete_ms::numeric, 1),
                     CASE WHEN (method = 'fast') <> (fast_ms <= complete_ms) THEN ', which is to be seen again' END)
     END;
 END $$;

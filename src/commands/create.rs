@@ -16,7 +16,7 @@ use super::privileges;
 use super::session::Session;
 use super::{phrases, schedules};
 use crate::cli::{CompleteForm, Create, CreateQuery, Method};
-use crate::connect::{DatabaseError, describe_in_query};
+use crate::connect::{DatabaseError, Position, describe_in_query};
 use crate::definition::Refusal;
 use crate::dictionary::changes::{self, NewView};
 use crate::dictionary::views::{self, ViewRow};
@@ -178,16 +178,23 @@ pub(super) async fn check(session: &mut Session, query: &str) -> Result<(), Comm
     if query.trim().trim_end_matches(';').trim().is_empty() {
         return Err(CommandError::new(Exit::Data, "the query is empty"));
     }
-    definitions::check_query(&mut session.connection, query)
+    let command = definitions::check_command(query);
+    definitions::check_query(&mut session.connection, &command)
         .await
-        .map_err(|error| in_query(error, query))
+        .map_err(|error| in_command(&error, command, query))
 }
 
-/// An error with its place in the user's query.
-pub(super) fn in_query(error: sqlx::Error, query: &str) -> CommandError {
-    let message = describe_in_query(&error, query);
-    let exit = CommandError::from(error).exit;
-    CommandError::new(exit, message)
+/// The place in the command as the place in the query that is part of it.
+pub(super) fn in_command(error: &sqlx::Error, command: String, query: &str) -> CommandError {
+    let Some(mut server) = DatabaseError::of(error) else {
+        return CommandError::new(Exit::Unavailable, crate::connect::describe(error));
+    };
+    server.position = server.position.map(|position| Position {
+        query: Some(command),
+        character: position.character,
+    });
+    let message = server.in_query(query);
+    CommandError::new(crate::error::exit_of_sqlstate(&server.sqlstate), message)
 }
 
 pub(super) async fn refused(

@@ -12,7 +12,6 @@ use super::create;
 use super::output::Output;
 use super::session::Session;
 use crate::cli::Explain;
-use crate::connect::{DatabaseError, Position};
 use crate::dictionary::definitions::{self, ColumnRow, KeyRow, ReadRow, Subject, UnsteadyRow};
 use crate::dictionary::outlook::{self, LogRow, OutlookRow, ProgramRow};
 use crate::dictionary::views::{self, ViewRow};
@@ -182,7 +181,7 @@ async fn alone(
     let command = definitions::temporary_view_command(text);
     definitions::create_temporary_view(&mut transaction, &command)
         .await
-        .map_err(|error| in_command(&error, command, text))?;
+        .map_err(|error| create::in_command(&error, command, text))?;
     definitions::use_catalog_names(&mut transaction).await?;
     let subject = definitions::temporary_subject(&mut transaction).await?;
     let query = query(&mut transaction, schema, &subject).await?;
@@ -198,19 +197,6 @@ async fn alone(
         },
         fast: Some(fast),
     })
-}
-
-/// The place in the command as the place in the query that is part of it.
-fn in_command(error: &sqlx::Error, command: String, query: &str) -> CommandError {
-    let Some(mut server) = DatabaseError::of(error) else {
-        return CommandError::new(Exit::Unavailable, crate::connect::describe(error));
-    };
-    server.position = server.position.map(|position| Position {
-        query: Some(command),
-        character: position.character,
-    });
-    let message = server.in_query(query);
-    CommandError::new(crate::error::exit_of_sqlstate(&server.sqlstate), message)
 }
 
 async fn query(

@@ -5,7 +5,7 @@
 use serde::Serialize;
 use sqlx::postgres::PgConnection;
 use sqlx::postgres::types::Oid;
-use sqlx::{Connection, Executor, FromRow, SqlSafeStr};
+use sqlx::{Connection, Executor, FromRow};
 
 use crate::sql::{self, ModuleSchema, composed};
 
@@ -17,23 +17,34 @@ pub async fn use_catalog_names(connection: &mut PgConnection) -> sqlx::Result<()
     Ok(())
 }
 
-/// Lets the server parse and analyse a query, without running it. Errors tell the place in it.
-pub async fn check_query(connection: &mut PgConnection, query: &str) -> sqlx::Result<()> {
+/// The command by which the server parses and analyses a query, without running it.
+#[must_use]
+pub fn check_command(query: &str) -> String {
+    format!("PREPARE mvrefreshd_query AS\n{}", without_semicolon(query))
+}
+
+/// Carries out a [`check_command`]. The driver's own way of preparing knows no multiranges.
+pub async fn check_query(connection: &mut PgConnection, command: &str) -> sqlx::Result<()> {
     let mut transaction = connection.begin().await?;
-    // the driver prepares under a name, which a pooler's session may know already, and which it must not keep
+    // a pooler's session may know the name already, and must not keep it
     transaction.execute("DEALLOCATE ALL").await?;
-    let query = composed(query.to_owned()).into_sql_str();
-    transaction.prepare(query).await?;
+    sql::query(composed(command.to_owned()))
+        .execute(&mut transaction)
+        .await?;
     transaction.execute("DEALLOCATE ALL").await?;
     transaction.rollback().await
+}
+
+fn without_semicolon(query: &str) -> &str {
+    let query = query.trim_end();
+    query.strip_suffix(';').unwrap_or(query)
 }
 
 /// The command that makes a query a view for the rest of the transaction or session.
 #[must_use]
 pub fn temporary_view_command(query: &str) -> String {
     // in parentheses, so that only one query fits in; without its semicolon, as create_materialized_view takes it
-    let query = query.trim_end();
-    let query = query.strip_suffix(';').unwrap_or(query);
+    let query = without_semicolon(query);
     format!("CREATE TEMPORARY VIEW mvrefreshd_query AS (\n{query}\n)")
 }
 

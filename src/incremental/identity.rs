@@ -29,6 +29,11 @@ pub(super) fn identity(expression: &Expression, text: &str) -> Option<Vec<String
         "int4range" | "int8range" | "numrange" | "daterange" | "tsrange" | "tstzrange" => {
             vec![format!("range_send({text})")]
         }
+        "int4multirange" | "int8multirange" | "nummultirange" | "datemultirange"
+        | "tsmultirange" | "tstzmultirange" => vec![format!("multirange_send({text})")],
+        "inet" | "cidr" | "macaddr" | "macaddr8" | "bit" | "varbit" | "point" | "line" | "lseg"
+        | "box" | "path" | "circle" => vec![format!("{name}_send({text})")],
+        "polygon" => vec![format!("poly_send({text})")],
         _ => return None,
     })
 }
@@ -61,7 +66,21 @@ pub(super) fn any_of_same(expression: &Expression, text: &str) -> String {
 pub(super) fn hashed(expression: &Expression, text: &str) -> String {
     let has_hash = !matches!(
         expression.data_type.built_in_name(),
-        Some("json" | "xml" | "tsvector" | "tsquery")
+        Some(
+            "json"
+                | "xml"
+                | "tsvector"
+                | "tsquery"
+                | "bit"
+                | "varbit"
+                | "point"
+                | "line"
+                | "lseg"
+                | "box"
+                | "path"
+                | "polygon"
+                | "circle"
+        )
     );
     if has_hash {
         text.to_owned()

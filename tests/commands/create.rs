@@ -258,6 +258,17 @@ async fn fast_is_refused_with_clause_and_reason_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn columns_are_of_any_type() {
+    let shop = Shop::open().await;
+    let query =
+        "SELECT order_id, '{[1,3)}'::int4multirange AS span, '10.0.0.1'::inet AS host FROM orders";
+    let printed = shop.does(&["explain", "--query", query]).await;
+    assert_contains(&printed, &["fast refresh: yes"]);
+    let printed = shop.does(&["create", "spans", "--query", query]).await;
+    assert_contains(&printed, &["fast refresh: yes"]);
+}
+
+#[tokio::test]
 async fn auto_tells_why_a_view_is_not_refreshed_fast() {
     let shop = Shop::open().await;
     let printed = shop.does(&["create", "lottery", "--query", LOTTERY]).await;

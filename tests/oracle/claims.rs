@@ -11,8 +11,10 @@ const TABLES: &str = "
     CREATE SCHEMA shop;
     CREATE TYPE shop.state AS ENUM ('open', 'paid');
     CREATE DOMAIN shop.short AS varchar(9) CHECK (value <> '');
-    CREATE TABLE shop.bills (bill_id integer PRIMARY KEY, state shop.state, mark shop.short, marks shop.short[]);
-    INSERT INTO shop.bills VALUES (1, 'open', 'x', '{x,y}'), (2, 'paid', 'x', '{}'), (3, NULL, NULL, NULL);
+    CREATE TABLE shop.bills (bill_id integer PRIMARY KEY, state shop.state, mark shop.short, marks shop.short[],
+                             source inet, place point, flags bit(3), area polygon, spans int4multirange);
+    INSERT INTO shop.bills VALUES (1, 'open', 'x', '{x,y}', '10.0.0.1', '(1,2)', B'101', '((0,0),(1,1),(2,0))', '{[1,2)}'),
+                                  (2, 'paid', 'x', '{}', '10.0.0.0/8', '(0,0)', B'000', NULL, '{}'), (3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
     CREATE TABLE shop.regions (region text PRIMARY KEY, rank integer NOT NULL);
     CREATE TABLE shop.customers (customer_id integer PRIMARY KEY, name text NOT NULL, region text);
     CREATE TABLE shop.orders (order_id integer PRIMARY KEY, customer_id integer NOT NULL, ordered_on date, amount numeric(10,2) NOT NULL,
@@ -30,7 +32,8 @@ const CHANGES: &[&str] = &[
     "INSERT INTO shop.orders VALUES (4, 2, '2024-02-01', 20, 'a', 0.3, '1 min', true), (5, 7, '2024-02-01', 1, 'ann', 0.7, NULL, true)",
     "UPDATE shop.orders SET amount = amount + 1, note = 'c', customer_id = 3 WHERE order_id IN (2, 3)",
     "DELETE FROM shop.orders WHERE order_id = 1; UPDATE shop.customers SET region = 'north', name = 'b' WHERE customer_id = 2",
-    "UPDATE shop.bills SET state = 'paid', mark = 'y' WHERE bill_id = 1; INSERT INTO shop.bills VALUES (4, 'open', 'y', '{z}')",
+    "UPDATE shop.bills SET state = 'paid', mark = 'y' WHERE bill_id = 1; INSERT INTO shop.bills VALUES (4, 'open', 'y', '{z}', '::1', '(-0,1)', B'100', NULL, '{[1,2),[5,6)}')",
+    "UPDATE shop.bills SET source = '10.0.0.2', place = '(-0,0)', flags = B'111', spans = '{[3,4)}' WHERE bill_id = 2; DELETE FROM shop.bills WHERE bill_id = 3",
     "INSERT INTO shop.regions VALUES ('east', 1); DELETE FROM shop.customers WHERE customer_id = 3",
 ];
 

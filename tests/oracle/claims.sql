@@ -5,6 +5,8 @@
 SELECT order_id, amount * 2 AS twice, upper(note) AS note FROM orders WHERE amount > 10 OR is_paid IS NULL;
 SELECT note, CASE WHEN is_paid THEN 'paid' ELSE 'open' END AS state FROM orders WHERE note IN ('a', 'b');
 SELECT bill_id, state::text AS state, upper(mark) AS mark, 'x' = ANY (marks) AS is_marked FROM bills WHERE mark <> 'z' OR state < 'paid';
+SELECT source, place, flags, area, spans FROM bills WHERE bill_id <> 1;
+SELECT bill_id, source, place, flags, area, spans FROM bills;
 SELECT order_id, setweight(to_tsvector('english', coalesce(note, '')), 'A') AS words, (jsonb_build_object('n', amount) ->> 'n')::numeric AS n, daterange(ordered_on, NULL) AS since FROM orders WHERE daterange(ordered_on, NULL) && daterange('2024-01-01', '2025-01-01');
 
 -- | inner and cross joins, self joins, USING, NATURAL, any condition
