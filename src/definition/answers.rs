@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::dependent::{Bind, itself};
+use super::dependent::{Bind, Outside, itself};
 use super::domain::Partners;
 use super::read_select::Reader;
 use super::scalar_subqueries::Value;
@@ -48,6 +48,11 @@ impl Reader<'_> {
         is_asked: &dyn Fn(usize) -> bool,
         bind: Bind<'_>,
     ) -> Result<(Operator, Vec<Expression>), Refusal> {
+        if pending.is_empty() {
+            return Ok((input, Vec::new()));
+        }
+        let rows = input.clone();
+        let outside = Outside { rows: &rows, bind };
         let mut answers = Vec::new();
         let mut sets = Vec::new();
         for (number, pending) in pending.iter().enumerate() {
@@ -58,9 +63,9 @@ impl Reader<'_> {
             let answer;
             (input, answer) = match pending {
                 Pending::Mark { right, conditions } => {
-                    self.marked(input, right, conditions, bind)?
+                    self.marked(input, right, conditions, outside)?
                 }
-                Pending::Value(value) => self.with_value(input, value, bind)?,
+                Pending::Value(value) => self.with_value(input, value, outside)?,
                 Pending::Set(function) => {
                     sets.push((number, function.with(bind(&function.call)?)));
                     (input, function.columns[0].clone())
@@ -80,14 +85,14 @@ impl Reader<'_> {
         input: Operator,
         right: &Operator,
         conditions: &[Expression],
-        bind: Bind<'_>,
+        outside: Outside<'_>,
     ) -> Result<(Operator, Expression), Refusal> {
         let width = input.width();
-        let found = self.partners(&input, right.clone(), bind)?;
+        let found = self.partners(width, right.clone(), outside)?;
         let mut mark = Expression::boolean(Kind::Column(width));
         mark.is_nullable = false;
         let marked = Operator::Match {
-            conditions: with_placed(&found, conditions, width, bind)?,
+            conditions: with_placed(&found, conditions, width, outside.bind)?,
             left: Box::new(input),
             right: Box::new(found.rows),
             kind: MatchKind::Mark,
@@ -100,12 +105,12 @@ impl Reader<'_> {
         &self,
         input: Operator,
         value: &Value,
-        bind: Bind<'_>,
+        outside: Outside<'_>,
     ) -> Result<(Operator, Expression), Refusal> {
         let width = input.width();
-        let found = self.partners(&input, value.right.clone(), bind)?;
-        let conditions = with_placed(&found, &value.conditions, width, bind)?;
-        let output = placed(&value.output, width + found.before, bind)?;
+        let found = self.partners(width, value.right.clone(), outside)?;
+        let conditions = with_placed(&found, &value.conditions, width, outside.bind)?;
+        let output = placed(&value.output, width + found.before, outside.bind)?;
         let joined = if value.is_one_row {
             Operator::Join(vec![input, found.rows]).filtered(conditions)
         } else {

@@ -9,24 +9,32 @@ use super::{AggregateCall, Expression, Kind, Operator, Refusal};
 /// Gives what a subquery names of the row outside, over the columns that stand for it.
 pub(super) type Bind<'a> = &'a dyn Fn(&Expression) -> Result<Expression, Refusal>;
 
+/// The rows outside of what depends on them.
+#[derive(Clone, Copy)]
+pub(super) struct Outside<'a> {
+    /// These rows. Whatever they are joined with stands behind their columns.
+    pub(super) rows: &'a Operator,
+    pub(super) bind: Bind<'a>,
+}
+
 impl Reader<'_> {
     /// For each row of the left side the rows that an operator gives for it: the left side's columns, then the operator's.
     pub(super) fn dependent(
         &self,
         left: &Operator,
         right: Operator,
-        bind: Bind<'_>,
+        outside: Outside<'_>,
     ) -> Result<Operator, Refusal> {
         if !right.names_outside() {
             return Ok(Operator::Join(vec![left.clone(), right]));
         }
         let width = left.width();
-        let placed = |expression: &Expression| placed(expression, width, bind);
+        let placed = |expression: &Expression| placed(expression, width, outside.bind);
         let all_placed = |all: &[Expression]| all.iter().map(placed).collect::<Result<Vec<_>, _>>();
         let of_values = right.clone();
         Ok(match right {
             Operator::Project { input, outputs } => {
-                let input = self.dependent(left, *input, bind)?;
+                let input = self.dependent(left, *input, outside)?;
                 let mut all = input.columns();
                 all.truncate(width);
                 all.extend(all_placed(&outputs)?);
@@ -36,22 +44,22 @@ impl Reader<'_> {
                 }
             }
             Operator::Filter { input, condition } => Operator::Filter {
-                input: Box::new(self.dependent(left, *input, bind)?),
+                input: Box::new(self.dependent(left, *input, outside)?),
                 condition: placed(&condition)?,
             },
             // the left side stays in front
             Operator::Join(inputs) => {
                 inputs.into_iter().try_fold(left.clone(), |joined, input| {
-                    self.dependent(&joined, input, bind)
+                    self.dependent(&joined, input, outside)
                 })?
             }
             Operator::UnionAll(inputs) => {
                 let inputs = inputs.into_iter();
-                let inputs = inputs.map(|input| self.dependent(left, input, bind));
+                let inputs = inputs.map(|input| self.dependent(left, input, outside));
                 Operator::UnionAll(inputs.collect::<Result<_, _>>()?)
             }
             Operator::Repeat { input, times } => Operator::Repeat {
-                input: Box::new(self.dependent(left, *input, bind)?),
+                input: Box::new(self.dependent(left, *input, outside)?),
                 times: times + width,
             },
             Operator::Unfold {
@@ -61,7 +69,7 @@ impl Reader<'_> {
                 is_outer,
                 conditions,
             } => Operator::Unfold {
-                input: Box::new(self.dependent(left, *input, bind)?),
+                input: Box::new(self.dependent(left, *input, outside)?),
                 functions: functions
                     .iter()
                     .map(|function| Ok(function.with(placed(&function.call)?)))
@@ -71,15 +79,15 @@ impl Reader<'_> {
                 conditions: all_placed(&conditions)?,
             },
             Operator::Outer { is_full: false, .. } | Operator::Match { .. } => {
-                self.with_partners(left, right, bind)?
+                self.with_partners(left, right, outside)?
             }
             Operator::Aggregate {
                 input,
                 keys,
                 aggregates,
             } => self
-                .grouped_beside(left, *input, &keys, &aggregates, bind)
-                .or_else(|_| self.by_values(left, of_values, bind))?,
+                .grouped_beside(left, *input, &keys, &aggregates, outside)
+                .or_else(|_| self.by_values(left, of_values, outside))?,
             Operator::First { .. } => {
                 let columns = right.width();
                 match self.freed(right, Vec::new()) {
@@ -88,10 +96,10 @@ impl Reader<'_> {
                             .filtered(all_placed(&found.conditions)?);
                         without(joined, width, 0, columns)
                     }
-                    Err(_) => self.by_values(left, of_values, bind)?,
+                    Err(_) => self.by_values(left, of_values, outside)?,
                 }
             }
-            Operator::Window { .. } => self.by_values(left, right, bind)?,
+            Operator::Window { .. } => self.by_values(left, right, outside)?,
             _ => return Err(too_deep()),
         })
     }
@@ -101,11 +109,11 @@ impl Reader<'_> {
         &self,
         left: &Operator,
         operator: Operator,
-        bind: Bind<'_>,
+        outside: Outside<'_>,
     ) -> Result<Operator, Refusal> {
         let width = left.width();
         let all_placed = |all: &[Expression]| {
-            let placed = all.iter().map(|one| placed(one, width, bind));
+            let placed = all.iter().map(|one| placed(one, width, outside.bind));
             placed.collect::<Result<Vec<_>, _>>()
         };
         Ok(match operator {
@@ -116,9 +124,9 @@ impl Reader<'_> {
                 is_full,
                 is_dependent,
             } => {
-                let inner = self.dependent(left, *inner, bind)?;
+                let inner = self.dependent(left, *inner, outside)?;
                 let (before, columns) = (inner.width(), other.width());
-                let found = self.partners(&inner, *other, bind)?;
+                let found = self.partners(inner.width(), *other, outside)?;
                 let joined = Operator::Outer {
                     left: Box::new(inner),
                     conditions: found.with(&all_placed(&conditions)?, before),
@@ -134,8 +142,8 @@ impl Reader<'_> {
                 conditions,
                 kind,
             } => {
-                let inner = self.dependent(left, *inner, bind)?;
-                let found = self.partners(&inner, *other, bind)?;
+                let inner = self.dependent(left, *inner, outside)?;
+                let found = self.partners(inner.width(), *other, outside)?;
                 Operator::Match {
                     conditions: found.with(&all_placed(&conditions)?, inner.width()),
                     left: Box::new(inner),
@@ -152,10 +160,10 @@ impl Reader<'_> {
         &self,
         left: &Operator,
         right: Operator,
-        bind: Bind<'_>,
+        outside: Outside<'_>,
     ) -> Result<Operator, Refusal> {
         let (width, columns) = (left.width(), right.width());
-        let found = self.partners(left, right, bind)?;
+        let found = self.partners(width, right, outside)?;
         let joined = Operator::Join(vec![left.clone(), found.rows]).filtered(found.conditions);
         Ok(without(joined, width, found.before, columns))
     }
@@ -167,10 +175,10 @@ impl Reader<'_> {
         input: Operator,
         keys: &[Expression],
         aggregates: &[AggregateCall],
-        bind: Bind<'_>,
+        outside: Outside<'_>,
     ) -> Result<Operator, Refusal> {
         let width = left.width();
-        let grouped = self.grouped_by_links(input, keys, aggregates, width, bind)?;
+        let grouped = self.grouped_by_links(input, keys, aggregates, width, outside)?;
         let (links, is_one) = (grouped.links, keys.is_empty());
         let joined = if is_one {
             Operator::Outer {
@@ -209,7 +217,7 @@ impl Reader<'_> {
         keys: &[Expression],
         aggregates: &[AggregateCall],
         width: usize,
-        bind: Bind<'_>,
+        outside: Outside<'_>,
     ) -> Result<Linked, Refusal> {
         let (mut input, mut keys, mut aggregates) = (input, keys.to_vec(), aggregates.to_vec());
         // what a subquery below computes is computed where it is grouped, so that its conditions can be reached
@@ -236,16 +244,16 @@ impl Reader<'_> {
         if keys.iter().chain(values).any(Expression::names_outside) {
             return Err(too_deep());
         }
-        let (own, outside) = links(&inner.conditions)?;
+        let (own, values) = links(&inner.conditions)?;
         for key in &own {
             self.require_identity(key, "LATERAL")?;
         }
         let conditions = own
             .iter()
-            .zip(outside)
+            .zip(values)
             .enumerate()
             .map(|(at, (key, value))| {
-                let value = placed(&value, 0, bind)?;
+                let value = placed(&value, 0, outside.bind)?;
                 self.compared("=", value, key.as_column(width + at))
             });
         Ok(Linked {

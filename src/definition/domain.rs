@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::answers::placed;
-use super::dependent::Bind;
+use super::dependent::{Bind, Outside};
 use super::read_expression::not_distinct;
 use super::read_select::Reader;
 use super::set_functions::one_row;
@@ -35,13 +35,12 @@ impl Partners {
 
 impl Reader<'_> {
     // A ⋈ T(a) = A ⋈ (D ⋈ T(d)) by a = d
-    /// The rows of a subquery for all values of what it names of the rows outside. `bind` gives what that is over their
-    /// columns.
+    /// The rows of a subquery for all values of what it names of the rows outside, to stand behind `width` columns.
     pub(super) fn partners(
         &self,
-        outside: &Operator,
+        width: usize,
         subquery: Operator,
-        bind: Bind<'_>,
+        outside: Outside<'_>,
     ) -> Result<Partners, Refusal> {
         if !subquery.names_outside() {
             return Ok(Partners {
@@ -50,33 +49,34 @@ impl Reader<'_> {
                 conditions: Vec::new(),
             });
         }
-        let values = values_of(&subquery, bind)?;
+        let values = values_of(&subquery, outside.bind)?;
         for value in &values {
             self.require_identity(value, "a subquery that depends on the row outside")?;
         }
-        let domain = domain(outside, &values);
+        let domain = domain(outside.rows, &values);
         let columns = domain.columns();
         let of_domain = |value: &Expression| {
             let known = |part: &Expression| values.iter().position(|value| value == part);
-            Ok(bind(value)?.rewritten(&mut |part| known(part).map(|at| columns[at].clone())))
+            let value = (outside.bind)(value)?;
+            Ok(value.rewritten(&mut |part| known(part).map(|at| columns[at].clone())))
         };
-        let rows = self.for_each(&domain, subquery, &of_domain)?;
+        let outside = Outside {
+            rows: &domain,
+            bind: &of_domain,
+        };
+        let rows = self.for_each(subquery, outside)?;
         Ok(Partners {
-            conditions: self.same_values(&values, &rows.columns(), outside.width())?,
+            conditions: self.same_values(&values, &rows.columns(), width)?,
             rows,
             before: values.len(),
         })
     }
 
     /// A subquery for each row of a domain: the domain's columns, then its own.
-    fn for_each(
-        &self,
-        domain: &Operator,
-        subquery: Operator,
-        bind: Bind<'_>,
-    ) -> Result<Operator, Refusal> {
+    fn for_each(&self, subquery: Operator, outside: Outside<'_>) -> Result<Operator, Refusal> {
+        let domain = outside.rows;
         let width = domain.width();
-        let placed = |expression: &Expression| placed(expression, width, bind);
+        let placed = |expression: &Expression| placed(expression, width, outside.bind);
         let with_domain = |keys: &[Expression]| -> Result<Vec<Expression>, Refusal> {
             let own = keys.iter().map(placed);
             domain.columns().into_iter().map(Ok).chain(own).collect()
@@ -91,7 +91,7 @@ impl Reader<'_> {
                 let calls = calls
                     .map(|call| all_parts(&placed, |place| call.moved(&mut |value| place(value))));
                 let grouped = Operator::Aggregate {
-                    input: Box::new(self.dependent(domain, *input, bind)?),
+                    input: Box::new(self.dependent(domain, *input, outside)?),
                     keys: with_domain(&keys)?,
                     aggregates: calls.collect::<Result<_, _>>()?,
                 };
@@ -107,7 +107,7 @@ impl Reader<'_> {
                 order,
                 limit,
             } => Operator::First {
-                input: Box::new(self.dependent(domain, *input, bind)?),
+                input: Box::new(self.dependent(domain, *input, outside)?),
                 keys: with_domain(&keys)?,
                 order: order
                     .iter()
@@ -116,14 +116,14 @@ impl Reader<'_> {
                 limit,
             },
             Operator::Window { input, keys, calls } => Operator::Window {
-                input: Box::new(self.dependent(domain, *input, bind)?),
+                input: Box::new(self.dependent(domain, *input, outside)?),
                 keys: with_domain(&keys)?,
                 calls: calls
                     .iter()
                     .map(|call| all_parts(&placed, |place| call.moved(&mut |value| place(value))))
                     .collect::<Result<_, _>>()?,
             },
-            other => self.dependent(domain, other, bind)?,
+            other => self.dependent(domain, other, outside)?,
         })
     }
 

@@ -4,7 +4,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{JoinType, Node};
 
 use super::answers::placed;
-use super::dependent::{gives_one_row, itself, too_deep, without};
+use super::dependent::{Outside, gives_one_row, itself, too_deep, without};
 use super::domain::Partners;
 use super::nodes::{content, required};
 use super::read_from::{Source, as_columns, named};
@@ -56,7 +56,7 @@ impl Reader<'_> {
                 let operator = if is_outer {
                     self.outer_dependent(&left, operator, &conditions)?
                 } else {
-                    self.dependent(&left, operator, &itself)?
+                    self.dependent(&left, operator, of_rows(&left))?
                         .filtered(conditions)
                 };
                 Ok((operator, scope))
@@ -87,13 +87,13 @@ impl Reader<'_> {
         on: &[Expression],
     ) -> Result<Operator, Refusal> {
         if on.is_empty() && gives_one_row(&right) {
-            return self.dependent(left, right, &itself);
+            return self.dependent(left, right, of_rows(left));
         }
         let of_values = right.clone();
         let columns = right.width();
         let found = match self.by_links(left, right) {
             Ok(found) => found,
-            Err(_) => self.partners(left, of_values, &itself)?,
+            Err(_) => self.partners(left.width(), of_values, of_rows(left))?,
         };
         let joined = Operator::Outer {
             left: Box::new(left.clone()),
@@ -118,7 +118,8 @@ impl Reader<'_> {
                 keys,
                 aggregates,
             } if input.names_outside() => {
-                let found = self.grouped_by_links(*input, &keys, &aggregates, width, &itself)?;
+                let found =
+                    self.grouped_by_links(*input, &keys, &aggregates, width, of_rows(left))?;
                 (found.right, found.conditions, found.links)
             }
             other => {
@@ -157,5 +158,12 @@ fn unfolding(operator: Operator, outer: bool, on: Vec<Expression>) -> Operator {
             conditions: on,
         },
         other => other.filtered(on),
+    }
+}
+
+fn of_rows(rows: &Operator) -> Outside<'_> {
+    Outside {
+        rows,
+        bind: &itself,
     }
 }
