@@ -3,7 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::{AssertSqlSafe, PgConnection, Row};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use crate::common::{Database, TestServer, Upkeep};
 use crate::scenario::{Case, Step};
@@ -23,6 +24,7 @@ const MOST_SHOPS: usize = 8;
 pub(crate) struct Installed {
     main: PgConnection,
     late: PgConnection,
+    options: PgConnectOptions,
     upkeep: Upkeep,
     /// Schemas by the tables that are in them: logs live on, and grow wider, from case to case.
     shops: HashMap<String, String>,
@@ -47,6 +49,7 @@ impl Installed {
         let installed = Self {
             main,
             late,
+            options: database.server.url().parse().unwrap(),
             upkeep,
             shops: HashMap::new(),
             fast: HashSet::new(),
@@ -277,8 +280,13 @@ impl Subject for Installed {
 
     async fn tidy(&mut self) {
         self.drop_shops().await;
-        for sql in ["SET statement_timeout = 0", "VACUUM", SETTINGS] {
+        for sql in ["SET statement_timeout = 0", "VACUUM"] {
             run_in(&mut self.main, sql).await.unwrap();
+        }
+        // a session keeps the plans of every function there ever was
+        for connection in [&mut self.main, &mut self.late] {
+            *connection = PgConnection::connect_with(&self.options).await.unwrap();
+            run_in(connection, SETTINGS).await.unwrap();
         }
     }
 }
