@@ -56,12 +56,13 @@ pub async fn server_facts(connection: &mut PgConnection) -> sqlx::Result<ServerF
 }
 
 async fn types(connection: &mut PgConnection, facts: &mut ServerFacts) -> sqlx::Result<()> {
-    // arrays are known as their elements with a mark, domains as what they are of: operators and functions see nothing else
+    // arrays are known as their elements with a mark, domains as what they are of: operators and functions see nothing else.
+    // (One that refuses NULL refuses that of an outer join when it is cast to it, which the query does not do.)
     let rows = sql::query(
         "WITH RECURSIVE meant AS (
-            SELECT t.oid, t.oid AS base FROM pg_catalog.pg_type t WHERE t.typtype <> 'd'
+            SELECT t.oid, t.oid AS base FROM pg_catalog.pg_type t WHERE t.typtype <> 'd' OR t.typnotnull
             UNION ALL
-            SELECT d.oid, m.base FROM meant m JOIN pg_catalog.pg_type d ON d.typbasetype = m.oid AND d.typtype = 'd'
+            SELECT d.oid, m.base FROM meant m JOIN pg_catalog.pg_type d ON d.typbasetype = m.oid AND d.typtype = 'd' AND NOT d.typnotnull
          )
          SELECT m.oid::int8, n.nspname::text AS schema, coalesce(e.typname, t.typname)::text AS name,
                 e.oid IS NOT NULL AS is_array, t.typtype = 'e' AS is_enumeration
