@@ -12,6 +12,12 @@ impl Writer<'_> {
     /// `SELECT` of a node's columns: all rows, or those whose columns have one of the values.
     pub(super) fn now(&mut self, node: &NodeRef, keys: Option<&Keys>) -> Result<String, Refusal> {
         self.spent.step()?;
+        let text = self.now_text(node, keys)?;
+        self.spent.wrote(&text)?;
+        Ok(text)
+    }
+
+    fn now_text(&mut self, node: &NodeRef, keys: Option<&Keys>) -> Result<String, Refusal> {
         if let Some(keys) = keys {
             return self.restricted(node, keys);
         }
