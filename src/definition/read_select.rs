@@ -16,7 +16,7 @@ use std::cell::RefCell;
 const DEEPEST: usize = 64;
 
 /// How many operators a query may consist of, its views, subqueries and queries of WITH written out wherever they are named.
-const MOST_OPERATORS: usize = 5_000;
+const MOST_OPERATORS: usize = 1_500;
 
 /// Reads defining views with the facts of one catalog.
 #[derive(Debug)]

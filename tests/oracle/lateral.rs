@@ -178,8 +178,8 @@ impl General<'_> {
         )
         .replace("INNER", &inner)
         .replace("OF", of);
-        match self.rng.u8(..12) {
-            9 | 10 => {
+        match self.rng.u8(..11) {
+            9 => {
                 let text = self.anywhere(ITEMS, of);
                 let columns = vec![value, format!("{alias}.num")];
                 (format!("{text} AS {alias}"), columns, false)

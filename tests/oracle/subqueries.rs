@@ -33,7 +33,7 @@ impl General<'_> {
         if self.rng.u8(..8) == 0 {
             return self.number_by_row(&outer);
         }
-        if self.rng.u8(..8) == 0 {
+        if self.rng.u8(..24) == 0 {
             return self.number_anywhere(&outer);
         }
         let keyed: Vec<String> = self
@@ -96,7 +96,7 @@ impl General<'_> {
             let outer = outside[self.rng.usize(..outside.len())].clone();
             return self.truth_by_row(&outer);
         }
-        if self.rng.u8(..10) == 0 {
+        if self.rng.u8(..24) == 0 {
             let outer = outside[self.rng.usize(..outside.len())].clone();
             return self.truth_anywhere(&outer);
         }

@@ -209,10 +209,10 @@ pub(super) struct Effort {
 
 impl Effort {
     /// Far more than the largest of ordinary queries needs; takes some seconds.
-    const MOST_STEPS: usize = 100_000;
+    const MOST_STEPS: usize = 20_000;
 
     /// Text is counted again with each text that it becomes a part of.
-    const MOST_BYTES: usize = 50_000_000;
+    const MOST_BYTES: usize = 20_000_000;
 
     /// One step more.
     pub(super) fn step(&mut self) -> Result<(), Refusal> {
