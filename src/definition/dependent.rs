@@ -1,7 +1,7 @@
 //! Operators that depend on a row outside, joined with the rows outside: what is of the one row becomes columns of the join.
 
 use super::answers::placed;
-use super::domain::or_zero;
+use super::domain::of_any_group;
 use super::read_select::Reader;
 use super::scalar_subqueries::links;
 use super::{AggregateCall, Expression, Kind, Operator, Refusal};
@@ -194,15 +194,9 @@ impl Reader<'_> {
         let columns = joined.columns();
         let mut outputs = columns[..width].to_vec();
         for (at, column) in columns[width + links..].iter().enumerate() {
-            let aggregate = at.checked_sub(keys.len()).map(|at| &aggregates[at]);
-            let counts = match aggregate {
-                Some(aggregate) if is_one => aggregate.counts()?,
-                _ => false,
-            };
-            outputs.push(if counts {
-                or_zero(column)
-            } else {
-                column.clone()
+            outputs.push(match at.checked_sub(keys.len()) {
+                Some(at) if is_one => of_any_group(&aggregates[at], column)?,
+                _ => column.clone(),
             });
         }
         Ok(Operator::Project {

@@ -148,11 +148,7 @@ impl Reader<'_> {
         let columns = joined.columns();
         let mut outputs = values;
         for (aggregate, column) in aggregates.iter().zip(&columns[2 * width..]) {
-            outputs.push(if aggregate.counts()? {
-                or_zero(column)
-            } else {
-                column.clone()
-            });
+            outputs.push(of_any_group(aggregate, column)?);
         }
         Ok(Operator::Project {
             input: Box::new(joined),
@@ -249,6 +245,18 @@ fn all_parts<T>(
         })
     });
     failed.map_or(Ok(moved), Err)
+}
+
+/// The value of an aggregate without GROUP BY, whose column is NULL where there is no group.
+pub(super) fn of_any_group(
+    aggregate: &AggregateCall,
+    column: &Expression,
+) -> Result<Expression, Refusal> {
+    Ok(if aggregate.counts()? {
+        or_zero(column)
+    } else {
+        column.clone()
+    })
 }
 
 /// A count, or 0 where there is no group.

@@ -1,6 +1,9 @@
 //! Subqueries that stand for one value.
 
+use std::collections::BTreeSet;
+
 use super::dependent::gives_one_row;
+use super::domain::or_zero;
 use super::freed::{Inner, depends};
 use super::read_select::Reader;
 use super::uniqueness::determine;
@@ -27,12 +30,14 @@ impl Reader<'_> {
         };
         match self.scalar_by_links(operator.clone()) {
             // what can't be freed here is when the rows outside are known
-            Err(_) if operator.names_outside() && gives_at_most_one_row(&operator) => Ok(Value {
-                is_one_row: gives_one_row(&operator),
-                right: operator,
-                conditions: Vec::new(),
-                output: column.clone(),
-            }),
+            Err(_) if operator.names_outside() && determine(&operator, &BTreeSet::new()) => {
+                Ok(Value {
+                    is_one_row: gives_one_row(&operator),
+                    right: operator,
+                    conditions: Vec::new(),
+                    output: column.clone(),
+                })
+            }
             read => read,
         }
     }
@@ -218,17 +223,7 @@ fn without_rows(value: &Expression, keys: usize, counts: &[bool]) -> Expression 
                 is_nullable: true,
                 ..part.as_column(at + keys)
             };
-            if !counts[at] {
-                return Some(column);
-            }
-            let zero = Expression::new(Kind::Literal("0::int8".to_owned()), part.data_type.clone());
-            Some(Expression {
-                kind: Kind::Call {
-                    name: "COALESCE".to_owned(),
-                    arguments: vec![column, zero],
-                },
-                ..part.clone()
-            })
+            Some(if counts[at] { or_zero(&column) } else { column })
         }
         _ => None,
     })
@@ -244,20 +239,6 @@ fn where_there(is_there: Expression, value: Expression) -> Expression {
             otherwise: None,
         },
         ..value
-    }
-}
-
-/// Whether it gives no more than one row for a row outside, whatever there is.
-fn gives_at_most_one_row(operator: &Operator) -> bool {
-    match operator {
-        Operator::Project { input, .. } | Operator::Filter { input, .. } => {
-            gives_at_most_one_row(input)
-        }
-        Operator::Aggregate { keys, .. } => keys.is_empty(),
-        Operator::First { keys, limit, .. } => {
-            keys.is_empty() && limit.count.is_some_and(|count| count < 2) && !limit.with_ties
-        }
-        _ => false,
     }
 }
 
