@@ -14,6 +14,7 @@ mod added_up;
 mod bag;
 mod blocks;
 mod body;
+mod bounds;
 mod general;
 mod groups;
 mod identity;

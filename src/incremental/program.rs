@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::blocks::{Block, flatten, not_simple, substituted};
+use super::bounds::require_short;
 use super::logs::{Changed, ChangedTable, changed_tables};
 use super::names::Names;
 use super::print::sql;
@@ -137,9 +138,6 @@ pub struct Lookup {
     pub columns: Vec<String>,
 }
 
-/// A longer statement takes the server more time and memory to plan than the refresh could save. Bytes: ten times the longest of ordinary queries.
-const LONGEST: usize = 500_000;
-
 /// Compiles the fast refresh of a query, or says why there is none.
 pub fn compile(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
     let fast = if general::is_inexact(&query.root) {
@@ -150,21 +148,10 @@ pub fn compile(query: &Query, target: &Target) -> Result<FastRefresh, Refusal> {
             .or_else(|_| general::compile(query, target))?
     };
     let variants = fast.variants.iter().map(|variant| &variant.statement);
-    if variants
-        .chain([&fast.statement])
-        .any(|statement| statement.len() > LONGEST)
-    {
-        return Err(too_entangled());
+    for statement in variants.chain([&fast.statement]) {
+        require_short(statement)?;
     }
     Ok(fast)
-}
-
-/// The refusal of what would keep the compiler or the planner busy for too long.
-pub(super) fn too_entangled() -> Refusal {
-    Refusal::new(
-        "the query",
-        "its subqueries, joins and groupings lie in one another in too many ways",
-    )
 }
 
 /// The fast refresh of a query that is a bag or one grouping, over a sum of joins of base tables.

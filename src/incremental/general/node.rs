@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use super::super::bounds::Effort;
 use super::super::names::free_name;
-use super::super::program::too_entangled;
 use super::first::Order;
 use crate::definition::{
-    AggregateCall, Expression, Limit, MatchKind, Refusal, Relation, SetFunction, WindowCall,
+    AggregateCall, Expression, Limit, MatchKind, Relation, SetFunction, WindowCall,
 };
 
 /// An operator that others may share.
@@ -197,41 +197,6 @@ impl Node {
 pub(super) struct Nodes {
     all: Vec<NodeRef>,
     pub(super) spent: Effort,
-}
-
-/// Counts steps and what is written, so that a query does not keep the compiler busy for hours where these grow with the power of
-/// its depth.
-#[derive(Debug, Default)]
-pub(super) struct Effort {
-    steps: usize,
-    bytes: usize,
-}
-
-impl Effort {
-    /// Far more than the largest of ordinary queries needs; takes some seconds.
-    const MOST_STEPS: usize = 20_000;
-
-    /// Text is counted again with each text that it becomes a part of.
-    const MOST_BYTES: usize = 20_000_000;
-
-    /// One step more.
-    pub(super) fn step(&mut self) -> Result<(), Refusal> {
-        self.steps += 1;
-        self.bounded()
-    }
-
-    /// So much text more.
-    pub(super) fn wrote(&mut self, text: &str) -> Result<(), Refusal> {
-        self.bytes += text.len();
-        self.bounded()
-    }
-
-    fn bounded(&self) -> Result<(), Refusal> {
-        if self.steps > Self::MOST_STEPS || self.bytes > Self::MOST_BYTES {
-            return Err(too_entangled());
-        }
-        Ok(())
-    }
 }
 
 impl Nodes {

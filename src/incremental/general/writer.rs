@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::bounds::Effort;
 use super::super::identity::{any_of_same, identity, is_identical_if_equal};
 use super::super::logs::{Changed, ChangedTable};
 use super::super::names::{free_name, is_part};
 use super::super::print::indented;
 use super::asked::AskedFor;
 use super::kept::Kept;
-use super::node::{Column, Effort, Node};
+use super::node::{Column, Node};
 use crate::definition::Refusal;
 use crate::sql::identifier;
 
