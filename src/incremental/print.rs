@@ -53,7 +53,11 @@ pub(super) fn sql(expression: &Expression, column: &dyn Fn(usize) -> String) -> 
             operator,
             word,
             array,
-        } => format!("({} {operator} {word} ({}))", print(left), print(array)),
+        } => format!(
+            "({} {operator} {word} ({}))",
+            print(left),
+            one_value(print(array), array)
+        ),
         Kind::Array(elements) => format!("ARRAY[{}]", list(elements, ", ")),
         Kind::Written { texts, parts } => {
             let mut written = texts.first().cloned().unwrap_or_default();
@@ -65,6 +69,14 @@ pub(super) fn sql(expression: &Expression, column: &dyn Fn(usize) -> String) -> 
         }
         Kind::Collate(operand, collation) => format!("({} COLLATE {collation})", print(operand)),
     }
+}
+
+/// A subquery in parentheses that are its only ones stands for its rows after ANY, whatever there is around them.
+fn one_value(text: String, array: &Expression) -> String {
+    if text.trim_start_matches('(').starts_with("SELECT") {
+        return format!("CAST({text} AS {})", array.data_type);
+    }
+    text
 }
 
 impl AggregateCall {

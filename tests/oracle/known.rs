@@ -94,6 +94,8 @@ const EVERYDAY: &[&str] = &[
     "SELECT a, b, count(*) AS n, grouping(a, b) AS g FROM t1 GROUP BY ROLLUP (a, b)",
     "SELECT count(*) AS n FROM t1 GROUP BY GROUPING SETS ((), ())",
     "SELECT id FROM t1 WHERE a = 1 OR EXISTS (SELECT FROM t2 WHERE t2.a = t1.id)",
+    // an array that a subquery makes of the row, and not the rows of that subquery
+    "SELECT id, a FROM t1 WHERE a = ANY (ARRAY(SELECT x * t1.id FROM generate_series(0, 2) AS x ORDER BY x * t1.id))",
     "SELECT id FROM t1 WHERE id < (SELECT max(t2.a) FROM t2)",
     "SELECT id FROM t1 WHERE c > (SELECT avg(o.c) FROM t1 AS o WHERE o.a = t1.a)",
     // groups that only some rows of a join ask for, and groupings of such

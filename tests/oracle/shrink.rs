@@ -89,9 +89,10 @@ impl<S: Subject> Shrinking<'_, S> {
 
     async fn cut_everywhere(&mut self, part: Part) {
         let mut length = size(&self.best, part) / 2;
-        while length > 0 {
+        while length > 0 && !self.is_over() {
             let mut at = 0;
-            while at + length <= size(&self.best, part) {
+            // there are many pieces, and cutting one takes its time, too
+            while !self.is_over() && at + length <= size(&self.best, part) {
                 let candidate = cut(&self.best, part, &(at..at + length));
                 let is_cut = match candidate {
                     Some(candidate) => self.fails(candidate).await,
