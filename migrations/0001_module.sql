@@ -7,6 +7,9 @@ RETURN current_schema();
 COMMENT ON FUNCTION module_schema() IS 'The name of the schema in which this module is installed';
 
 CREATE FUNCTION module_key() RETURNS integer
-LANGUAGE sql STABLE SET search_path FROM CURRENT
-RETURN quote_ident(module_schema())::regnamespace::oid::bigint::bit(32)::integer;
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+    -- PL/pgSQL keeps the plan; an SQL function would be planned with every refresh
+    RETURN quote_ident(current_schema())::regnamespace::oid::bigint::bit(32)::integer;
+END $$;
 COMMENT ON FUNCTION module_key() IS 'The first key of this installation''s advisory locks; the second is an mv_id, or 0 for grants';

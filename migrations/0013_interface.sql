@@ -29,7 +29,7 @@ BEGIN
         IF EXISTS (SELECT FROM materialized_view_settings WHERE mv_relation = existing) THEN
             RAISE EXCEPTION 'Materialized view % already exists.', target_name USING ERRCODE = 'duplicate_table';
         END IF;
-        RAISE EXCEPTION 'a relation "%" already exists', target
+        RAISE EXCEPTION 'a relation % already exists', target
             USING ERRCODE = 'duplicate_table', HINT = 'Choose another name for the materialized view.';
     END IF;
     IF NOT has_schema_privilege(target_schema, 'CREATE') THEN

@@ -281,13 +281,14 @@ LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     schema_oid oid := quote_ident(module_schema())::regnamespace;
     state_table name;
+    function regprocedure;
 BEGIN
     FOR state_table IN SELECT relname FROM pg_class WHERE relnamespace = schema_oid AND relkind = 'r' AND relname ~ ('^state\$' || p_mv_id || '(_\d+)?$') LOOP
         EXECUTE format('DROP TABLE %I.%I', module_schema(), state_table);
     END LOOP;
-    IF EXISTS (SELECT FROM pg_proc WHERE proname = 'fast$' || p_mv_id AND pronamespace = schema_oid) THEN
-        EXECUTE format('DROP FUNCTION %I.%I(pg_snapshot)', module_schema(), 'fast$' || p_mv_id);
-    END IF;
+    FOR function IN SELECT oid FROM pg_proc WHERE proname = 'fast$' || p_mv_id AND pronamespace = schema_oid LOOP
+        EXECUTE format('DROP FUNCTION %s', function);
+    END LOOP;
 END $$;
 COMMENT ON FUNCTION drop_program_objects(integer) IS 'Drops the function and the state tables of a fast refresh';
 
@@ -406,8 +407,8 @@ BEGIN
         PERFORM create_row_index(p_mv_id);
     END IF;
     PERFORM create_refresh_function(p_mv_id, 'fast',
-        'watermark pg_snapshot, OUT snapshot pg_snapshot, OUT rows_inserted bigint, OUT rows_updated bigint, OUT rows_deleted bigint, '
-        'OUT rows_missing bigint, OUT must_complete boolean',
+        'watermark pg_snapshot, most bigint, OUT snapshot pg_snapshot, OUT rows_inserted bigint, OUT rows_updated bigint, OUT rows_deleted bigint, '
+        'OUT rows_missing bigint, OUT must_complete boolean, OUT pending_rows bigint',
         p_body, array_to_string(p_settings, E'\n'));
     -- the complete refresh fills the state
     PERFORM compile_materialized_view(p_mv_id);

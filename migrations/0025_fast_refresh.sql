@@ -239,7 +239,11 @@ CREATE TYPE refresh_choice AS (
     reason text,
     -- NULL: not counted, or not all of them
     pending_rows bigint,
-    -- whether the costs decided
+    -- of a fast refresh whose pending rows are not counted: it is done for no more than so many, NULL: however many
+    most_rows bigint,
+    -- NULL: not looked up, as costs are known or don't matter
+    base_rows double precision,
+    -- whether the costs decide
     by_cost boolean,
     -- whether upkeep (compiling, repairing a log) may make it fast again
     needs_upkeep boolean,
@@ -255,20 +259,60 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
 $$;
 COMMENT ON FUNCTION base_rows(integer) IS 'About how many rows the base tables of a materialized view have';
 
+CREATE FUNCTION logs_are_short(p_mv_id integer, p_most bigint) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+    -- no page has more than 200 rows
+    RETURN p_most IS NULL OR coalesce((
+        SELECT bool_and(pg_relation_size(to_regclass(log_table(log_id))) / current_setting('block_size')::integer < greatest(32, p_most / 200))
+        FROM fast_program_logs WHERE mv_id = p_mv_id), false);
+END $$;
+COMMENT ON FUNCTION logs_are_short(integer, bigint) IS
+    'Whether the logs of a materialized view can hardly hold more than so many rows (NULL: any), so that a fast refresh can as well count what is pending itself';
+
+CREATE FUNCTION mark_problem(p_log_id integer) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+    RETURN format('log of %s: the table was truncated, or changed past the log',
+                  (SELECT qualified_name(base_table) FROM materialized_view_logs WHERE log_id = p_log_id));
+END $$;
+COMMENT ON FUNCTION mark_problem(integer) IS 'What it means that something happened that a log does not hold, in words';
+
+CREATE FUNCTION choice_by_pending(INOUT p_choice refresh_choice, p_state materialized_view_state, p_pending bigint)
+LANGUAGE plpgsql IMMUTABLE SET search_path FROM CURRENT AS $$
+BEGIN
+    p_choice.pending_rows := p_pending;
+    IF p_pending = 0 THEN
+        p_choice.method := 'none';
+        p_choice.reason := 'nothing pending';
+        p_choice.by_cost := false;
+    ELSIF p_choice.by_cost THEN
+        SELECT c.method, c.reason INTO p_choice.method, p_choice.reason FROM cheaper_method(p_pending, p_state, p_choice.base_rows) c;
+    ELSE
+        p_choice.method := 'fast';
+    END IF;
+END $$;
+COMMENT ON FUNCTION choice_by_pending(refresh_choice, materialized_view_state, bigint) IS
+    'The choice where a fast refresh is possible, once pending rows are counted; NULL: more than its most_rows';
+
 -- What this asks of the catalog is the same each time: planning it anew, as PostgreSQL does where it expects a little of that,
 -- costs more than running it. And it is a few rows by key each time, which the planner, taking ten for any array and the catalog for
 -- small, would rather read all of the catalog for.
-CREATE FUNCTION choose_refresh(p_view materialized_view_settings, p_state materialized_view_state, p_method text) RETURNS refresh_choice
+CREATE FUNCTION choose_refresh(
+    p_view materialized_view_settings,
+    p_state materialized_view_state,
+    p_method text,
+    -- else a fast refresh may be chosen with its pending rows uncounted, to be counted by itself and then chosen for good
+    p_must_count boolean DEFAULT true
+) RETURNS refresh_choice
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT
 SET plan_cache_mode TO force_generic_plan SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
 DECLARE
     wanted text := coalesce(p_method, p_view.refresh_method);
     choice refresh_choice;
     problem text;
+    pending bigint;
     marked_log integer;
-    most_rows bigint;
-    -- wanted as long as costs are not known
-    table_rows double precision;
 BEGIN
     choice.method := 'complete';
     choice.by_cost := false;
@@ -284,36 +328,34 @@ BEGIN
     choice.checked_at := pg_current_snapshot();
     SELECT * INTO problem, choice.needs_upkeep FROM fast_problem(p_view.mv_id, p_state);
     IF problem IS NULL THEN
-        IF wanted <> 'fast' AND p_state.fast_ms_per_row IS NULL THEN
-            table_rows := base_rows(p_view.mv_id);
+        choice.by_cost := wanted <> 'fast';
+        IF choice.by_cost THEN
+            IF p_state.fast_ms_per_row IS NULL THEN
+                choice.base_rows := base_rows(p_view.mv_id);
+            END IF;
+            -- more need not be counted
+            choice.most_rows := most_rows_for_fast(p_state, choice.base_rows);
         END IF;
-        -- more need not be counted where costs decide
-        most_rows := CASE WHEN wanted <> 'fast' THEN most_rows_for_fast(p_state, table_rows) END;
-        SELECT * INTO choice.pending_rows, marked_log FROM pending_changes(p_view.mv_id, p_state.last_snapshot, most_rows);
-        IF marked_log IS NOT NULL THEN
-            problem := format('log of %s: the table was truncated, or changed past the log',
-                              (SELECT qualified_name(base_table) FROM materialized_view_logs WHERE log_id = marked_log));
+        choice.reason := CASE WHEN p_method IS NULL THEN 'its refresh method' ELSE 'asked for' END;
+        IF NOT p_must_count AND logs_are_short(p_view.mv_id, choice.most_rows) THEN
+            choice.method := 'fast';
+            RETURN choice;
         END IF;
+        SELECT * INTO pending, marked_log FROM pending_changes(p_view.mv_id, p_state.last_snapshot, choice.most_rows);
+        IF marked_log IS NULL THEN
+            RETURN choice_by_pending(choice, p_state, pending);
+        END IF;
+        problem := mark_problem(marked_log);
+        choice.pending_rows := pending;
+        choice.by_cost := false;
     ELSIF p_method = 'fast' AND NOT EXISTS (SELECT FROM fast_programs WHERE mv_id = p_view.mv_id AND body IS NOT NULL) THEN
         RAISE EXCEPTION '%', format('materialized view %s can not be refreshed fast: %s', shown_name(p_view), problem)
             USING ERRCODE = 'feature_not_supported', HINT = 'mvrefreshd explain shows more. Use the refresh method auto or complete.';
     END IF;
-    IF problem IS NOT NULL THEN
-        choice.reason := problem;
-    ELSIF choice.pending_rows = 0 THEN
-        choice.method := 'none';
-        choice.reason := 'nothing pending';
-    ELSIF wanted = 'fast' THEN
-        choice.method := 'fast';
-        choice.reason := CASE WHEN p_method IS NULL THEN 'its refresh method' ELSE 'asked for' END;
-    ELSE
-        SELECT c.method, c.reason INTO choice.method, choice.reason
-        FROM cheaper_method(choice.pending_rows, p_state, table_rows) c;
-        choice.by_cost := true;
-    END IF;
+    choice.reason := problem;
     RETURN choice;
 END $$;
-COMMENT ON FUNCTION choose_refresh(materialized_view_settings, materialized_view_state, text) IS
+COMMENT ON FUNCTION choose_refresh(materialized_view_settings, materialized_view_state, text, boolean) IS
     'How a materialized view is to be refreshed now: not at all, fast or completely, and why';
 
 CREATE TYPE refresh_result AS (
@@ -325,23 +367,33 @@ CREATE TYPE refresh_result AS (
     method text,
     form text,
     reason text,
-    by_cost boolean
+    by_cost boolean,
+    pending_rows bigint
 );
 
 CREATE FUNCTION try_fast_refresh(p_mv_id integer, p_state materialized_view_state, p_choice refresh_choice) RETURNS refresh_result
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     result refresh_result;
+    choice refresh_choice := p_choice;
+    most_rows bigint := CASE WHEN p_choice.pending_rows IS NULL THEN p_choice.most_rows END;
+    pending bigint;
     missing bigint;
     must_complete boolean;
     failure text;
 BEGIN
-    SELECT snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, f.must_complete
-    INTO STRICT result.snapshot, result.rows_inserted, result.rows_updated, result.rows_deleted, missing, must_complete
-    FROM run_refresh_function('fast', p_mv_id, quote_literal(p_state.last_snapshot) || '::pg_catalog.pg_snapshot')
-         AS f (snapshot pg_snapshot, rows_inserted bigint, rows_updated bigint, rows_deleted bigint, rows_missing bigint, must_complete boolean);
+    SELECT f.snapshot, f.rows_inserted, f.rows_updated, f.rows_deleted, f.rows_missing, f.must_complete, f.pending_rows
+    INTO STRICT result.snapshot, result.rows_inserted, result.rows_updated, result.rows_deleted, missing, must_complete, pending
+    FROM run_refresh_function('fast', p_mv_id, format('%L::pg_catalog.pg_snapshot, %L', p_state.last_snapshot, most_rows))
+         AS f (snapshot pg_snapshot, rows_inserted bigint, rows_updated bigint, rows_deleted bigint, rows_missing bigint, must_complete boolean,
+               pending_rows bigint);
+    IF p_choice.pending_rows IS NULL AND must_complete IS FALSE THEN
+        choice := choice_by_pending(choice, p_state, CASE WHEN pending > most_rows THEN NULL ELSE pending END);
+    END IF;
     failure := CASE
-        WHEN must_complete IS NOT FALSE THEN 'a base table was truncated, or changed past its log'
+        WHEN must_complete IS NOT FALSE THEN
+            coalesce((SELECT mark_problem(marked_log) FROM pending_changes(p_mv_id, p_state.last_snapshot) WHERE marked_log IS NOT NULL),
+                     'a base table was truncated, or changed past its log')
         WHEN missing IS DISTINCT FROM 0 THEN format('%s stored rows were not as the last refresh left them', missing)
         -- each statement has a snapshot of its own: the logs must have been fine in that of the refresh, too
         WHEN current_setting('transaction_isolation') = 'read committed' AND result.snapshot::text IS DISTINCT FROM p_choice.checked_at::text THEN (SELECT problem FROM fast_problem(p_mv_id, p_state))
@@ -349,9 +401,10 @@ BEGIN
     IF failure IS NOT NULL THEN
         RAISE EXCEPTION '%', failure USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
-    result.method := 'fast';
-    result.reason := p_choice.reason;
-    result.by_cost := p_choice.by_cost;
+    result.method := nullif(choice.method, 'complete');
+    result.reason := choice.reason;
+    result.by_cost := choice.by_cost;
+    result.pending_rows := choice.pending_rows;
     RETURN result;
 EXCEPTION WHEN OTHERS THEN
     -- Undone. A complete refresh may do, but not if the trouble is the server's, a lock, or a race.
@@ -360,10 +413,12 @@ EXCEPTION WHEN OTHERS THEN
     END IF;
     result.method := NULL;
     result.reason := coalesce(failure, 'the fast refresh failed: ' || SQLERRM);
+    result.by_cost := false;
+    result.pending_rows := choice.pending_rows;
     RETURN result;
 END $$;
 COMMENT ON FUNCTION try_fast_refresh(integer, materialized_view_state, refresh_choice) IS
-    'Refreshes fast; if that does not succeed nothing has happened, and there is a reason but no method in the result';
+    'Refreshes fast, or finds that nothing is pending; if it does not succeed, or is not worth it, nothing has happened, and there is a reason but no method in the result';
 
 CREATE FUNCTION is_quarantined(p_view materialized_view_settings) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
@@ -399,16 +454,26 @@ COMMENT ON FUNCTION run_complete_refresh(materialized_view_settings, text, text)
 CREATE FUNCTION run_refresh(p_view materialized_view_settings, p_state materialized_view_state, p_choice refresh_choice) RETURNS refresh_result
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
+    tried refresh_result;
     result refresh_result;
 BEGIN
     IF p_choice.method = 'fast' THEN
-        result := try_fast_refresh(p_view.mv_id, p_state, p_choice);
-        IF result.method IS NOT NULL THEN
-            RETURN result;
+        tried := try_fast_refresh(p_view.mv_id, p_state, p_choice);
+        IF tried.method IS NOT NULL THEN
+            RETURN tried;
         END IF;
+    ELSE
+        tried.reason := p_choice.reason;
+        tried.by_cost := p_choice.by_cost;
+        tried.pending_rows := p_choice.pending_rows;
     END IF;
-    result := run_complete_refresh(p_view, p_choice.form, coalesce(result.reason, p_choice.reason));
-    result.by_cost := p_choice.method = 'complete' AND p_choice.by_cost;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        -- early, so that few others begin between the snapshot and this transaction's own id: see snapshot_with
+        PERFORM pg_current_xact_id();
+    END IF;
+    result := run_complete_refresh(p_view, p_choice.form, tried.reason);
+    result.by_cost := tried.by_cost;
+    result.pending_rows := tried.pending_rows;
     RETURN result;
 END $$;
 COMMENT ON FUNCTION run_refresh(materialized_view_settings, materialized_view_state, refresh_choice) IS

@@ -130,11 +130,21 @@ BEGIN
         begun := clock_timestamp();
         -- none as long as this transaction has written nothing, and so has no rows of its own in the logs
         own_xid := pg_current_xact_id_if_assigned();
-        choice := choose_refresh(view_row, state_row, p_method);
-        outcome.reason := choice.reason;
-        outcome.pending_rows := choice.pending_rows;
-        outcome.needs_upkeep := coalesce(choice.needs_upkeep, false);
+        choice := choose_refresh(view_row, state_row, p_method, false);
+        executed_from := clock_timestamp();
+        -- no later than the statement's snapshot: in REPEATABLE READ that is the transaction's
+        outcome.last_refresh := CASE WHEN current_setting('transaction_isolation') = 'read committed' THEN executed_from ELSE now() END;
         IF choice.method = 'none' THEN
+            result.method := 'none';
+            result.reason := choice.reason;
+            result.pending_rows := choice.pending_rows;
+        ELSE
+            result := run_refresh(view_row, state_row, choice);
+        END IF;
+        outcome.reason := result.reason;
+        outcome.pending_rows := result.pending_rows;
+        outcome.needs_upkeep := coalesce(choice.needs_upkeep, false);
+        IF result.method = 'none' THEN
             outcome.status := 'unchanged';
             -- By schedule nothing is written, so that a quiet view costs nothing. Whoever asks is to see it done.
             IF p_trigger IN ('sql', 'all', 'request', 'create') OR state_row.failures > 0 THEN
@@ -151,27 +161,18 @@ BEGIN
         RETURN outcome;
     END IF;
 
-    executed_from := clock_timestamp();
-    -- no later than the statement's snapshot: in REPEATABLE READ that is the transaction's
-    outcome.last_refresh := CASE WHEN current_setting('transaction_isolation') = 'read committed' THEN executed_from ELSE now() END;
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        -- early, so that few others begin between the snapshot and this transaction's own id: see snapshot_with
-        PERFORM pg_current_xact_id();
-    END IF;
-    result := run_refresh(view_row, state_row, choice);
     execute_ms := elapsed_ms(executed_from);
     outcome.method := result.method;
     outcome.form := result.form;
-    outcome.reason := result.reason;
     outcome.duration_ms := elapsed_ms(begun);
     outcome.rows_changed := result.rows_inserted + coalesce(result.rows_updated, 0) + coalesce(result.rows_deleted, 0);
     outcome.avg_cost_ms := coalesce((state_row.avg_cost_ms + outcome.duration_ms) / 2, outcome.duration_ms);
-    PERFORM record_refresh(state_row, choice.pending_rows, result, coalesce(own_log_rows(p_mv_id, own_xid), 0), outcome);
+    PERFORM record_refresh(state_row, result.pending_rows, result, coalesce(own_log_rows(p_mv_id, own_xid), 0), outcome);
     INSERT INTO refresh_history (mv_id, mv_name, refresh_group, outcome, method, form, reason, trigger, due_at, started_at,
                                  prepare_ms, execute_ms, duration_ms, rows_inserted, rows_updated, rows_deleted, pending_rows)
     VALUES (p_mv_id, shown_name(view_row), view_row.refresh_group, 'succeeded', result.method, result.form, result.reason, p_trigger, p_due_at,
             begun, extract(epoch FROM executed_from - begun) * 1000, execute_ms, outcome.duration_ms,
-            result.rows_inserted, result.rows_updated, result.rows_deleted, choice.pending_rows);
+            result.rows_inserted, result.rows_updated, result.rows_deleted, result.pending_rows);
     outcome.database_now := clock_timestamp();
     RETURN outcome;
 END $$;

@@ -109,7 +109,7 @@ async fn programs_logs_and_state_are_nobodys_to_write_and_rows_of_others_nobodys
         format!("INSERT INTO mvrefresh.log${log} (weight) VALUES (0)"),
         format!("SELECT * FROM mvrefresh.state${sums}"),
         format!("DELETE FROM mvrefresh.state${sums}"),
-        format!("SELECT * FROM mvrefresh.fast${sums}('1:1:')"),
+        format!("SELECT * FROM mvrefresh.fast${sums}('1:1:', NULL)"),
         "UPDATE mvrefresh.fast_programs SET body = 'DROP TABLE alice.secrets;'".to_owned(),
         "DELETE FROM mvrefresh.fast_program_logs".to_owned(),
         "INSERT INTO mvrefresh.audits (mv_id) VALUES (1)".to_owned(),

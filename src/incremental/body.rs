@@ -18,10 +18,16 @@ const KEPT: [i32; 3] = [200, 3000, 20_000];
 /// Up to so many tables a plan is made sooner than some thousand rows are refreshed.
 const DEAR: usize = 4;
 
+/// From here on statements are planned for the values at hand.
+const BY_VALUES: &str = "planned := set_config('plan_cache_mode', 'force_custom_plan', true);";
+
 impl FastRefresh {
-    /// The statements of a PL/pgSQL function with the parameter `watermark pg_snapshot` (the first) and the results
-    /// `snapshot pg_snapshot, rows_inserted int8, rows_updated int8, rows_deleted int8, rows_missing int8, must_complete
-    /// boolean`. It needs `#variable_conflict use_column` and should have [`FastRefresh::settings`].
+    /// The statements of a PL/pgSQL function with the parameters `watermark pg_snapshot` and `most int8` (the first two) and the
+    /// results `snapshot pg_snapshot, rows_inserted int8, rows_updated int8, rows_deleted int8, rows_missing int8, must_complete
+    /// boolean, pending_rows int8`. It needs `#variable_conflict use_column` and [`FastRefresh::settings`].
+    ///
+    /// Where more than `most` rows are pending in a log or in all together (NULL: no bound) nothing is done; `pending_rows` is
+    /// then some number above it, else their number. Without logs it is NULL.
     ///
     /// Whatever the isolation level, all that is done is done by one statement, whose snapshot is the one given back.
     #[must_use]
@@ -34,7 +40,7 @@ impl FastRefresh {
         let counts: Vec<String> = numbered()
             .map(|(log, number)| {
                 format!(
-                    "(SELECT count(*) AS pending_{number}, count(*) FILTER (WHERE weight = 0) AS markers_{number}\n          FROM {log} WHERE {}) AS count_{number}",
+                    "(SELECT count(*) AS pending_{number}, count(*) FILTER (WHERE weight = 0) AS markers_{number}\n          FROM (SELECT weight FROM {log} WHERE {} LIMIT $2 + 1) AS pending) AS count_{number}",
                     pending()
                 )
             })
@@ -65,17 +71,27 @@ impl FastRefresh {
     planned text;
     unforeseen boolean := true;
 BEGIN
+    -- the session keeps the plan of the count: by index, as the log may be a long one by then
+    planned := set_config('plan_cache_mode', 'force_generic_plan', true) || set_config('enable_seqscan', 'off', true)
+               || set_config('enable_bitmapscan', 'off', true);
     SELECT {numbers}, {markers},
            pg_current_snapshot(), 0, 0, 0, 0, false
     INTO {numbers}, markers, {RESULTS}
     FROM {counts};
+    planned := set_config('enable_seqscan', 'on', true) || set_config('enable_bitmapscan', 'on', true);
     pending := {sum};
-{limits}{alls}    IF pending = 0 THEN
-        unforeseen := false;
+    pending_rows := pending;
+{limits}    IF pending = 0 OR pending > $2 THEN
+        RETURN;
+    END IF;
+{alls}    IF markers > 0 THEN
+        -- something happened that is not in the logs
+        must_complete := true;
+        RETURN;
 {choices}    END IF;
     IF unforeseen THEN
-        -- other tables have changed as well, or more has come meanwhile, or something happened that is not in the logs
-        planned := set_config('plan_cache_mode', 'force_custom_plan', true);
+        -- other tables have changed as well, or more has come meanwhile
+        {BY_VALUES}
         {everything}
     END IF;
 END;",
@@ -97,6 +113,9 @@ END;",
         &[
             // the values of watermark and limit tell the planner how much is pending
             ("plan_cache_mode", "force_custom_plan"),
+            // set within the body: listed here they are as before when it ends
+            ("enable_seqscan", "on"),
+            ("enable_bitmapscan", "on"),
             ("jit", "off"),
             // rows found by an index one after the other are mostly in memory; the default makes the planner read whole tables
             ("random_page_cost", "1.1"),
@@ -116,29 +135,32 @@ END;",
         let counted = counted.join(" + ");
         let branch = |more: &str, first: &str, statement: &str| {
             format!(
-                "    ELSIF {counted} = pending AND markers = 0{more} THEN\n{first}        {}\n        INTO {RESULTS}, unforeseen;\n",
+                "    ELSIF {counted} = pending{more} THEN\n{first}        {}\n        INTO {RESULTS}, unforeseen;\n",
                 super::print::indented(statement, 2).trim_start()
             )
         };
         let kept = self.kept().iter().map(|most| {
             // from the last one on, as the first one's name is the beginning of the tenth's
-            let statement = places().rev().fold(variant.statement.clone(), |statement, place| {
-                let statement = statement.replace(&pending_if_not(&all(place)), pending());
-                statement.replace(
-                    &format!("LIMIT {}", limit(place)),
-                    &format!("LIMIT {}", most + MORE),
-                )
-            });
+            let statement = places()
+                .rev()
+                .fold(variant.statement.clone(), |statement, place| {
+                    let statement = statement.replace(&pending_if_not(&all(place)), pending());
+                    statement.replace(
+                        &format!("LIMIT {}", limit(place)),
+                        &format!("LIMIT {}", most + MORE),
+                    )
+                });
             branch(
                 &format!(" AND pending <= {most}"),
-                "        -- few rows: the session keeps the plan\n        planned := set_config('plan_cache_mode', 'force_generic_plan', true);\n",
+                "        -- few rows: the session keeps the plan\n",
                 &statement,
             )
         });
         let mut branches: Vec<String> = kept.collect();
         // what is for all tables needs no other statement for many rows
         if variant.tables.len() < self.logs.len() || self.logs.len() == 1 {
-            branches.push(branch("", "", &variant.statement));
+            let first = format!("        {BY_VALUES}\n");
+            branches.push(branch("", &first, &variant.statement));
         }
         branches.concat()
     }

@@ -240,8 +240,8 @@ impl Session {
             .collect();
         let settings = settings.concat();
         self.execute(&format!(
-            "CREATE OR REPLACE FUNCTION {}.\"fast${view}\"(watermark pg_snapshot, OUT snapshot pg_snapshot, OUT rows_inserted int8, OUT rows_updated int8,
-    OUT rows_deleted int8, OUT rows_missing int8, OUT must_complete boolean) LANGUAGE plpgsql
+            "CREATE OR REPLACE FUNCTION {}.\"fast${view}\"(watermark pg_snapshot, most int8, OUT snapshot pg_snapshot, OUT rows_inserted int8, OUT rows_updated int8,
+    OUT rows_deleted int8, OUT rows_missing int8, OUT must_complete boolean, OUT pending_rows int8) LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp{settings} AS $body$
 #variable_conflict use_column
 BEGIN
@@ -250,7 +250,10 @@ END $body$",
             shop.module
         ))
         .await?;
-        Ok(format!("SELECT * FROM {}.\"fast${view}\"($1)", shop.module))
+        Ok(format!(
+            "SELECT * FROM {}.\"fast${view}\"($1, NULL)",
+            shop.module
+        ))
     }
 
     async fn fill_state(

@@ -8,18 +8,27 @@ DECLARE
     planned text;
     unforeseen boolean := true;
 BEGIN
+    -- the session keeps the plan of the count: by index, as the log may be a long one by then
+    planned := set_config('plan_cache_mode', 'force_generic_plan', true) || set_config('enable_seqscan', 'off', true)
+               || set_config('enable_bitmapscan', 'off', true);
     SELECT pending_1, markers_1,
            pg_current_snapshot(), 0, 0, 0, 0, false
     INTO pending_1, markers, snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete
     FROM (SELECT count(*) AS pending_1, count(*) FILTER (WHERE weight = 0) AS markers_1
-          FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AS count_1;
+          FROM (SELECT weight FROM mvrefresh."log$2" WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) LIMIT $2 + 1) AS pending) AS count_1;
+    planned := set_config('enable_seqscan', 'on', true) || set_config('enable_bitmapscan', 'on', true);
     pending := pending_1;
+    pending_rows := pending;
     at_most_1 := pending_1 + 100;
-    IF pending = 0 THEN
-        unforeseen := false;
-    ELSIF pending_1 = pending AND markers = 0 AND pending <= 200 THEN
+    IF pending = 0 OR pending > $2 THEN
+        RETURN;
+    END IF;
+    IF markers > 0 THEN
+        -- something happened that is not in the logs
+        must_complete := true;
+        RETURN;
+    ELSIF pending_1 = pending AND pending <= 200 THEN
         -- few rows: the session keeps the plan
-        planned := set_config('plan_cache_mode', 'force_generic_plan', true);
         WITH foreseen AS MATERIALIZED (
             -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
             SELECT pg_current_snapshot()::text = snapshot::text OR (
@@ -84,9 +93,8 @@ BEGIN
                -- nothing was done, as this is not all there is to do
                NOT (SELECT is_so FROM foreseen) AS unforeseen
         INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
-    ELSIF pending_1 = pending AND markers = 0 AND pending <= 3000 THEN
+    ELSIF pending_1 = pending AND pending <= 3000 THEN
         -- few rows: the session keeps the plan
-        planned := set_config('plan_cache_mode', 'force_generic_plan', true);
         WITH foreseen AS MATERIALIZED (
             -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
             SELECT pg_current_snapshot()::text = snapshot::text OR (
@@ -151,7 +159,8 @@ BEGIN
                -- nothing was done, as this is not all there is to do
                NOT (SELECT is_so FROM foreseen) AS unforeseen
         INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
-    ELSIF pending_1 = pending AND markers = 0 THEN
+    ELSIF pending_1 = pending THEN
+        planned := set_config('plan_cache_mode', 'force_custom_plan', true);
         WITH foreseen AS MATERIALIZED (
             -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew
             SELECT pg_current_snapshot()::text = snapshot::text OR (
@@ -218,7 +227,7 @@ BEGIN
         INTO snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete, unforeseen;
     END IF;
     IF unforeseen THEN
-        -- other tables have changed as well, or more has come meanwhile, or something happened that is not in the logs
+        -- other tables have changed as well, or more has come meanwhile
         planned := set_config('plan_cache_mode', 'force_custom_plan', true);
         WITH orders_changes AS (
             -- changes of shop.orders since the watermark
