@@ -1,8 +1,9 @@
 //! Operators and functions: each must be found in the catalog and be immutable.
 
-use pg_query::protobuf::{CoercionForm, FuncCall};
+use pg_query::NodeEnum;
+use pg_query::protobuf::{CoercionForm, FuncCall, NamedArgExpr, Node};
 
-use super::nodes::qualified;
+use super::nodes::{content, qualified, required};
 use super::read_expression::{DEFAULT_COLLATION, Place, merged_collation, operand_type};
 use super::read_select::Reader;
 use super::subqueries::Pending;
@@ -175,13 +176,18 @@ impl Reader<'_> {
             || *agg_within_group
             || *agg_star
             || *agg_distinct
-            || *func_variadic
         {
             return Err(Refusal::unknown(format!("{name}(…) in this form")));
         }
         let mut arguments = Vec::new();
+        let mut marks = Vec::new();
         for argument in args {
-            arguments.push(self.read(argument, place)?);
+            let (mark, value) = parameter(argument)?;
+            arguments.push(self.argument(value, place)?);
+            marks.push(mark);
+        }
+        if *func_variadic && let Some(last) = marks.last_mut() {
+            *last = Mark::Variadic;
         }
         // SUBSTRING(x FROM 1) and its like are printed without their implicit casts
         if CoercionForm::try_from(*funcformat) == Ok(CoercionForm::CoerceSqlSyntax) {
@@ -198,6 +204,7 @@ impl Reader<'_> {
                 }
             })
             .collect();
+        let names: Vec<&str> = marks.iter().filter_map(Mark::name).collect();
         let is_built_in = schema == "pg_catalog";
         let writing = settings::written_by(&name, &types).filter(|_| is_built_in);
         let fact = match writing {
@@ -206,7 +213,10 @@ impl Reader<'_> {
                 is_immutable: true,
                 kind: FunctionKind::Plain,
             }),
-            None => self.catalog.function(&schema, &name, &types),
+            None if names.is_empty() => self.catalog.function(&schema, &name, &types),
+            None => self
+                .catalog
+                .function_by_names(&schema, &name, &types, &names),
         };
         let is_kept = is_built_in && settings::is_kept_function(&name, &types);
         let reason = match fact {
@@ -223,36 +233,108 @@ impl Reader<'_> {
                 "it is not immutable: its result may change without any row changing"
             }
             Some(fact) => {
-                let parts: Vec<&Expression> = arguments.iter().collect();
-                let mut value = Expression::new(Kind::Literal(String::new()), fact.result.clone());
-                if has_collation(&value.data_type) {
-                    // of a function without strings among its arguments it is the default one
-                    let collatable: Vec<&Expression> = parts
-                        .iter()
-                        .copied()
-                        .filter(|part| has_collation(&part.data_type))
-                        .collect();
-                    value.collation = if collatable.is_empty() {
-                        Some(DEFAULT_COLLATION.to_owned())
-                    } else if collatable.iter().any(|part| part.collation.is_none()) {
-                        None
-                    } else {
-                        merged_collation(&collatable)
-                    };
-                }
-                if schema == "pg_catalog" && name == "extract" {
-                    value.scale = whole_field(&arguments);
-                }
-                let name = if schema == "pg_catalog" {
-                    identifier(&name)
-                } else {
-                    format!("{}.{}", identifier(&schema), identifier(&name))
-                };
-                value.kind = Kind::Call { name, arguments };
-                return Ok((value, fact.kind));
+                let kind = fact.kind;
+                let value = result_of_call((&schema, &name), fact.result, arguments, &marks);
+                return Ok((value, kind));
             }
         };
         Err(Refusal::new(format!("{name}(…)"), reason))
+    }
+}
+
+/// What a function gives, with what is known of it from its arguments.
+fn result_of_call(
+    (schema, name): (&str, &str),
+    result: TypeName,
+    arguments: Vec<Expression>,
+    marks: &[Mark],
+) -> Expression {
+    let mut value = Expression::new(Kind::Literal(String::new()), result);
+    if has_collation(&value.data_type) {
+        // of a function without strings among its arguments it is the default one
+        let collatable: Vec<&Expression> = arguments
+            .iter()
+            .filter(|part| has_collation(&part.data_type))
+            .collect();
+        value.collation = if collatable.is_empty() {
+            Some(DEFAULT_COLLATION.to_owned())
+        } else if collatable.iter().any(|part| part.collation.is_none()) {
+            None
+        } else {
+            merged_collation(&collatable)
+        };
+    }
+    let is_built_in = schema == "pg_catalog";
+    if is_built_in && name == "extract" {
+        value.scale = whole_field(&arguments);
+    }
+    let name = if is_built_in {
+        identifier(name)
+    } else {
+        format!("{}.{}", identifier(schema), identifier(name))
+    };
+    value.kind = called(name, arguments, marks);
+    value
+}
+
+/// What stands before an argument.
+enum Mark {
+    None,
+    /// `name =>`
+    Name(String),
+    Variadic,
+}
+
+impl Mark {
+    fn name(&self) -> Option<&str> {
+        match self {
+            Self::Name(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::None => String::new(),
+            Self::Name(name) => format!("{} => ", identifier(name)),
+            Self::Variadic => "VARIADIC ".to_owned(),
+        }
+    }
+}
+
+/// An argument, and what stands before it.
+fn parameter(node: &Node) -> Result<(Mark, &Node), Refusal> {
+    let NodeEnum::NamedArgExpr(named) = content(node)? else {
+        return Ok((Mark::None, node));
+    };
+    let NamedArgExpr {
+        xpr: _,
+        arg,
+        name,
+        argnumber: _,
+        location: _,
+    } = &**named;
+    Ok((Mark::Name(name.clone()), required(arg.as_deref())?))
+}
+
+fn called(name: String, arguments: Vec<Expression>, marks: &[Mark]) -> Kind {
+    if marks.iter().all(|mark| matches!(mark, Mark::None)) {
+        return Kind::Call { name, arguments };
+    }
+    let mut texts = vec![format!("{name}(")];
+    for (at, mark) in marks.iter().enumerate() {
+        let separator = if at > 0 { ", " } else { "" };
+        let before = format!("{separator}{}", mark.text());
+        if at == 0 {
+            texts[0] += &before;
+        } else {
+            texts.push(before);
+        }
+    }
+    texts.push(")".to_owned());
+    Kind::Written {
+        texts,
+        parts: arguments,
     }
 }
 

@@ -11,6 +11,8 @@ pub struct Catalog {
     pub relations: Vec<Relation>,
     /// Functions by schema, name and argument types.
     pub functions: HashMap<(String, String, Vec<TypeName>), FunctionFact>,
+    /// By schema and name, the functions that have names for their parameters.
+    pub signatures: HashMap<(String, String), Vec<Signature>>,
     /// Operators by schema, name, left (none for prefix operators) and right type.
     pub operators: HashMap<(String, String, Option<TypeName>, TypeName), OperatorFact>,
     /// Casts that need no more than their value: binary coercible ones, and those by an immutable function.
@@ -95,6 +97,23 @@ impl Catalog {
         });
         let only = fitting.next()?;
         fitting.next().is_none().then_some(only)
+    }
+
+    /// The one function that applies to values of these types, of which the last ones are for the parameters of these names.
+    #[must_use]
+    pub fn function_by_names(
+        &self,
+        schema: &str,
+        name: &str,
+        arguments: &[TypeName],
+        names: &[&str],
+    ) -> Option<FunctionFact> {
+        let known = self.signatures.get(&(schema.to_owned(), name.to_owned()))?;
+        let mut fitting = known
+            .iter()
+            .filter(|signature| signature.takes(arguments, names));
+        let only = fitting.next()?;
+        fitting.next().is_none().then(|| only.fact.clone())
     }
 
     /// Whether equal values of a type are the same bytes, given that collations are deterministic.
@@ -205,6 +224,38 @@ pub struct FunctionFact {
     pub is_immutable: bool,
     /// What it is called as.
     pub kind: FunctionKind,
+}
+
+/// A function by the names of its parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    /// The parameters: name and type.
+    pub parameters: Vec<(String, TypeName)>,
+    /// How many of the last parameters have a constant as their default.
+    pub defaults: usize,
+    /// The function.
+    pub fact: FunctionFact,
+}
+
+impl Signature {
+    /// Whether it can be called with arguments of these types, of which the last ones are for these parameters.
+    fn takes(&self, arguments: &[TypeName], names: &[&str]) -> bool {
+        let (in_order, others) = arguments.split_at(arguments.len() - names.len());
+        if arguments.len() > self.parameters.len() {
+            return false;
+        }
+        let (first, rest) = self.parameters.split_at(in_order.len());
+        let fits = |(name, data_type): &(&&str, &TypeName)| {
+            rest.iter()
+                .any(|(parameter, of)| parameter == **name && of == *data_type)
+        };
+        let is_given = |parameter: &str| names.contains(&parameter);
+        let required = self.parameters.len() - self.defaults;
+        let needed = rest.iter().take(required.saturating_sub(first.len()));
+        first.iter().zip(in_order).all(|((_, of), own)| of == own)
+            && names.iter().zip(others).all(|pair| fits(&pair))
+            && needed.into_iter().all(|(name, _)| is_given(name))
+    }
 }
 
 /// How a function is called.

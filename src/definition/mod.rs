@@ -42,13 +42,15 @@ mod targets;
 mod type_name;
 mod uniqueness;
 mod values;
+mod whole_rows;
 mod window_calls;
 mod window_clauses;
 mod windows;
 
 pub use aggregates::{AggregateCall, AggregateFunction, OtherAggregate};
 pub use catalog::{
-    Catalog, Column, FunctionFact, FunctionKind, OperatorFact, Relation, RelationKind, UniqueKey,
+    Catalog, Column, FunctionFact, FunctionKind, OperatorFact, Relation, RelationKind, Signature,
+    UniqueKey,
 };
 pub use expression::{Expression, Kind};
 pub use operators::{MatchKind, Operator, SetFunction};

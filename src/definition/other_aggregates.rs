@@ -31,7 +31,7 @@ impl Reader<'_> {
         let arguments = call
             .args
             .iter()
-            .map(|argument| self.read(argument, place))
+            .map(|argument| self.json_argument(&name, argument, place))
             .collect::<Result<Vec<_>, _>>()?;
         let order = call
             .agg_order

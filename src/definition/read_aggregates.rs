@@ -114,7 +114,10 @@ impl Reader<'_> {
     ) -> Result<(AggregateFunction, Option<Expression>, TypeName), Refusal> {
         let argument = match (arguments, is_star) {
             ([], true) if function == AggregateFunction::Count => None,
-            ([argument], false) => Some(self.read(argument, place)?),
+            ([argument], false) => match self.counted_row(argument, place)? {
+                Some(counted) if function == AggregateFunction::Count => Some(counted),
+                _ => Some(self.read(argument, place)?),
+            },
             _ => {
                 return Err(Refusal::unknown(format!(
                     "{name}(…) in this form of an aggregate"

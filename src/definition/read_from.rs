@@ -9,7 +9,7 @@ use super::lateral::is_dependent;
 use super::nodes::{alias, content, kind_of, names, required};
 use super::ordering::shown;
 use super::read_select::{Outputs, Reader};
-use super::scope::{Item, Scope};
+use super::scope::{Item, Presence, Scope};
 use super::set_functions::one_row;
 use super::subqueries::Pending;
 use super::{Expression, Kind, Operator, Query, Refusal, Relation, RelationKind};
@@ -379,6 +379,7 @@ pub(super) fn named(
         items: vec![Item {
             alias: name.to_owned(),
             columns: columns.clone(),
+            presence: Presence::Certain,
         }],
         unqualified: columns,
     })

@@ -73,6 +73,7 @@ const WRITING: &[(&str, &str)] = &[
     ("format", "text"),
     ("to_json", "json"),
     ("to_jsonb", "jsonb"),
+    ("row_to_json", "json"),
     ("json_build_array", "json"),
     ("jsonb_build_array", "jsonb"),
     ("json_build_object", "json"),
@@ -190,6 +191,7 @@ pub(super) fn written_by(name: &str, arguments: &[TypeName]) -> Option<TypeName>
 pub(super) fn is_written(data_type: &TypeName) -> bool {
     let element = data_type.element().unwrap_or_else(|| data_type.clone());
     element.is_enumeration()
+        || data_type.is_written_row()
         || element
             .built_in_name()
             .is_some_and(|name| WRITTEN.contains(&name))

@@ -13,6 +13,7 @@ pub struct TypeName {
     name: String,
     is_array: bool,
     is_enumeration: Remark,
+    is_written: Remark,
 }
 
 /// Something known of a type that makes it no other type.
@@ -52,6 +53,7 @@ impl TypeName {
             name: name.into(),
             is_array: false,
             is_enumeration: Remark(false),
+            is_written: Remark(false),
         }
     }
 
@@ -66,6 +68,21 @@ impl TypeName {
     #[must_use]
     pub fn is_enumeration(&self) -> bool {
         self.is_enumeration.0 && !self.is_array
+    }
+
+    /// A row of which it is remarked that the text of all fields depends on kept settings only.
+    #[must_use]
+    pub(super) fn written_row() -> Self {
+        Self {
+            is_written: Remark(true),
+            ..Self::built_in("record")
+        }
+    }
+
+    /// Whether it is such a row.
+    #[must_use]
+    pub(super) fn is_written_row(&self) -> bool {
+        self.is_written.0 && self.is("record")
     }
 
     /// A type of `pg_catalog`.

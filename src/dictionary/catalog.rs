@@ -6,8 +6,8 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{FromRow, Row};
 
 use crate::definition::{
-    Catalog, Column, FunctionFact, FunctionKind, OperatorFact, Relation, RelationKind, TypeName,
-    UniqueKey,
+    Catalog, Column, FunctionFact, FunctionKind, OperatorFact, Relation, RelationKind, Signature,
+    TypeName, UniqueKey,
 };
 use crate::sql::{self, ModuleSchema};
 
@@ -125,10 +125,18 @@ async fn operators(connection: &mut PgConnection, facts: &mut ServerFacts) -> sq
     Ok(())
 }
 
+/// A constant as the server prints it, as a regular expression.
+const CONSTANT: &str = r#"(true|false|NULL|\(?-?[0-9.]+\)?|'[^']*')(::[a-z0-9_ ."\[\]]+)?"#;
+
 async fn functions(connection: &mut PgConnection, facts: &mut ServerFacts) -> sqlx::Result<()> {
     let rows = sql::query(
         "SELECT n.nspname::text AS schema, p.proname::text AS name,
                 ARRAY(SELECT a::int8 FROM pg_catalog.unnest(p.proargtypes) AS a) AS arguments,
+                CASE WHEN p.proargmodes IS NULL OR p.proargnames IS NULL THEN p.proargnames::text[]
+                     ELSE ARRAY(SELECT name FROM ROWS FROM (pg_catalog.unnest(p.proargnames), pg_catalog.unnest(p.proargmodes)) WITH ORDINALITY AS a (name, mode, n)
+                                WHERE mode IN ('i', 'b', 'v') ORDER BY n) END AS names,
+                -- what may be left out, if that stands for a constant
+                CASE WHEN pg_catalog.pg_get_expr(p.proargdefaults, 0) ~ $1 THEN p.pronargdefaults ELSE 0 END::int4 AS defaults,
                 p.prorettype::int8 AS result, p.prokind::text AS kind, p.proretset AS returns_set,
                 -- an aggregate is what its functions are
                 p.provolatile = 'i' AND NOT EXISTS (
@@ -138,8 +146,10 @@ async fn functions(connection: &mut PgConnection, facts: &mut ServerFacts) -> sq
                     WHERE a.aggfnoid = p.oid AND f.provolatile <> 'i') AS is_immutable
          FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace",
     )
+    .bind(format!("^{CONSTANT}(, {CONSTANT})*$"))
     .fetch_all(connection)
     .await?;
+    let mut shortened = Vec::new();
     for row in rows {
         let kind: String = row.try_get("kind")?;
         let kind = match (kind.as_str(), row.try_get("returns_set")?) {
@@ -157,12 +167,39 @@ async fn functions(connection: &mut PgConnection, facts: &mut ServerFacts) -> sq
         let arguments = arguments
             .into_iter()
             .map(|argument| facts.data_type(argument))
-            .collect::<Result<_, _>>()?;
-        let key = (row.try_get("schema")?, row.try_get("name")?, arguments);
+            .collect::<Result<Vec<_>, _>>()?;
+        let name: (String, String) = (row.try_get("schema")?, row.try_get("name")?);
+        let defaults: i32 = row.try_get("defaults")?;
+        let defaults = usize::try_from(defaults).unwrap_or_default();
+        for count in arguments.len() - defaults.min(arguments.len())..arguments.len() {
+            let key = (name.0.clone(), name.1.clone(), arguments[..count].to_vec());
+            shortened.push((key, fact.clone()));
+        }
+        if let Some(names) = row.try_get::<Option<Vec<String>>, _>("names")?
+            && names.len() == arguments.len()
+        {
+            let parameters = names.into_iter().zip(arguments.iter().cloned());
+            let signatures = facts.catalog.signatures.entry(name.clone()).or_default();
+            signatures.push(Signature {
+                parameters: parameters.collect(),
+                defaults,
+                fact: fact.clone(),
+            });
+        }
         // one of a domain's own is not told from that of what the domain is of
-        let known = facts.catalog.functions.entry(key).or_insert(fact.clone());
+        let known = facts
+            .catalog
+            .functions
+            .entry((name.0, name.1, arguments))
+            .or_insert(fact.clone());
         known.is_immutable &=
             known.result == fact.result && known.kind == fact.kind && fact.is_immutable;
+    }
+    // one that takes just these arguments goes before those of which some are left out
+    shortened.retain(|(key, _)| !facts.catalog.functions.contains_key(key));
+    for (key, fact) in shortened {
+        let known = facts.catalog.functions.entry(key).or_insert(fact.clone());
+        known.is_immutable &= *known == fact;
     }
     Ok(())
 }

@@ -116,6 +116,14 @@ SELECT customer_id, sum((SELECT max(v) FROM (VALUES (o.amount), (o.amount * 2 - 
 -- | dates, times, texts and JSON that depend on kept settings
 SELECT order_id, ordered_on::text AS day FROM orders;
 
+-- | whole rows as arguments of functions and aggregates that write JSON, and of count
+SELECT c.region, count(o) AS orders, jsonb_agg(o ORDER BY o.order_id) AS list FROM shop.customers AS c JOIN shop.orders AS o USING (customer_id) GROUP BY c.region;
+SELECT c.customer_id, to_jsonb(c) AS customer, to_jsonb(o) AS of_order FROM shop.customers AS c LEFT JOIN shop.orders AS o USING (customer_id);
+SELECT order_id, row_to_json(o) AS written FROM shop.orders AS o;
+
+-- | arguments that are left out (for a constant), named, VARIADIC
+SELECT order_id, make_interval(days => customer_id) AS days, jsonb_path_exists(to_jsonb(amount), '$') AS is_there, jsonb_extract_path_text(jsonb_build_object('a', amount), 'a') AS written FROM shop.orders;
+
 -- | other sums and statistics of floating-point numbers in no order, window functions without PARTITION BY
 -- because sum(…): sum of floating-point numbers depends on the order of the rows, and it is not in the select list of the outermost GROUP BY; cast to numeric, or add ORDER BY of what it is over
 SELECT order_id FROM orders JOIN (SELECT customer_id, sum(discount) AS discounts FROM orders GROUP BY customer_id) AS sums USING (customer_id) WHERE discount > discounts;

@@ -398,6 +398,10 @@ impl Queries<'_> {
     }
 
     pub(crate) fn condition(&mut self, aliases: &[String]) -> String {
+        if self.rng.u8(..60) == 0 {
+            let alias = &aliases[self.rng.usize(..aliases.len())];
+            return format!("to_jsonb({alias})::text LIKE '%1%'");
+        }
         match self.rng.u8(..12) {
             10 => format!("1 = ANY ({})", self.column(aliases, &["g"])),
             11 => format!(

@@ -96,6 +96,17 @@ const EVERYDAY: &[&str] = &[
     "SELECT id FROM t1 WHERE a = 1 OR EXISTS (SELECT FROM t2 WHERE t2.a = t1.id)",
     // an array that a subquery makes of the row, and not the rows of that subquery
     "SELECT id, a FROM t1 WHERE a = ANY (ARRAY(SELECT x * t1.id FROM generate_series(0, 2) AS x ORDER BY x * t1.id))",
+    // whole rows: one that is not there is NULL, one of NULLs is not
+    "SELECT t1.id, to_jsonb(t1) AS j, row_to_json(t2) AS r FROM t1 LEFT JOIN t2 ON t2.id = t1.a",
+    "SELECT t1.id AS one, to_jsonb(w) AS j, w.n FROM t1 LEFT JOIN (SELECT a, count(*) AS n FROM t2 GROUP BY a) AS w ON w.a = t1.a",
+    "SELECT a, jsonb_agg(t1 ORDER BY id) AS list, count(t1) AS n FROM t1 GROUP BY a",
+    "SELECT t2.id, (SELECT json_agg(row_to_json(t1) ORDER BY t1.id) FROM t1 WHERE t1.a = t2.id) AS own FROM t2",
+    "SELECT t2.id, (SELECT jsonb_build_object('of', t2, 'n', count(*)) FROM t1 WHERE t1.a = t2.id) AS own FROM t2",
+    "SELECT w.whole_row, to_json(w) AS j FROM (SELECT a AS whole_row, max(b) AS \"B\" FROM t1 GROUP BY a) AS w",
+    // arguments that are left out, named, and made an array
+    "SELECT id, make_interval(days => id, secs => a) AS i, jsonb_set('{}', '{a}', to_jsonb(a)) AS j FROM t1",
+    "SELECT id, jsonb_path_query_first(to_jsonb(t1), '$.b') AS b, jsonb_extract_path_text(to_jsonb(t1), 'a') AS t FROM t1",
+    "SELECT t1.id, p.x FROM t1, jsonb_path_query(to_jsonb(t1), '$.*') AS p (x)",
     "SELECT id FROM t1 WHERE id < (SELECT max(t2.a) FROM t2)",
     "SELECT id FROM t1 WHERE c > (SELECT avg(o.c) FROM t1 AS o WHERE o.a = t1.a)",
     // groups that only some rows of a join ask for, and groupings of such
