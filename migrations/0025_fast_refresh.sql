@@ -135,6 +135,12 @@ LANGUAGE sql IMMUTABLE
 RETURN (p_state).fast_fixed_ms + (p_state).fast_ms_per_row * p_pending;
 COMMENT ON FUNCTION expected_fast_ms(materialized_view_state, bigint) IS 'What a fast refresh of so many log rows will cost, by what fast refreshes have cost; NULL as long as there were none';
 
+CREATE FUNCTION fast_limit_ms(p_state materialized_view_state) RETURNS double precision
+LANGUAGE sql IMMUTABLE
+-- What a complete refresh costs is the more certain: it does not follow from refreshes of other sizes.
+RETURN 0.9 * (p_state).complete_ms;
+COMMENT ON FUNCTION fast_limit_ms(materialized_view_state) IS 'Up to which expected cost a fast refresh is taken: it is to save a tenth; NULL as long as there was no complete one';
+
 CREATE FUNCTION most_rows_for_fast(p_state materialized_view_state, p_base_rows double precision) RETURNS bigint
 LANGUAGE sql IMMUTABLE
 -- What is known of the method that was not used may be wrong, or no longer right. It is tried again, so much the sooner
@@ -144,7 +150,7 @@ RETURN CASE
     -- nothing measured: by size
     WHEN (p_state).fast_ms_per_row IS NULL THEN greatest(1000, p_base_rows / 10)
     ELSE least(1e15, greatest(0,
-        ((p_state).complete_ms - (p_state).fast_fixed_ms
+        (fast_limit_ms(p_state) - (p_state).fast_fixed_ms
          + CASE (p_state).auto_method WHEN 'complete' THEN 1 WHEN 'fast' THEN -1 ELSE 0 END * coalesce((p_state).auto_spent_ms, 0) / 20)
         / greatest((p_state).fast_ms_per_row, 1e-9)))
 END::bigint;
@@ -167,7 +173,8 @@ BEGIN
         WHEN fast_ms IS NULL THEN format('%s, of about %s in the base tables; a fast refresh has not been measured', pending, round(p_base_rows))
         ELSE format('%s: %s ms expected fast%s, %s ms completely%s', pending, round(fast_ms::numeric, 1),
                     CASE WHEN p_pending IS NULL THEN ' or more' END, round(complete_ms::numeric, 1),
-                    CASE WHEN (method = 'fast') <> (fast_ms <= complete_ms) THEN ', which is to be seen again' END)
+                    CASE WHEN (method = 'fast') <> (fast_ms <= fast_limit_ms(p_state)) THEN ', which is to be seen again'
+                         WHEN method = 'complete' AND fast_ms <= complete_ms THEN '; fast is to save a tenth' END)
     END;
 END $$;
 COMMENT ON FUNCTION cheaper_method(bigint, materialized_view_state, double precision) IS
@@ -176,13 +183,13 @@ COMMENT ON FUNCTION cheaper_method(bigint, materialized_view_state, double preci
 CREATE FUNCTION learned_cost(p_expected double precision, p_measured double precision, p_again boolean) RETURNS double precision
 LANGUAGE sql IMMUTABLE
 -- Outliers, as on a busy server, are high ones: a lower measurement is believed sooner, a single higher one moves the cost
--- by no more than half, a second one in a row is believed as well.
+-- by no more than half, a second higher one in a row is believed as well.
 RETURN CASE
     WHEN p_measured < p_expected OR p_again THEN p_expected + 0.7 * (p_measured - p_expected)
     ELSE p_expected + 0.3 * (least(p_measured, p_expected * 2.7) - p_expected)
 END;
 COMMENT ON FUNCTION learned_cost(double precision, double precision, boolean) IS
-    'What a refresh costs, after one more measurement; whether the last one was far higher than expected as well';
+    'What a refresh costs, after one more measurement; whether the last one was higher than expected as well';
 
 CREATE FUNCTION learn_fast_cost(INOUT p_state materialized_view_state, p_pending bigint, p_ms double precision, p_again boolean)
 LANGUAGE plpgsql IMMUTABLE SET search_path FROM CURRENT AS $$
@@ -217,7 +224,7 @@ CREATE FUNCTION learn_costs(INOUT p_state materialized_view_state, p_method text
 LANGUAGE plpgsql IMMUTABLE SET search_path FROM CURRENT AS $$
 DECLARE
     is_fast boolean := p_method = 'fast';
-    is_dear boolean := p_duration_ms > 2 * CASE WHEN is_fast THEN expected_fast_ms(p_state, p_pending) ELSE p_state.complete_ms END;
+    is_dear boolean := p_duration_ms > 1.1 * CASE WHEN is_fast THEN expected_fast_ms(p_state, p_pending) ELSE p_state.complete_ms END;
     again boolean := is_dear AND p_state.dearer_method IS NOT DISTINCT FROM p_method;
 BEGIN
     IF is_fast THEN

@@ -236,7 +236,7 @@ async fn pending_rows_are_not_counted_beyond_what_decides() {
     assert_eq!(refreshed.method, "complete");
     assert_eq!(
         refreshed.reason,
-        "more than 5 pending rows: 11.0 ms expected fast or more, 10.0 ms completely"
+        "more than 4 pending rows: 10.0 ms expected fast or more, 10.0 ms completely; fast is to save a tenth"
     );
     assert_eq!(
         module

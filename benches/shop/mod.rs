@@ -46,16 +46,21 @@ struct Times {
 impl Times {
     /// Adds what `sql` takes.
     async fn add(&mut self, backend: &mut Backend, sql: &str) {
+        let before = backend.cpu();
         let begun = Instant::now();
         backend.run(sql).await;
         self.wall.push(begun.elapsed().as_secs_f64() * 1000.0);
+        self.cpu += backend.cpu() - before;
     }
 
-    /// The same, of what is not to stay.
-    async fn add_rolled_back(&mut self, backend: &mut Backend, sql: &str) {
-        backend.run("BEGIN").await;
+    /// Adds what `sql` takes within a transaction that ends like this, in a session that has done the same before: it has its
+    /// plans, and the rows are in the caches.
+    async fn add_rehearsed(&mut self, backend: &mut Backend, sql: &str, end: &str) {
+        for statement in ["BEGIN", sql, "ROLLBACK", "BEGIN"] {
+            backend.run(statement).await;
+        }
         self.add(backend, sql).await;
-        backend.run("ROLLBACK").await;
+        backend.run(end).await;
     }
 
     #[allow(clippy::cast_precision_loss)]
@@ -103,9 +108,6 @@ impl Shop {
             shop.figures.push(view.figure);
         }
         shop.writer.run("VACUUM ANALYZE").await;
-        // autovacuum, which is off here, would have analysed the logs once there was something in them
-        shop.change(Change::Orders(1000)).await;
-        shop.writer.run("ANALYZE").await;
         // as the compiled functions have it
         shop.hand.run("SET random_page_cost TO 1.1").await;
         shop
@@ -247,27 +249,30 @@ impl Shop {
         let id = self.view_id(view).await;
         let whole = format!("SELECT mvrefresh.perform_refresh({id}, 'bench', 'fast')");
         let mut found = [Times::default(), Times::default(), Times::default()];
-        let begun = [self.whole.cpu(), self.alone.cpu(), self.hand.cpu()];
         for time in 0..times {
             self.change(change).await;
             // so that by hand takes the plan that is best for what there is; who refreshes by hand would have to see to that
             self.writer
                 .run("ANALYZE hand_log, hand_products, hand_customers")
                 .await;
-            // By turns: one after the other would find the other's dead rows. Whoever comes first finds cold caches.
+            // by turns: one after the other would find the other's dead rows
             let is_whole = times == 1 || time % 2 == 1;
             self.hand_is_first ^= !is_whole;
             if self.hand_is_first {
-                found[2].add(&mut self.hand, merge).await;
+                let hand = &mut self.hand;
+                found[2].add_rehearsed(hand, merge, "COMMIT").await;
             }
             if is_whole {
-                found[0].add(&mut self.whole, &whole).await;
+                let session = &mut self.whole;
+                found[0].add_rehearsed(session, &whole, "COMMIT").await;
             } else {
                 let alone = self.fast_function(&id).await;
-                found[1].add_rolled_back(&mut self.alone, &alone).await;
+                let session = &mut self.alone;
+                found[1].add_rehearsed(session, &alone, "ROLLBACK").await;
             }
             if !self.hand_is_first {
-                found[2].add(&mut self.hand, merge).await;
+                let hand = &mut self.hand;
+                found[2].add_rehearsed(hand, merge, "COMMIT").await;
             }
             if !is_whole {
                 self.writer.run(&whole).await;
@@ -281,10 +286,6 @@ impl Shop {
                     .run(&format!("VACUUM \"{figure}\", hand_{figure}"))
                     .await;
             }
-        }
-        let ended = [self.whole.cpu(), self.alone.cpu(), self.hand.cpu()];
-        for (times, (begun, ended)) in found.iter_mut().zip(begun.into_iter().zip(ended)) {
-            times.cpu = ended - begun;
         }
         found
     }
@@ -360,11 +361,9 @@ impl Shop {
         let mut concurrent = Times::default();
         for _ in 0..3 {
             self.change(Change::Orders(10)).await;
-            let before = self.hand.cpu();
             plain
                 .add(&mut self.hand, "REFRESH MATERIALIZED VIEW native")
                 .await;
-            let between = self.hand.cpu();
             self.change(Change::Orders(10)).await;
             concurrent
                 .add(
@@ -372,8 +371,6 @@ impl Shop {
                     "REFRESH MATERIALIZED VIEW CONCURRENTLY native",
                 )
                 .await;
-            plain.cpu += between - before;
-            concurrent.cpu += self.hand.cpu() - between;
         }
         report(
             &format!(
@@ -418,11 +415,9 @@ impl Shop {
         for (figure, sql, reach) in looks {
             self.whole.run(&sql).await;
             let mut times = Times::default();
-            let begun = self.whole.cpu();
             for _ in 0..200 {
                 times.add(&mut self.whole, &sql).await;
             }
-            times.cpu = self.whole.cpu() - begun;
             let (each, wall) = (times.each(), median(&times.wall));
             report(
                 figure,
