@@ -165,6 +165,27 @@ async fn a_label_of_an_enumeration_that_is_renamed() {
 }
 
 #[tokio::test]
+async fn columns_of_whole_rows_that_come_and_are_renamed() {
+    let (_database, mut alice, mut module) = shop().await;
+    alice
+        .run("SELECT mvrefresh.create_materialized_view('alice.documents', 'SELECT order_id, to_jsonb(o) AS document FROM alice.orders AS o')")
+        .await;
+    module.make_fast("alice.documents").await;
+    for ddl in [
+        "ALTER TABLE alice.orders ADD more int DEFAULT 3",
+        "ALTER TABLE alice.orders RENAME amount TO total; ALTER TABLE alice.orders RENAME more TO amount",
+    ] {
+        alice.run(ddl).await;
+        module.assert_complete("alice.documents", CHANGED).await;
+        module.assert_exact("alice.documents").await;
+        upkeep(&mut module).await;
+        module.refresh("alice.documents", None).await;
+        alice.run(CHANGE).await;
+        module.assert_fast("alice.documents").await;
+    }
+}
+
+#[tokio::test]
 async fn a_function_of_the_query_that_is_replaced() {
     answered(
         "CREATE OR REPLACE FUNCTION alice.doubled(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 3 * $1'",

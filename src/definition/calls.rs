@@ -1,9 +1,9 @@
 //! Operators and functions: each must be found in the catalog and be immutable.
 
-use pg_query::NodeEnum;
-use pg_query::protobuf::{CoercionForm, FuncCall, NamedArgExpr, Node};
+use pg_query::protobuf::{CoercionForm, FuncCall};
 
-use super::nodes::{content, qualified, required};
+use super::nodes::qualified;
+use super::parameters::{Mark, called, parameter};
 use super::read_expression::{DEFAULT_COLLATION, Place, merged_collation, operand_type};
 use super::read_select::Reader;
 use super::subqueries::Pending;
@@ -275,67 +275,6 @@ fn result_of_call(
     };
     value.kind = called(name, arguments, marks);
     value
-}
-
-/// What stands before an argument.
-enum Mark {
-    None,
-    /// `name =>`
-    Name(String),
-    Variadic,
-}
-
-impl Mark {
-    fn name(&self) -> Option<&str> {
-        match self {
-            Self::Name(name) => Some(name),
-            _ => None,
-        }
-    }
-
-    fn text(&self) -> String {
-        match self {
-            Self::None => String::new(),
-            Self::Name(name) => format!("{} => ", identifier(name)),
-            Self::Variadic => "VARIADIC ".to_owned(),
-        }
-    }
-}
-
-/// An argument, and what stands before it.
-fn parameter(node: &Node) -> Result<(Mark, &Node), Refusal> {
-    let NodeEnum::NamedArgExpr(named) = content(node)? else {
-        return Ok((Mark::None, node));
-    };
-    let NamedArgExpr {
-        xpr: _,
-        arg,
-        name,
-        argnumber: _,
-        location: _,
-    } = &**named;
-    Ok((Mark::Name(name.clone()), required(arg.as_deref())?))
-}
-
-fn called(name: String, arguments: Vec<Expression>, marks: &[Mark]) -> Kind {
-    if marks.iter().all(|mark| matches!(mark, Mark::None)) {
-        return Kind::Call { name, arguments };
-    }
-    let mut texts = vec![format!("{name}(")];
-    for (at, mark) in marks.iter().enumerate() {
-        let separator = if at > 0 { ", " } else { "" };
-        let before = format!("{separator}{}", mark.text());
-        if at == 0 {
-            texts[0] += &before;
-        } else {
-            texts.push(before);
-        }
-    }
-    texts.push(")".to_owned());
-    Kind::Written {
-        texts,
-        parts: arguments,
-    }
 }
 
 /// Whether values of a type, or the elements of an array, are compared under a collation.

@@ -25,6 +25,7 @@ mod nodes;
 mod operators;
 mod ordering;
 mod other_aggregates;
+mod parameters;
 mod polymorphic;
 mod read_aggregates;
 mod read_expression;

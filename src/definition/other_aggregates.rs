@@ -33,14 +33,7 @@ impl Reader<'_> {
             .iter()
             .map(|argument| self.json_argument(&name, argument, place))
             .collect::<Result<Vec<_>, _>>()?;
-        let order = call
-            .agg_order
-            .iter()
-            .map(|key| {
-                let (value, direction) = sorted(key)?;
-                Ok((self.read(value, place)?, direction))
-            })
-            .collect::<Result<Vec<_>, Refusal>>()?;
+        let order = self.order_of(call, place)?;
         let filter = self.filter_of(call.agg_filter.as_deref(), place)?;
         let is_built_in = schema == "pg_catalog";
         let written = if is_built_in {
@@ -69,6 +62,19 @@ impl Reader<'_> {
             result,
             other: Some(other),
         })
+    }
+
+    /// The ORDER BY of an aggregate.
+    pub(super) fn order_of(
+        &self,
+        call: &FuncCall,
+        place: &mut Place<'_>,
+    ) -> Result<Vec<(Expression, String)>, Refusal> {
+        let keys = call.agg_order.iter().map(|key| {
+            let (value, direction) = sorted(key)?;
+            Ok((self.read(value, place)?, direction))
+        });
+        keys.collect()
     }
 
     /// What an aggregate gives that users have made. It may depend on the order of rows.

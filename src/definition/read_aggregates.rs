@@ -17,7 +17,7 @@ impl Reader<'_> {
         Ok(declared || (schema == "pg_catalog" && AggregateFunction::named(&name).is_some()))
     }
 
-    /// Reads an aggregate; notes it once however often it is written.
+    /// Reads an aggregate.
     pub(super) fn aggregate(
         &self,
         call: &FuncCall,
@@ -28,22 +28,11 @@ impl Reader<'_> {
                 "an aggregate outside the select list and HAVING",
             ));
         }
-        let noted = place.inside(|place| self.aggregate_call(call, place))?;
-        require_own_columns(&noted)?;
-        let Some(aggregates) = place.aggregates.as_deref_mut() else {
-            return Err(Refusal::unknown("an aggregate in this place"));
-        };
-        let position = aggregates
-            .iter()
-            .position(|other| *other == noted)
-            .unwrap_or_else(|| {
-                aggregates.push(noted.clone());
-                aggregates.len() - 1
-            });
-        Ok(Expression {
-            kind: Kind::Aggregate(position),
-            ..noted.value()
-        })
+        if let Some(texts) = place.inside(|place| self.json_agg_of_rows(call, place))? {
+            return Ok(super::whole_rows::as_json_array(noted(texts, place)?));
+        }
+        let call = place.inside(|place| self.aggregate_call(call, place))?;
+        noted(call, place)
     }
 
     fn aggregate_call(
@@ -204,4 +193,22 @@ fn require_own_columns(call: &AggregateCall) -> Result<(), Refusal> {
         ));
     }
     Ok(())
+}
+
+/// The value of an aggregate, which is noted once however often it is written.
+fn noted(call: AggregateCall, place: &mut Place<'_>) -> Result<Expression, Refusal> {
+    require_own_columns(&call)?;
+    let Some(aggregates) = place.aggregates.as_deref_mut() else {
+        return Err(Refusal::unknown("an aggregate in this place"));
+    };
+    let value = call.value();
+    let known = aggregates.iter().position(|other| *other == call);
+    let position = known.unwrap_or_else(|| {
+        aggregates.push(call);
+        aggregates.len() - 1
+    });
+    Ok(Expression {
+        kind: Kind::Aggregate(position),
+        ..value
+    })
 }

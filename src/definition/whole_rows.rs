@@ -1,14 +1,16 @@
 //! Whole rows as values: `to_jsonb(o)`, which the server prints as `to_jsonb(o.*)`.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::Node;
+use pg_query::protobuf::{FuncCall, Node};
 
-use super::nodes::{content, names};
-use super::read_expression::Place;
+use super::nodes::{content, names, qualified};
+use super::read_expression::{DEFAULT_COLLATION, Place};
 use super::read_select::Reader;
 use super::scope::{Item, Presence, Scope};
 use super::settings::is_written;
-use super::{Expression, Kind, Refusal, TypeName};
+use super::{
+    AggregateCall, AggregateFunction, Expression, Kind, OtherAggregate, Refusal, TypeName,
+};
 use crate::sql::identifier;
 
 impl Reader<'_> {
@@ -35,13 +37,6 @@ impl Reader<'_> {
         if !value.data_type.is_written_row() {
             return Ok(value);
         }
-        if aggregate == "json_agg" {
-            // it begins a line with each row, but not with each json
-            return Err(Refusal::new(
-                "json_agg(…)",
-                "of whole rows it can't be computed anew from what is logged; jsonb_agg(…) and json_agg(row_to_json(…)) can",
-            ));
-        }
         let json = if aggregate.starts_with("jsonb") {
             "jsonb"
         } else {
@@ -54,6 +49,51 @@ impl Reader<'_> {
             },
             TypeName::built_in(json),
         ))
+    }
+
+    /// `json_agg` of whole rows, as the list of their texts that [`as_json_array`] makes an array of. It begins a line with each row
+    /// that is there, which it does not with each json. Nothing if it is no such call.
+    pub(super) fn json_agg_of_rows(
+        &self,
+        call: &FuncCall,
+        place: &mut Place<'_>,
+    ) -> Result<Option<AggregateCall>, Refusal> {
+        let (schema, name) = qualified(&call.funcname)?;
+        let ([argument], "pg_catalog", "json_agg") =
+            (&call.args[..], schema.as_str(), name.as_str())
+        else {
+            return Ok(None);
+        };
+        let Some((item, distance)) = self.item(argument, place.scope)? else {
+            return Ok(None);
+        };
+        let element = Expression {
+            kind: Kind::Written {
+                texts: vec![
+                    "coalesce(E'\\n ' || CAST(to_json(".to_owned(),
+                    ") AS text), 'null')".to_owned(),
+                ],
+                parts: vec![row(&item, distance)?],
+            },
+            collation: Some(DEFAULT_COLLATION.to_owned()),
+            ..Expression::new(Kind::Literal(String::new()), TypeName::built_in("text"))
+        };
+        let separator =
+            Expression::new(Kind::Literal("', '".to_owned()), TypeName::built_in("text"));
+        let other = OtherAggregate {
+            name: "string_agg".to_owned(),
+            arguments: vec![element, separator],
+            is_distinct: false,
+            order: self.order_of(call, place)?,
+            is_within_group: false,
+        };
+        Ok(Some(AggregateCall {
+            function: AggregateFunction::Count,
+            argument: None,
+            filter: self.filter_of(call.agg_filter.as_deref(), place)?,
+            result: self.other_result(&other)?,
+            other: Some(other),
+        }))
     }
 
     /// What `count` of a whole row counts: anything where all its rows are there, else what tells whether they are. Nothing if
@@ -96,6 +136,20 @@ impl Reader<'_> {
         }
         Err(super::scope::no_column(alias))
     }
+}
+
+/// The texts of rows as the array that `json_agg` makes of them.
+pub(super) fn as_json_array(texts: Expression) -> Expression {
+    Expression::new(
+        Kind::Written {
+            texts: vec![
+                "CAST('[' || ltrim(".to_owned(),
+                ", E'\\n ') || ']' AS json)".to_owned(),
+            ],
+            parts: vec![texts],
+        },
+        TypeName::built_in("json"),
+    )
 }
 
 fn not_told(alias: &str) -> Refusal {

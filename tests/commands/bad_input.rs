@@ -54,7 +54,7 @@ async fn names_that_clash_or_can_not_be_are_refused() {
     let too_long_in_bytes = format!("\"{}\"", "€".repeat(22));
     for (name, part) in [
         ("totals", "already exists"),
-        ("orders", "\"public.orders\" already exists"),
+        ("orders", "public.orders already exists"),
         ("no_schema.x", "schema \"no_schema\" does not exist"),
         (too_long.as_str(), "longer than 63 bytes"),
         (too_long_in_bytes.as_str(), "longer than 63 bytes"),

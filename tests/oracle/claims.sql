@@ -117,7 +117,7 @@ SELECT customer_id, sum((SELECT max(v) FROM (VALUES (o.amount), (o.amount * 2 - 
 SELECT order_id, ordered_on::text AS day FROM orders;
 
 -- | whole rows as arguments of functions and aggregates that write JSON, and of count
-SELECT c.region, count(o) AS orders, jsonb_agg(o ORDER BY o.order_id) AS list FROM shop.customers AS c JOIN shop.orders AS o USING (customer_id) GROUP BY c.region;
+SELECT c.region, count(o) AS orders, jsonb_agg(o ORDER BY o.order_id) AS list, json_agg(o ORDER BY o.order_id) AS text FROM shop.customers AS c JOIN shop.orders AS o USING (customer_id) GROUP BY c.region;
 SELECT c.customer_id, to_jsonb(c) AS customer, to_jsonb(o) AS of_order FROM shop.customers AS c LEFT JOIN shop.orders AS o USING (customer_id);
 SELECT order_id, row_to_json(o) AS written FROM shop.orders AS o;
 

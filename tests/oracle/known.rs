@@ -101,6 +101,8 @@ const EVERYDAY: &[&str] = &[
     "SELECT t1.id AS one, to_jsonb(w) AS j, w.n FROM t1 LEFT JOIN (SELECT a, count(*) AS n FROM t2 GROUP BY a) AS w ON w.a = t1.a",
     "SELECT a, jsonb_agg(t1 ORDER BY id) AS list, count(t1) AS n FROM t1 GROUP BY a",
     "SELECT t2.id, (SELECT json_agg(row_to_json(t1) ORDER BY t1.id) FROM t1 WHERE t1.a = t2.id) AS own FROM t2",
+    "SELECT t2.id, (SELECT json_agg(t1 ORDER BY t1.id) FROM t1 WHERE t1.a = t2.id) AS own FROM t2",
+    "SELECT t2.a, json_agg(t1 ORDER BY t2.id, t1.id) AS list FROM t2 JOIN t1 ON t1.a = t2.id GROUP BY t2.a",
     "SELECT t2.id, (SELECT jsonb_build_object('of', t2, 'n', count(*)) FROM t1 WHERE t1.a = t2.id) AS own FROM t2",
     "SELECT w.whole_row, to_json(w) AS j FROM (SELECT a AS whole_row, max(b) AS \"B\" FROM t1 GROUP BY a) AS w",
     // arguments that are left out, named, and made an array
