@@ -99,12 +99,11 @@ pub(super) fn apply(
         (
             "doomed_rows AS MATERIALIZED".to_owned(),
             format!(
-                "    -- as many stored rows as each negative weight says, found by hash and equal byte for byte\n    SELECT candidate.row_address\n    FROM (\n        SELECT stored.ctid AS row_address, -change.{weight} AS surplus,\n               row_number() OVER (PARTITION BY change.{number}) AS occurrence\n        FROM numbered_changes AS change\n        JOIN ONLY {mv} AS stored ON {stored_hash} = change.{hashes} AND ROW({stored})::record *= ROW({changed})::record\n        WHERE change.{weight} < 0\n    ) AS candidate\n    WHERE candidate.occurrence <= candidate.surplus",
+                "    -- as many stored rows as each negative weight says, found by hash and the same\n    SELECT candidate.row_address\n    FROM (\n        SELECT stored.ctid AS row_address, -change.{weight} AS surplus,\n               row_number() OVER (PARTITION BY change.{number}) AS occurrence\n        FROM numbered_changes AS change\n        JOIN ONLY {mv} AS stored ON {stored_hash} = change.{hashes} AND {same}\n        WHERE change.{weight} < 0\n    ) AS candidate\n    WHERE candidate.occurrence <= candidate.surplus",
                 number = names.number,
                 hashes = names.hash,
                 stored_hash = hash("stored."),
-                stored = list("stored."),
-                changed = list("change."),
+                same = same_rows(outputs, columns),
             ),
         ),
         (
@@ -122,6 +121,34 @@ pub(super) fn apply(
             ),
         ),
     ]
+}
+
+/// Whether a stored row is the one of a change: byte for byte, but for arrays of which equal ones are shown alike. Of these two may
+/// differ in whether they could hold NULLs: a slice can as soon as what it was cut from has any.
+fn same_rows(outputs: &[Expression], columns: &[String]) -> String {
+    let (arrays, others): (Vec<_>, Vec<_>) =
+        outputs.iter().zip(columns).partition(|(output, _)| {
+            output.data_type.element().is_some() && is_identical_if_equal(output)
+        });
+    let list = |alias: &str| {
+        let columns = others.iter().map(|(_, column)| format!("{alias}.{column}"));
+        columns.collect::<Vec<_>>().join(", ")
+    };
+    let bytes = (!others.is_empty()).then(|| {
+        format!(
+            "ROW({})::record *= ROW({})::record",
+            list("stored"),
+            list("change")
+        )
+    });
+    let equal = arrays
+        .iter()
+        .map(|(_, column)| format!("stored.{column} IS NOT DISTINCT FROM change.{column}"));
+    bytes
+        .into_iter()
+        .chain(equal)
+        .collect::<Vec<_>>()
+        .join(" AND ")
 }
 
 /// The hash by which stored rows are found; the index of the materialized view is on exactly this.

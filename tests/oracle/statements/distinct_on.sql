@@ -84,7 +84,7 @@ WITH foreseen AS MATERIALIZED (
     SELECT customer_id, amount, weight_2, row_number() OVER () AS change_number, hash_record_extended(ROW(customer_id, amount), 0) AS row_hash
     FROM net_rows
 ), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    -- as many stored rows as each negative weight says, found by hash and the same
     SELECT candidate.row_address
     FROM (
         SELECT stored.ctid AS row_address, -change.weight_2 AS surplus,
@@ -192,7 +192,7 @@ WITH orders_changes AS MATERIALIZED (
     SELECT customer_id, amount, weight_2, row_number() OVER () AS change_number, hash_record_extended(ROW(customer_id, amount), 0) AS row_hash
     FROM net_rows
 ), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    -- as many stored rows as each negative weight says, found by hash and the same
     SELECT candidate.row_address
     FROM (
         SELECT stored.ctid AS row_address, -change.weight_2 AS surplus,

@@ -102,7 +102,7 @@ WITH foreseen AS MATERIALIZED (
     SELECT customer_id, weight_2, row_number() OVER () AS change_number, hash_record_extended(ROW(customer_id), 0) AS row_hash
     FROM net_rows
 ), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    -- as many stored rows as each negative weight says, found by hash and the same
     SELECT candidate.row_address
     FROM (
         SELECT stored.ctid AS row_address, -change.weight_2 AS surplus,
@@ -237,7 +237,7 @@ WITH foreseen AS MATERIALIZED (
     SELECT customer_id, weight_2, row_number() OVER () AS change_number, hash_record_extended(ROW(customer_id), 0) AS row_hash
     FROM net_rows
 ), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    -- as many stored rows as each negative weight says, found by hash and the same
     SELECT candidate.row_address
     FROM (
         SELECT stored.ctid AS row_address, -change.weight_2 AS surplus,
@@ -375,7 +375,7 @@ WITH customers_changes AS MATERIALIZED (
     SELECT customer_id, weight_2, row_number() OVER () AS change_number, hash_record_extended(ROW(customer_id), 0) AS row_hash
     FROM net_rows
 ), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    -- as many stored rows as each negative weight says, found by hash and the same
     SELECT candidate.row_address
     FROM (
         SELECT stored.ctid AS row_address, -change.weight_2 AS surplus,

@@ -110,7 +110,7 @@ WITH foreseen AS MATERIALIZED (
     SELECT name, amount, weight_2, row_number() OVER () AS change_number, hash_record_extended(ROW(name, amount), 0) AS row_hash
     FROM net_rows
 ), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    -- as many stored rows as each negative weight says, found by hash and the same
     SELECT candidate.row_address
     FROM (
         SELECT stored.ctid AS row_address, -change.weight_2 AS surplus,
@@ -253,7 +253,7 @@ WITH foreseen AS MATERIALIZED (
     SELECT name, amount, weight_2, row_number() OVER () AS change_number, hash_record_extended(ROW(name, amount), 0) AS row_hash
     FROM net_rows
 ), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    -- as many stored rows as each negative weight says, found by hash and the same
     SELECT candidate.row_address
     FROM (
         SELECT stored.ctid AS row_address, -change.weight_2 AS surplus,
@@ -420,7 +420,7 @@ WITH foreseen AS MATERIALIZED (
     SELECT name, amount, weight_2, row_number() OVER () AS change_number, hash_record_extended(ROW(name, amount), 0) AS row_hash
     FROM net_rows
 ), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    -- as many stored rows as each negative weight says, found by hash and the same
     SELECT candidate.row_address
     FROM (
         SELECT stored.ctid AS row_address, -change.weight_2 AS surplus,
@@ -573,7 +573,7 @@ WITH customers_changes AS MATERIALIZED (
     SELECT name, amount, weight_2, row_number() OVER () AS change_number, hash_record_extended(ROW(name, amount), 0) AS row_hash
     FROM net_rows
 ), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    -- as many stored rows as each negative weight says, found by hash and the same
     SELECT candidate.row_address
     FROM (
         SELECT stored.ctid AS row_address, -change.weight_2 AS surplus,

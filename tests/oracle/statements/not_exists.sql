@@ -43,7 +43,7 @@ WITH foreseen AS MATERIALIZED (
     SELECT name, weight_2, row_number() OVER () AS change_number, hash_record_extended(ROW(name), 0) AS row_hash
     FROM net_rows
 ), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    -- as many stored rows as each negative weight says, found by hash and the same
     SELECT candidate.row_address
     FROM (
         SELECT stored.ctid AS row_address, -change.weight_2 AS surplus,
@@ -145,7 +145,7 @@ WITH foreseen AS MATERIALIZED (
     SELECT name, weight_2, row_number() OVER () AS change_number, hash_record_extended(ROW(name), 0) AS row_hash
     FROM net_rows
 ), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    -- as many stored rows as each negative weight says, found by hash and the same
     SELECT candidate.row_address
     FROM (
         SELECT stored.ctid AS row_address, -change.weight_2 AS surplus,
@@ -270,7 +270,7 @@ WITH foreseen AS MATERIALIZED (
     SELECT name, weight_2, row_number() OVER () AS change_number, hash_record_extended(ROW(name), 0) AS row_hash
     FROM net_rows
 ), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    -- as many stored rows as each negative weight says, found by hash and the same
     SELECT candidate.row_address
     FROM (
         SELECT stored.ctid AS row_address, -change.weight_2 AS surplus,
@@ -381,7 +381,7 @@ WITH customers_changes AS MATERIALIZED (
     SELECT name, weight_2, row_number() OVER () AS change_number, hash_record_extended(ROW(name), 0) AS row_hash
     FROM net_rows
 ), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    -- as many stored rows as each negative weight says, found by hash and the same
     SELECT candidate.row_address
     FROM (
         SELECT stored.ctid AS row_address, -change.weight_2 AS surplus,

@@ -78,7 +78,7 @@ WITH foreseen AS MATERIALIZED (
     SELECT region, names, listed, weight, row_number() OVER () AS change_number, hash_record_extended(ROW(region, names, listed), 0) AS row_hash
     FROM net_rows
 ), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    -- as many stored rows as each negative weight says, found by hash and the same
     SELECT candidate.row_address
     FROM (
         SELECT stored.ctid AS row_address, -change.weight AS surplus,
@@ -180,7 +180,7 @@ WITH customers_changes AS MATERIALIZED (
     SELECT region, names, listed, weight, row_number() OVER () AS change_number, hash_record_extended(ROW(region, names, listed), 0) AS row_hash
     FROM net_rows
 ), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    -- as many stored rows as each negative weight says, found by hash and the same
     SELECT candidate.row_address
     FROM (
         SELECT stored.ctid AS row_address, -change.weight AS surplus,

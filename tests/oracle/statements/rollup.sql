@@ -179,7 +179,7 @@ WITH foreseen AS MATERIALIZED (
     SELECT region, name, n, level, weight, row_number() OVER () AS change_number, hash_record_extended(ROW(region, name, n, level), 0) AS row_hash
     FROM net_rows
 ), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    -- as many stored rows as each negative weight says, found by hash and the same
     SELECT candidate.row_address
     FROM (
         SELECT stored.ctid AS row_address, -change.weight AS surplus,
@@ -382,7 +382,7 @@ WITH customers_changes AS MATERIALIZED (
     SELECT region, name, n, level, weight, row_number() OVER () AS change_number, hash_record_extended(ROW(region, name, n, level), 0) AS row_hash
     FROM net_rows
 ), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    -- as many stored rows as each negative weight says, found by hash and the same
     SELECT candidate.row_address
     FROM (
         SELECT stored.ctid AS row_address, -change.weight AS surplus,

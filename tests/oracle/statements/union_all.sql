@@ -30,7 +30,7 @@ WITH foreseen AS MATERIALIZED (
     SELECT name, weight, row_number() OVER () AS change_number, hash_record_extended(ROW(name), 0) AS row_hash
     FROM net_rows
 ), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    -- as many stored rows as each negative weight says, found by hash and the same
     SELECT candidate.row_address
     FROM (
         SELECT stored.ctid AS row_address, -change.weight AS surplus,
@@ -94,7 +94,7 @@ WITH foreseen AS MATERIALIZED (
     SELECT name, weight, row_number() OVER () AS change_number, hash_record_extended(ROW(name), 0) AS row_hash
     FROM net_rows
 ), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    -- as many stored rows as each negative weight says, found by hash and the same
     SELECT candidate.row_address
     FROM (
         SELECT stored.ctid AS row_address, -change.weight AS surplus,
@@ -156,7 +156,7 @@ WITH customers_changes AS (
     SELECT name, weight, row_number() OVER () AS change_number, hash_record_extended(ROW(name), 0) AS row_hash
     FROM net_rows
 ), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    -- as many stored rows as each negative weight says, found by hash and the same
     SELECT candidate.row_address
     FROM (
         SELECT stored.ctid AS row_address, -change.weight AS surplus,

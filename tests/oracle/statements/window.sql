@@ -219,7 +219,7 @@ WITH foreseen AS MATERIALIZED (
     SELECT order_id, place, of_day, weight_2, row_number() OVER () AS change_number, hash_record_extended(ROW(order_id, place, of_day), 0) AS row_hash
     FROM net_rows
 ), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    -- as many stored rows as each negative weight says, found by hash and the same
     SELECT candidate.row_address
     FROM (
         SELECT stored.ctid AS row_address, -change.weight_2 AS surplus,
@@ -462,7 +462,7 @@ WITH orders_changes AS MATERIALIZED (
     SELECT order_id, place, of_day, weight_2, row_number() OVER () AS change_number, hash_record_extended(ROW(order_id, place, of_day), 0) AS row_hash
     FROM net_rows
 ), doomed_rows AS MATERIALIZED (
-    -- as many stored rows as each negative weight says, found by hash and equal byte for byte
+    -- as many stored rows as each negative weight says, found by hash and the same
     SELECT candidate.row_address
     FROM (
         SELECT stored.ctid AS row_address, -change.weight_2 AS surplus,
