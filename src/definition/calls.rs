@@ -207,6 +207,9 @@ impl Reader<'_> {
         let names: Vec<&str> = marks.iter().filter_map(Mark::name).collect();
         let is_built_in = schema == "pg_catalog";
         let writing = settings::written_by(&name, &types).filter(|_| is_built_in);
+        if writing.is_none() && types.iter().any(TypeName::is_written_row) {
+            return Err(super::whole_rows::not_written(&name));
+        }
         let fact = match writing {
             Some(result) => Some(FunctionFact {
                 result,

@@ -31,7 +31,7 @@ impl Reader<'_> {
         let arguments = call
             .args
             .iter()
-            .map(|argument| self.json_argument(&name, argument, place))
+            .map(|argument| self.json_argument(call, argument, place))
             .collect::<Result<Vec<_>, _>>()?;
         let order = self.order_of(call, place)?;
         let filter = self.filter_of(call.agg_filter.as_deref(), place)?;

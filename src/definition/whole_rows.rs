@@ -29,7 +29,7 @@ impl Reader<'_> {
     /// An argument of an aggregate: what makes JSON of rows makes the same of their JSON, which can be told apart.
     pub(super) fn json_argument(
         &self,
-        aggregate: &str,
+        aggregate: &FuncCall,
         node: &Node,
         place: &mut Place<'_>,
     ) -> Result<Expression, Refusal> {
@@ -37,11 +37,16 @@ impl Reader<'_> {
         if !value.data_type.is_written_row() {
             return Ok(value);
         }
-        let json = if aggregate.starts_with("jsonb") {
-            "jsonb"
-        } else {
-            "json"
+        let (schema, name) = qualified(&aggregate.funcname)?;
+        let json = match name.as_str() {
+            "jsonb_agg" | "jsonb_object_agg" => "jsonb",
+            "json_object_agg" => "json",
+            _ => return Err(not_written(&name)),
         };
+        // DISTINCT sorts by rows, not by JSON
+        if schema != "pg_catalog" || aggregate.agg_distinct {
+            return Err(not_written(&name));
+        }
         Ok(Expression::new(
             Kind::Call {
                 name: format!("to_{json}"),
@@ -67,6 +72,9 @@ impl Reader<'_> {
         let Some((item, distance)) = self.item(argument, place.scope)? else {
             return Ok(None);
         };
+        if call.agg_distinct {
+            return Err(not_written(&name));
+        }
         let element = Expression {
             kind: Kind::Written {
                 texts: vec![
@@ -149,6 +157,14 @@ pub(super) fn as_json_array(texts: Expression) -> Expression {
             parts: vec![texts],
         },
         TypeName::built_in("json"),
+    )
+}
+
+/// The refusal of a whole row where something else than its text may matter.
+pub(super) fn not_written(function: &str) -> Refusal {
+    Refusal::new(
+        format!("{function}(…)"),
+        "this version knows whole rows only in functions that write them, and in JSON aggregates without DISTINCT",
     )
 }
 

@@ -194,6 +194,18 @@ const REFUSED: &[(&str, &str)] = &[
         "cast from text to date: it depends on settings, or this version does not know it",
     ),
     (
+        "SELECT json_agg(DISTINCT o) AS list FROM orders AS o",
+        "json_agg(…): this version knows whole rows only in functions that write them, and in JSON aggregates without DISTINCT",
+    ),
+    (
+        "SELECT jsonb_agg(DISTINCT o) AS list FROM orders AS o",
+        "jsonb_agg(…): this version knows whole rows only in functions that write them, and in JSON aggregates without DISTINCT",
+    ),
+    (
+        "SELECT order_id, hash_record(o) AS hash FROM orders AS o",
+        "hash_record(…): this version knows whole rows only in functions that write them, and in JSON aggregates without DISTINCT",
+    ),
+    (
         "SELECT ctid FROM orders",
         "column orders.ctid: it is no plain column of what FROM lists (a system column, or one of a query further out)",
     ),
