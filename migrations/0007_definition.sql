@@ -110,6 +110,18 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
 $$;
 COMMENT ON FUNCTION matching_key(oid) IS 'The unique index by which a complete refresh in place pairs stored and fresh rows, if there is one';
 
+CREATE FUNCTION called_functions(p_views oid[]) RETURNS oid[]
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+    -- PL/pgSQL keeps the plan; an SQL function would be planned with every refresh
+    RETURN array(
+        SELECT DISTINCT CASE d.refclassid WHEN 'pg_proc'::regclass THEN d.refobjid ELSE (SELECT o.oprcode FROM pg_operator o WHERE o.oid = d.refobjid) END
+        FROM pg_rewrite w
+        JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
+        WHERE w.ev_class = ANY (p_views));
+END $$;
+COMMENT ON FUNCTION called_functions(oid[]) IS 'The functions that these views call, as such or by an operator, but for those that are built in';
+
 CREATE FUNCTION definition_fingerprint(p_mv_id integer, p_mv oid, p_view oid, p_read_views oid[]) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 BEGIN

@@ -90,10 +90,10 @@ BEGIN
     END LOOP;
     PERFORM grant_if_exists(module_role('view'), format(
         'SELECT ON %1$s.materialized_views, %1$s.materialized_view_settings, %1$s.materialized_view_state, '
-        '%1$s.materialized_view_sources, %1$s.materialized_view_logs, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects, %1$s.incarnation, %1$s.fast_programs, %1$s.fast_program_logs, %1$s._sqlx_migrations', schema_name));
+        '%1$s.materialized_view_sources, %1$s.materialized_view_logs, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects, %1$s.incarnation, %1$s.fast_programs, %1$s.fast_program_logs, %1$s.checked_programs, %1$s._sqlx_migrations', schema_name));
     PERFORM grant_if_exists(module_role('execute'), format(
         'SELECT ON %1$s.materialized_views, %1$s.materialized_view_settings, %1$s.materialized_view_state, '
-        '%1$s.materialized_view_sources, %1$s.materialized_view_logs, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects, %1$s.incarnation, %1$s.fast_programs, %1$s.fast_program_logs, %1$s._sqlx_migrations', schema_name));
+        '%1$s.materialized_view_sources, %1$s.materialized_view_logs, %1$s.refresh_history, %1$s.refresh_schedule, %1$s.module_objects, %1$s.incarnation, %1$s.fast_programs, %1$s.fast_program_logs, %1$s.checked_programs, %1$s._sqlx_migrations', schema_name));
     -- the evidence holds rows of base tables
     FOREACH role_name IN ARRAY ARRAY[module_role('view'), module_role('execute')] LOOP
         PERFORM grant_if_exists(role_name, format(

@@ -77,13 +77,7 @@ BEGIN
             s.session_settings,
             (SELECT string_agg(concat_ws(':', w.oid, w.xmin), ',' ORDER BY w.oid) FROM pg_rewrite w WHERE w.ev_class = ANY (t.read_views)),
             (SELECT string_agg(concat_ws(':', p.oid, p.xmin, p.provolatile), ',' ORDER BY p.oid)
-             FROM pg_proc p
-             WHERE p.oid IN (
-                SELECT CASE d.refclassid WHEN 'pg_proc'::regclass THEN d.refobjid ELSE (SELECT o.oprcode FROM pg_operator o WHERE o.oid = d.refobjid) END
-                FROM pg_rewrite w
-                JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
-                                AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
-                WHERE w.ev_class = ANY (t.read_views))),
+             FROM pg_proc p WHERE p.oid = ANY (c.called)),
             -- the text of an enumeration's value is that of its label, which can be renamed
             (SELECT string_agg(concat_ws(':', e.oid, e.enumlabel), ',' ORDER BY e.oid)
              FROM pg_attribute a
@@ -93,6 +87,7 @@ BEGIN
             (SELECT string_agg(concat_ws(':', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attcollation), ',' ORDER BY a.attnum)
              FROM pg_attribute a WHERE a.attrelid = s.mv_relation AND a.attnum > 0 AND NOT a.attisdropped)))
         FROM materialized_view_settings s JOIN materialized_view_state t USING (mv_id)
+        CROSS JOIN LATERAL (SELECT called_functions(t.read_views) AS called OFFSET 0) AS c
         WHERE s.mv_id = p_mv_id
     );
 END $$;
@@ -150,13 +145,6 @@ BEGIN
     RETURN result;
 END $$;
 COMMENT ON FUNCTION program_fingerprint(integer) IS 'Changes whenever the fast refresh of a materialized view has to be compiled again';
-
-CREATE FUNCTION forget_stale_program(p_mv_id integer) RETURNS void
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-BEGIN
-    UPDATE fast_programs SET compiled_for = NULL WHERE mv_id = p_mv_id AND compiled_for <> program_fingerprint(p_mv_id);
-END $$;
-COMMENT ON FUNCTION forget_stale_program(integer) IS 'Has a program that no longer fits compiled again, by whoever looks after that';
 
 CREATE FUNCTION programs_to_compile(p_compiler integer) RETURNS TABLE (mv_id integer, mv_name text)
 LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $$

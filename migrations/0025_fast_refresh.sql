@@ -36,6 +36,13 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION own_log_rows(integer, xid8) IS 'How many rows the logs of a materialized view have of one transaction';
 
+CREATE FUNCTION refusal_in_words(p_program fast_programs) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path FROM CURRENT AS $$
+BEGIN
+    RETURN CASE WHEN p_program.refused_reason IS NOT NULL THEN concat_ws(': ', p_program.refused_clause, p_program.refused_reason) END;
+END $$;
+COMMENT ON FUNCTION refusal_in_words(fast_programs) IS 'Why a query can not be refreshed fast, in words, or NULL';
+
 CREATE FUNCTION program_problem(p_mv_id integer, OUT problem text, OUT needs_upkeep boolean)
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 DECLARE
@@ -46,7 +53,7 @@ BEGIN
     problem := CASE
         WHEN program.mv_id IS NULL THEN 'not compiled yet'
         WHEN needs_upkeep THEN 'its definition, a base table, an index or a privilege has changed since it was compiled'
-        WHEN program.refused_reason IS NOT NULL THEN concat_ws(': ', program.refused_clause, program.refused_reason)
+        ELSE refusal_in_words(program)
     END;
 END $$;
 COMMENT ON FUNCTION program_problem(integer) IS
@@ -73,39 +80,63 @@ END $$;
 COMMENT ON FUNCTION watermark_problem(integer, materialized_view_state) IS
     'Why changes can not be told from the last refresh of a materialized view on, in words, or NULL';
 
-CREATE FUNCTION logs_problem(p_mv_id integer, p_snapshot pg_snapshot, OUT problem text, OUT needs_upkeep boolean)
+CREATE FUNCTION damaged_log(p_mv_id integer) RETURNS integer
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 BEGIN
-    -- Columns that were added to a log later are others' columns: those of the program were logged before it was installed,
-    -- which the watermark sees (watermark_problem). So a new materialized view costs others no complete refresh.
-    SELECT format('log of %s: %s', coalesce(qualified_name(g.base_table), g.base_name, '(dropped)'),
-                  CASE WHEN is_damaged THEN log_problem(l.log_id) ELSE 'it does not reach back to the last refresh' END),
-           is_damaged
-    INTO problem, needs_upkeep
-    FROM fast_program_logs l
-    LEFT JOIN log_fingerprints(array(SELECT log_id FROM fast_program_logs WHERE mv_id = p_mv_id)) f USING (log_id)
-    LEFT JOIN materialized_view_logs g USING (log_id)
-    CROSS JOIN LATERAL (SELECT g.fingerprint IS NULL OR f.fingerprint IS DISTINCT FROM g.fingerprint) AS damage (is_damaged)
-    WHERE l.mv_id = p_mv_id AND (is_damaged OR NOT log_reaches(l.log_id, p_snapshot))
-    ORDER BY l.log_id LIMIT 1;
+    RETURN (
+        SELECT l.log_id
+        FROM fast_program_logs l
+        LEFT JOIN log_fingerprints(array(SELECT log_id FROM fast_program_logs WHERE mv_id = p_mv_id)) f USING (log_id)
+        LEFT JOIN materialized_view_logs g USING (log_id)
+        WHERE l.mv_id = p_mv_id AND (g.fingerprint IS NULL OR f.fingerprint IS DISTINCT FROM g.fingerprint)
+        ORDER BY l.log_id LIMIT 1);
 END $$;
-COMMENT ON FUNCTION logs_problem(integer, pg_snapshot) IS
+COMMENT ON FUNCTION damaged_log(integer) IS 'A log that a materialized view reads and that may have missed changes, or NULL';
+
+CREATE FUNCTION logs_problem(p_mv_id integer, p_snapshot pg_snapshot, p_is_checked boolean, OUT problem text, OUT needs_upkeep boolean)
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+DECLARE
+    log integer;
+BEGIN
+    IF NOT p_is_checked THEN
+        log := damaged_log(p_mv_id);
+    END IF;
+    needs_upkeep := log IS NOT NULL;
+    IF log IS NULL THEN
+        -- Columns that were added to a log later are others' columns: those of the program were logged before it was installed,
+        -- which the watermark sees (watermark_problem). So a new materialized view costs others no complete refresh.
+        SELECT l.log_id INTO log FROM fast_program_logs l WHERE l.mv_id = p_mv_id AND NOT log_reaches(l.log_id, p_snapshot) ORDER BY l.log_id LIMIT 1;
+    END IF;
+    IF log IS NOT NULL THEN
+        problem := format('log of %s: %s',
+            coalesce((SELECT coalesce(qualified_name(g.base_table), g.base_name) FROM materialized_view_logs g WHERE g.log_id = log), '(dropped)'),
+            CASE WHEN needs_upkeep THEN log_problem(log) ELSE 'it does not reach back to the last refresh' END);
+    END IF;
+END $$;
+COMMENT ON FUNCTION logs_problem(integer, pg_snapshot, boolean) IS
     'Why a log that a materialized view reads does not hold all changes since a snapshot, in words, or NULL; and whether it needs repair';
 
-CREATE FUNCTION fast_problem(p_mv_id integer, p_state materialized_view_state, OUT problem text, OUT needs_upkeep boolean)
+CREATE FUNCTION fast_problem(
+    p_mv_id integer, p_state materialized_view_state, OUT problem text, OUT needs_upkeep boolean, OUT is_checked boolean
+)
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 BEGIN
-    SELECT * INTO problem, needs_upkeep FROM program_problem(p_mv_id);
+    is_checked := is_as_checked(p_state);
+    IF is_checked THEN
+        SELECT refusal_in_words(f) INTO problem FROM fast_programs f WHERE f.mv_id = p_mv_id;
+    ELSE
+        SELECT * INTO problem, needs_upkeep FROM program_problem(p_mv_id);
+    END IF;
     IF problem IS NULL THEN
         problem := watermark_problem(p_mv_id, p_state);
     END IF;
     IF problem IS NULL THEN
-        SELECT * INTO problem, needs_upkeep FROM logs_problem(p_mv_id, p_state.last_snapshot);
+        SELECT * INTO problem, needs_upkeep FROM logs_problem(p_mv_id, p_state.last_snapshot, is_checked);
     END IF;
     needs_upkeep := coalesce(needs_upkeep, false);
 END $$;
 COMMENT ON FUNCTION fast_problem(integer, materialized_view_state) IS
-    'Why a materialized view can not be refreshed fast now, in words, or NULL; and whether upkeep can do something about it';
+    'Why a materialized view can not be refreshed fast now, in words, or NULL; whether upkeep can do something about it; whether program and logs were known to be in order';
 
 CREATE FUNCTION pending_changes(
     p_mv_id integer, p_snapshot pg_snapshot, p_most bigint DEFAULT NULL, OUT pending_rows bigint, OUT marked_log integer
@@ -145,6 +176,8 @@ CREATE TYPE refresh_choice AS (
     by_cost boolean,
     -- whether upkeep (compiling, repairing a log) may make it fast again
     needs_upkeep boolean,
+    -- whether program and logs were known to be in order from an earlier check
+    is_checked boolean,
     -- when all was found to be as it must be for a fast refresh
     checked_at pg_snapshot
 );
@@ -224,7 +257,7 @@ BEGIN
         RETURN choice;
     END IF;
     choice.checked_at := pg_current_snapshot();
-    SELECT * INTO problem, choice.needs_upkeep FROM fast_problem(p_view.mv_id, p_state);
+    SELECT * INTO problem, choice.needs_upkeep, choice.is_checked FROM fast_problem(p_view.mv_id, p_state);
     IF problem IS NULL THEN
         choice.by_cost := wanted <> 'fast';
         IF choice.by_cost THEN

@@ -50,9 +50,6 @@ BEGIN
         incarnation = CASE WHEN p_result.method = 'fast' THEN incarnation ELSE own_incarnation() END,
         failures = 0, last_error = NULL, last_error_code = NULL, retry_at = NULL, suspended_at = NULL
     WHERE mv_id = p_state.mv_id;
-    IF p_result.method <> 'fast' THEN
-        PERFORM forget_stale_program(p_state.mv_id);
-    END IF;
 END $$;
 COMMENT ON FUNCTION record_refresh(materialized_view_state, bigint, refresh_result, bigint, refresh_outcome) IS
     'Notes a successful refresh in the state of its materialized view';
@@ -167,6 +164,9 @@ BEGIN
     outcome.duration_ms := elapsed_ms(begun);
     outcome.rows_changed := result.rows_inserted + coalesce(result.rows_updated, 0) + coalesce(result.rows_deleted, 0);
     outcome.avg_cost_ms := coalesce((state_row.avg_cost_ms + outcome.duration_ms) / 2, outcome.duration_ms);
+    IF NOT coalesce(choice.is_checked, is_as_checked(state_row)) THEN
+        PERFORM renew_checks(state_row);
+    END IF;
     PERFORM record_refresh(state_row, result.pending_rows, result, coalesce(own_log_rows(p_mv_id, own_xid), 0), outcome);
     INSERT INTO refresh_history (mv_id, mv_name, refresh_group, outcome, method, form, reason, trigger, due_at, started_at,
                                  prepare_ms, execute_ms, duration_ms, rows_inserted, rows_updated, rows_deleted, pending_rows)

@@ -86,7 +86,7 @@ BEGIN
     IF view_row.enabled AND state_row.failures = 0 THEN
         noted := note_unchanged(view_row, state_row, NULL, 0);
         IF noted IS NULL THEN
-            PERFORM forget_stale_program(p_mv_id);
+            PERFORM renew_checks(state_row);
         END IF;
     END IF;
     RETURN noted IS NOT NULL;
