@@ -27,7 +27,9 @@ $$;
 COMMENT ON FUNCTION free_alias(text, name[]) IS 'An alias that is not the name of one of the columns';
 
 CREATE FUNCTION create_refresh_function(
-    p_mv_id integer, p_name text, p_columns_out text, p_body text, p_more_settings text DEFAULT NULL
+    p_mv_id integer, p_name text, p_columns_out text, p_body text, p_more_settings text DEFAULT NULL,
+    -- setting them takes longer than to refresh a row
+    p_reads_settings boolean DEFAULT true
 ) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
@@ -39,7 +41,7 @@ BEGIN
     SELECT pg_get_userbyid(relowner) INTO STRICT owner_name FROM pg_class WHERE oid = view_row.mv_relation;
     SELECT string_agg(format('SET %I TO %L', s.key, s.value), E'\n' ORDER BY s.key) INTO settings_clause
     FROM jsonb_each_text(view_row.session_settings) s
-    WHERE kept_session_settings() ? s.key;
+    WHERE p_reads_settings AND kept_session_settings() ? s.key;
     EXECUTE format($create$
 CREATE OR REPLACE FUNCTION %1$I.%2$I(%3$s)%6$s
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -69,7 +71,7 @@ $body$, owner_name, owner_name, p_body),
         CASE WHEN p_columns_out = '' THEN ' RETURNS void' END, p_more_settings);
     PERFORM give_to_owner('FUNCTION', p_name || '$' || p_mv_id, owner_name);
 END $$;
-COMMENT ON FUNCTION create_refresh_function(integer, text, text, text, text) IS 'Creates one refresh function of a materialized view for its owner';
+COMMENT ON FUNCTION create_refresh_function(integer, text, text, text, text, boolean) IS 'Creates one refresh function of a materialized view for its owner';
 
 CREATE FUNCTION require_membership(p_owner oid) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$

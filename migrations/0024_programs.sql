@@ -331,8 +331,8 @@ END $$;
 COMMENT ON FUNCTION record_refusal(integer, integer, text, text) IS 'Notes why a materialized view can not be refreshed fast';
 
 CREATE FUNCTION install_program(
-    p_mv_id integer, p_compiler integer, p_inputs text, p_body text, p_settings text[], p_logs jsonb, p_row_index text, p_state jsonb,
-    p_tolerance jsonb, p_plan jsonb
+    p_mv_id integer, p_compiler integer, p_inputs text, p_body text, p_settings text[], p_reads_settings boolean, p_logs jsonb,
+    p_row_index text, p_state jsonb, p_tolerance jsonb, p_plan jsonb
 ) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
@@ -397,11 +397,11 @@ BEGIN
     PERFORM create_refresh_function(p_mv_id, 'fast',
         'watermark pg_snapshot, most bigint, OUT snapshot pg_snapshot, OUT rows_inserted bigint, OUT rows_updated bigint, OUT rows_deleted bigint, '
         'OUT rows_missing bigint, OUT must_complete boolean, OUT pending_rows bigint',
-        p_body, array_to_string(p_settings, E'\n'));
+        p_body, array_to_string(p_settings, E'\n'), p_reads_settings);
     -- the complete refresh fills the state
     PERFORM compile_materialized_view(p_mv_id);
     UPDATE fast_programs SET compiled_for = program_fingerprint(p_mv_id) WHERE mv_id = p_mv_id;
     RETURN 'installed';
 END $$;
-COMMENT ON FUNCTION install_program(integer, integer, text, text, text[], jsonb, text, jsonb, jsonb, jsonb) IS
+COMMENT ON FUNCTION install_program(integer, integer, text, text, text[], boolean, jsonb, text, jsonb, jsonb, jsonb) IS
     'Makes a compiled program the fast refresh of a materialized view; installed, busy, changed (compile again), or why it can not be';

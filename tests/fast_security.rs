@@ -115,7 +115,7 @@ async fn programs_logs_and_state_are_nobodys_to_write_and_rows_of_others_nobodys
         "INSERT INTO mvrefresh.audits (mv_id) VALUES (1)".to_owned(),
         "SELECT evidence FROM mvrefresh.audits".to_owned(),
         format!(
-            "SELECT mvrefresh.install_program({sums}, 1, '', 'DROP TABLE alice.secrets;', '{{}}', '[]', NULL, NULL, NULL, '{{}}')"
+            "SELECT mvrefresh.install_program({sums}, 1, '', 'DROP TABLE alice.secrets;', '{{}}', true, '[]', NULL, NULL, NULL, '{{}}')"
         ),
         format!("SELECT mvrefresh.record_refusal({sums}, 1, 'x', 'y')"),
         format!("SELECT mvrefresh.perform_audit({sums})"),

@@ -105,3 +105,54 @@ async fn what_depends_on_the_time_is_refused_and_says_so() {
         );
     }
 }
+
+#[tokio::test]
+async fn functions_set_the_creators_settings_unless_no_row_can_depend_on_them() {
+    let database = Database::with_ordinary_roles().await;
+    let mut alice = database.session("alice").await;
+    alice
+        .run(
+            "CREATE TABLE alice.visits (id int PRIMARY KEY, at timestamptz NOT NULL, until timestamptz NOT NULL, took interval NOT NULL, day date NOT NULL,
+                                        name text NOT NULL, price numeric NOT NULL, share float8 NOT NULL);
+             CREATE FUNCTION alice.shown(int) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT current_setting(''TimeZone'') || $1';
+             CREATE FUNCTION alice.earlier(date, date) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT current_setting(''DateStyle'') = ''ISO, MDY''';
+             CREATE OPERATOR alice.< (LEFTARG = date, RIGHTARG = date, FUNCTION = alice.earlier)",
+        )
+        .await;
+    let mut module = database.session("refresher").await;
+    let plain = [
+        "SELECT id, at, took, day, name FROM alice.visits WHERE price > 1.5 AND id IN (1, 2) AND at < until",
+        "SELECT day, count(*) AS n, sum(price * 2) AS total, max(name) AS last FROM alice.visits WHERE name <> 'x' GROUP BY day",
+        "SELECT v.id, coalesce(w.price, 0) AS price FROM alice.visits v LEFT JOIN alice.visits w ON v.id = w.id + 1 AND v.at = w.until",
+        "SELECT DISTINCT name, CASE WHEN id > 3 THEN 1 ELSE 2 END AS half FROM alice.visits",
+    ];
+    let depending = [
+        "SELECT id, day::text AS day FROM alice.visits",
+        "SELECT id FROM alice.visits WHERE day < at",
+        "SELECT id FROM alice.visits WHERE day > '2024-02-01'",
+        "SELECT id FROM alice.visits WHERE took > '1 hour'",
+        "SELECT id, at + took AS ended FROM alice.visits",
+        "SELECT id, share::text AS share FROM alice.visits",
+        "SELECT id, alice.shown(id) AS shown FROM alice.visits",
+        "SELECT id FROM alice.visits WHERE day OPERATOR(alice.<) day",
+        "SELECT id, to_char(price, '9D9') AS price FROM alice.visits",
+        "SELECT name, string_agg(day::text, ',' ORDER BY id) AS days FROM alice.visits GROUP BY name",
+        "SELECT id, lag(price) OVER (PARTITION BY day ORDER BY id) AS before FROM alice.visits",
+    ];
+    let expected = plain.iter().map(|query| (query, false));
+    for (query, sets) in expected.chain(depending.iter().map(|query| (query, true))) {
+        alice
+            .run(&format!(
+                "SELECT mvrefresh.create_materialized_view('alice.shop', $q${query}$q$)"
+            ))
+            .await;
+        module.make_fast("alice.shop").await;
+        let found = module
+            .value::<bool>("SELECT 'TimeZone' = ANY (SELECT split_part(unnest(proconfig), '=', 1)) FROM pg_proc JOIN mvrefresh.fast_programs ON proname = 'fast$' || mv_id")
+            .await;
+        assert_eq!(found, sets, "{query}");
+        alice
+            .run("SELECT mvrefresh.drop_materialized_view('alice.shop')")
+            .await;
+    }
+}

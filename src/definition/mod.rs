@@ -26,6 +26,7 @@ mod operators;
 mod ordering;
 mod other_aggregates;
 mod parameters;
+mod plain;
 mod polymorphic;
 mod read_aggregates;
 mod read_expression;

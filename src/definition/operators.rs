@@ -318,7 +318,7 @@ impl Operator {
     }
 
     /// The expressions of this operator itself.
-    fn expressions(&self) -> Vec<&Expression> {
+    pub(super) fn expressions(&self) -> Vec<&Expression> {
         match self {
             Self::Scan(_) | Self::Join(_) | Self::UnionAll(_) | Self::Repeat { .. } => Vec::new(),
             Self::Values { rows } => rows.iter().flatten().collect(),

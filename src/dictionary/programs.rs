@@ -199,6 +199,8 @@ pub struct Program {
     pub body: String,
     /// The settings that its function runs with.
     pub settings: &'static [(&'static str, &'static str)],
+    /// Whether it needs those with which the materialized view was created as well.
+    pub reads_settings: bool,
     /// The logs it reads.
     pub logs: Vec<UsedLog>,
     /// The index by which it finds stored rows, if it needs one, as `CREATE INDEX`.
@@ -228,13 +230,14 @@ pub async fn install(
         .map(|(name, value)| format!("SET {name} TO {value}"))
         .collect();
     sql::query_scalar(
-        schema.sql("SELECT @.install_program($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"),
+        schema.sql("SELECT @.install_program($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"),
     )
     .bind(mv_id)
     .bind(compiler)
     .bind(inputs)
     .bind(&program.body)
     .bind(settings)
+    .bind(program.reads_settings)
     .bind(Json(&program.logs))
     .bind(&program.row_index)
     .bind(program.state.as_ref().map(Json))

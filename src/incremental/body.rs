@@ -1,5 +1,6 @@
 //! The refresh as a function's statements: what is pending decides which statement runs.
 
+use super::foreseen::FEW;
 use super::logs::{all, limit, pending, pending_if_not};
 use super::program::{FastRefresh, Variant};
 
@@ -7,16 +8,23 @@ use super::program::{FastRefresh, Variant};
 const RESULTS: &str =
     "snapshot, rows_inserted, rows_updated, rows_deleted, rows_missing, must_complete";
 
+/// Plans are made by index only, and again by whatever is cheapest.
+const BY_INDEX: &str = "planned := set_config('enable_seqscan', 'off', true) || set_config('enable_bitmapscan', 'off', true);";
+const BY_ANY: &str = "planned := set_config('enable_seqscan', 'on', true) || set_config('enable_bitmapscan', 'on', true);";
+
 /// More pending rows than were counted may have come before the statement begins, by this.
 const MORE: i32 = 100;
 
 /// For up to so many pending rows the session keeps a plan: making one for just these would cost more than they do.
 ///
 /// The last only where more than [`DEAR`] tables are read.
-const KEPT: [i32; 3] = [200, 3000, 20_000];
+const KEPT: [i32; 3] = [FEW, 3000, 20_000];
 
 /// Up to so many tables a plan is made sooner than some thousand rows are refreshed.
 const DEAR: usize = 4;
+
+/// Up to here the session keeps plans.
+const ONCE_FOR_ALL: &str = "planned := set_config('plan_cache_mode', 'force_generic_plan', true);";
 
 /// From here on statements are planned for the values at hand.
 const BY_VALUES: &str = "planned := set_config('plan_cache_mode', 'force_custom_plan', true);";
@@ -30,6 +38,7 @@ impl FastRefresh {
     /// then some number above it, else their number. Without logs it is NULL.
     ///
     /// Whatever the isolation level, all that is done is done by one statement, whose snapshot is the one given back.
+    /// It ends at its end, whatever happens: what comes after it may be checks.
     #[must_use]
     pub fn body(&self) -> String {
         let everything = format!("{}\nINTO {RESULTS};", self.statement);
@@ -63,31 +72,32 @@ impl FastRefresh {
         let choices = self.variants.iter().map(|variant| self.choice(variant));
         let choices: String = choices.collect();
         format!(
-            "DECLARE
+            "<<refresh>>
+DECLARE
     {declared} int8;
     {limited} int8;
 {declared_alls}    pending int8;
     markers int8;
-    planned text;
+{declared_changed}    planned text;
     unforeseen boolean := true;
 BEGIN
-    -- the session keeps the plan of the count: by index, as the log may be a long one by then
-    planned := set_config('plan_cache_mode', 'force_generic_plan', true) || set_config('enable_seqscan', 'off', true)
-               || set_config('enable_bitmapscan', 'off', true);
+    {ONCE_FOR_ALL}
+{few}    -- the plan of the count goes by index, as the log may be a long one by then
+    {BY_INDEX}
     SELECT {numbers}, {markers},
            pg_current_snapshot(), 0, 0, 0, 0, false
     INTO {numbers}, markers, {RESULTS}
     FROM {counts};
-    planned := set_config('enable_seqscan', 'on', true) || set_config('enable_bitmapscan', 'on', true);
+    {BY_ANY}
     pending := {sum};
     pending_rows := pending;
 {limits}    IF pending = 0 OR pending > $2 THEN
-        RETURN;
+        EXIT refresh;
     END IF;
 {alls}    IF markers > 0 THEN
         -- something happened that is not in the logs
         must_complete := true;
-        RETURN;
+        EXIT refresh;
 {choices}    END IF;
     IF unforeseen THEN
         -- other tables have changed as well, or more has come meanwhile
@@ -95,9 +105,18 @@ BEGIN
         {everything}
     END IF;
 END;",
+            declared_changed = if self.logs.len() > 1 {
+                "    changed int4[];\n"
+            } else {
+                ""
+            },
+            few = self.where_few(),
             declared = list("pending", " int8;\n    "),
             limited = list("at_most", " int8;\n    "),
-            declared_alls = alls.iter().map(|(number, _)| format!("    {} boolean;\n", all(*number))).collect::<String>(),
+            declared_alls = alls
+                .iter()
+                .map(|(number, _)| format!("    {} boolean;\n", all(*number)))
+                .collect::<String>(),
             alls = where_nothing_else(&alls, self.kept()[self.kept().len() - 1]),
             markers = list("markers", " + "),
             numbers = list("pending", ", "),
@@ -128,6 +147,63 @@ END;",
         if self.logs.len() > DEAR { &KEPT } else { few }
     }
 
+    /// The statements that count few pending rows themselves, where a single table has changed.
+    fn where_few(&self) -> String {
+        let few: Vec<(usize, &String)> = self
+            .variants
+            .iter()
+            .filter_map(|variant| Some((variant.tables.first()? + 1, variant.few.as_ref()?)))
+            .collect();
+        let done = format!("INTO {RESULTS}, pending_rows, unforeseen;");
+        if let [(_, only)] = few.as_slice()
+            && self.logs.len() == 1
+        {
+            return format!(
+                "    -- few rows\n    {}\n    {done}\n    IF NOT unforeseen THEN\n        EXIT refresh;\n    END IF;\n",
+                super::print::indented(only, 1).trim_start()
+            );
+        }
+        let pending: Vec<String> = self
+            .logs
+            .iter()
+            .zip(1..)
+            .map(|(log, number)| {
+                format!(
+                    "CASE WHEN EXISTS (SELECT FROM {log} WHERE {}) THEN {number} END",
+                    pending()
+                )
+            })
+            .collect();
+        let branches: Vec<String> = few
+            .iter()
+            .map(|(number, statement)| {
+                format!(
+                    "IF changed = '{{{number}}}' THEN\n        {}\n        {done}\n",
+                    super::print::indented(statement, 2).trim_start()
+                )
+            })
+            .collect();
+        format!(
+            "    -- which tables have changed
+    {BY_INDEX}
+    SELECT array_remove(ARRAY[{}], NULL), pg_current_snapshot(), 0, 0, 0, 0, false
+    INTO changed, {RESULTS};
+    {BY_ANY}
+    IF changed = '{{}}' THEN
+        pending_rows := 0;
+        EXIT refresh;
+    END IF;
+    -- a single one, by few rows
+    {}    END IF;
+    IF NOT unforeseen THEN
+        EXIT refresh;
+    END IF;
+",
+            pending.join(",\n                              "),
+            branches.join("    ELS"),
+        )
+    }
+
     /// The statement of a variant, under the condition that it is the right one; first with its plans kept, for few rows.
     fn choice(&self, variant: &Variant) -> String {
         let places = || variant.tables.iter().map(|place| place + 1);
@@ -139,7 +215,12 @@ END;",
                 super::print::indented(statement, 2).trim_start()
             )
         };
-        let kept = self.kept().iter().map(|most| {
+        // of a single table few rows have been dealt with before
+        let kept = self
+            .kept()
+            .iter()
+            .filter(|most| variant.few.is_none() || **most > FEW);
+        let kept = kept.map(|most| {
             // from the last one on, as the first one's name is the beginning of the tenth's
             let statement = places()
                 .rev()

@@ -132,34 +132,47 @@ pub(super) fn pending_if_not(all: &str) -> String {
     format!("({all} OR {})", pending())
 }
 
-/// Which base tables have changed, as far as that is known: any, or only these.
+/// Which base tables have changed, as far as that is known.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Changed<'a>(pub(super) Option<&'a BTreeSet<u32>>);
+pub(super) enum Changed<'a> {
+    /// Any.
+    Any,
+    /// Only these, of whose pending rows the statement is told how many they are.
+    Only(&'a BTreeSet<u32>),
+    /// Only this one, by few rows, which the statement counts itself.
+    Few(u32),
+}
 
 impl Changed<'_> {
     /// Whether a table may have changed.
     pub(super) fn may(self, oid: u32) -> bool {
-        self.0.is_none_or(|only| only.contains(&oid))
+        match self {
+            Self::Any => true,
+            Self::Only(only) => only.contains(&oid),
+            Self::Few(only) => only == oid,
+        }
     }
 
     /// The only table that has.
     pub(super) fn alone(self) -> Option<u32> {
-        self.0
-            .filter(|only| only.len() == 1)
-            .and_then(|only| only.first().copied())
+        match self {
+            Self::Only(only) if only.len() == 1 => only.first().copied(),
+            Self::Few(only) => Some(only),
+            Self::Any | Self::Only(_) => None,
+        }
     }
 
     /// Whether it is known; then what else there is makes the statement do nothing.
     pub(super) fn is_foreseen(self) -> bool {
-        self.0.is_some()
+        !matches!(self, Self::Any)
     }
 
     /// Which of the pending rows are read.
     pub(super) fn reading(self) -> Reading {
-        if self.is_foreseen() {
-            Reading::Foreseen
-        } else {
-            Reading::All
+        match self {
+            Self::Any => Reading::All,
+            Self::Only(_) => Reading::Foreseen,
+            Self::Few(_) => Reading::Few,
         }
     }
 }
@@ -172,6 +185,8 @@ pub(super) enum Reading {
     /// All of them, if there are no others than were foreseen; else none. The limit cuts nothing off: it tells the
     /// planner how many there are at most.
     Foreseen,
+    /// All of them, which are the part `pending_changes`, if there are few and no others; else none.
+    Few,
 }
 
 impl ChangedTable {
@@ -179,6 +194,7 @@ impl ChangedTable {
     pub(super) fn pending_rows(&self, reading: Reading, columns: &[usize]) -> String {
         match reading {
             Reading::All => format!("{}\n    WHERE {}", self.log, pending()),
+            Reading::Few => "pending_changes\n    WHERE (SELECT is_so FROM foreseen)".to_owned(),
             Reading::Foreseen => {
                 let condition = match &self.all {
                     Some(all) => pending_if_not(all),
@@ -213,7 +229,7 @@ impl ChangedTable {
         let columns = self.all_columns();
         let marker = match reading {
             Reading::All => " AND weight <> 0",
-            Reading::Foreseen => "",
+            Reading::Foreseen | Reading::Few => "",
         };
         format!(
             "    {}\n    SELECT {}weight::int4 AS {weight}\n    FROM {}{marker}",

@@ -15,6 +15,7 @@ mod bag;
 mod blocks;
 mod body;
 mod bounds;
+mod foreseen;
 mod general;
 mod groups;
 mod identity;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 /// The parts of a statement (the heads of its WITH) that are always called so.
 const PARTS: &[&str] = &[
+    "pending_changes",
     "foreseen",
     "in_place",
     "workable",

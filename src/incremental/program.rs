@@ -73,6 +73,8 @@ pub struct FastRefresh {
     pub row_index: Option<String>,
     /// How to compare its rows with those of the query, if not to the last digit.
     pub tolerance: Option<Tolerance>,
+    /// Whether it may depend on the settings with which the materialized view was created.
+    pub reads_settings: bool,
     /// How, in words.
     pub plan: Plan,
 }
@@ -86,6 +88,9 @@ pub struct Variant {
     /// its place, counted from 1; `all_<n>` says whether its log holds nothing else. If there are more, or a log says that it lacks changes, or other tables have changed as
     /// well, or it can't be done without them, it does nothing and gives true as one more column, `unforeseen`.
     pub statement: String,
+    /// The same for few pending rows of a single table; it gives how many these are, `pending_rows`, before `unforeseen`, and
+    /// needs to be told nothing. So are more than the parameter `most` unforeseen.
+    pub few: Option<String>,
 }
 
 /// A base table whose changes are read, and which columns of it.
@@ -204,7 +209,7 @@ fn refresh_by(
 ) -> Result<FastRefresh, Refusal> {
     let variants = variants(query, tables, &|changed| compiler.statement(changed))?;
     Ok(FastRefresh {
-        statement: compiler.statement(Changed(None))?,
+        statement: compiler.statement(Changed::Any)?,
         variants,
         logs: tables.values().map(|table| table.log.clone()).collect(),
         logged: tables.values().map(ChangedTable::logged).collect(),
@@ -212,6 +217,7 @@ fn refresh_by(
         outputs: compiler.outputs_of_state(),
         row_index: compiler.row_index(),
         tolerance: None,
+        reads_settings: !query.is_plain(),
         plan: Plan {
             lookups: general::lookups(query)?,
             ..plan

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::bag;
+use super::foreseen::foreseen;
 use super::general;
 use super::groups::{Grouped, Parts};
 use super::keyed::Keyed;
@@ -90,12 +91,7 @@ impl<'a> Compiler<'a> {
             changed,
         };
         let mut parts = Vec::new();
-        if changed.is_foreseen() {
-            parts.push((
-                "foreseen AS MATERIALIZED".to_owned(),
-                foreseen(self.tables, changed),
-            ));
-        }
+        parts.extend(foreseen(self.tables, changed));
         let from = match (&self.grouped, &self.key) {
             (Some(grouped), _) => match self.over {
                 Some(over) => over.parts(grouped, self.tables, changed, self.rows.as_ref())?,
@@ -215,8 +211,12 @@ pub(super) fn assembled(
         .collect();
     let last = if changed.is_foreseen() {
         let stale = unforeseen.map(|stale| format!(" OR {stale}"));
+        let pending = match changed {
+            Changed::Few(_) => "\n       (SELECT pending_rows FROM foreseen) AS pending_rows,",
+            Changed::Any | Changed::Only(_) => "",
+        };
         format!(
-            "false AS must_complete,\n       -- nothing was done, as this is not all there is to do\n       NOT (SELECT is_so FROM foreseen){} AS unforeseen",
+            "false AS must_complete,{pending}\n       -- nothing was done, as this is not all there is to do\n       NOT (SELECT is_so FROM foreseen){} AS unforeseen",
             stale.unwrap_or_default()
         )
     } else {
@@ -228,27 +228,6 @@ pub(super) fn assembled(
     format!(
         "WITH {}\nSELECT pg_current_snapshot() AS snapshot,\n       (SELECT count(*) FROM inserted_rows) AS rows_inserted,\n       {updated} AS rows_updated,\n       (SELECT count(*) FROM deleted_rows) AS rows_deleted,\n       -- rows that should have been there\n       ({missing})::int8 AS rows_missing,\n       {last}",
         written.join(", "),
-    )
-}
-
-/// Whether the pending rows of these tables are all there is, and can be understood.
-pub(super) fn foreseen(tables: &BTreeMap<u32, ChangedTable>, changed: Changed<'_>) -> String {
-    let (these, others): (Vec<_>, Vec<_>) = tables.iter().partition(|(oid, _)| changed.may(**oid));
-    let others = others
-        .into_iter()
-        .map(|(_, table)| format!("NOT EXISTS (SELECT FROM {} WHERE {})", table.log, pending()));
-    let these = these.into_iter().map(|(_, table)| {
-        format!(
-            "(SELECT count(*) < {limit} AND count(*) FILTER (WHERE weight = 0) = 0\n             FROM (SELECT weight FROM {} WHERE {} LIMIT {limit}) AS pending)",
-            table.log,
-            pending(),
-            limit = table.limit,
-        )
-    });
-    let all: Vec<String> = these.chain(others).collect();
-    format!(
-        "    -- whether nothing else is pending than was counted: it is the same snapshot, or looked for anew\n    SELECT pg_current_snapshot()::text = snapshot::text OR (\n        {}\n    ) AS is_so",
-        all.join("\n        AND ")
     )
 }
 

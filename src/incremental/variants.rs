@@ -28,9 +28,14 @@ pub(super) fn variants(
     let place = |oid: &u32| places.iter().position(|other| other == oid);
     sets.iter()
         .map(|set| {
+            let few = match Changed::Only(set).alone() {
+                Some(only) => Some(statement(Changed::Few(only))?),
+                None => None,
+            };
             Ok(Variant {
                 tables: set.iter().filter_map(place).collect(),
-                statement: statement(Changed(Some(set)))?,
+                statement: statement(Changed::Only(set))?,
+                few,
             })
         })
         .collect()

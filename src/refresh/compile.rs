@@ -267,6 +267,7 @@ fn program(fast: &FastRefresh, catalog: &Catalog, logs: &BTreeMap<u32, i32>) -> 
     Program {
         body: fast.body(),
         settings: FastRefresh::settings(),
+        reads_settings: fast.reads_settings,
         logs: used.collect(),
         row_index: fast.row_index.clone(),
         state: fast.outputs.as_ref().map(|outputs| {

@@ -7,12 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::foreseen::foreseen;
 use super::super::logs::{Changed, ChangedTable, changed_tables};
 use super::super::names::Names;
 use super::super::print::sql;
 use super::super::program::{FastRefresh, Grouping, Plan, Target, grouping};
 use super::super::rows::KeyedRows;
-use super::super::statement::{assembled, foreseen};
+use super::super::statement::assembled;
 use super::super::stored::{same_key, shown_keys};
 use super::super::terms::qualified;
 use super::super::tolerance::tolerance;
@@ -70,7 +71,7 @@ pub(in super::super) fn compile(query: &Query, target: &Target) -> Result<FastRe
     };
     let variants = variants(query, &tables, &|changed| statements.statement(changed))?;
     Ok(FastRefresh {
-        statement: statements.statement(Changed(None))?,
+        statement: statements.statement(Changed::Any)?,
         variants,
         logs: tables.values().map(|table| table.log.clone()).collect(),
         logged: tables.values().map(ChangedTable::logged).collect(),
@@ -78,6 +79,7 @@ pub(in super::super) fn compile(query: &Query, target: &Target) -> Result<FastRe
         outputs: None,
         row_index: rows.index(),
         tolerance: tolerance(&grouping, input, &rows, &tables, &query.columns)?,
+        reads_settings: !query.is_plain(),
         plan: plan(&groups, &tables),
     })
 }
@@ -156,7 +158,7 @@ pub(in super::super) fn all_groups(
     tables: &BTreeMap<u32, ChangedTable>,
 ) -> Result<(String, Vec<String>), Refusal> {
     let groups = groups(&mut Nodes::default(), input, keys, aggregates)?;
-    let mut writer = Writer::new(tables, weight, Changed(None), &groups);
+    let mut writer = Writer::new(tables, weight, Changed::Any, &groups);
     let text = writer.now(&groups, None)?;
     if !writer.take_parts().is_empty() {
         return Err(Refusal::unknown("rows that are read in several steps"));
@@ -177,12 +179,7 @@ impl Statements<'_> {
     fn statement(&self, changed: Changed<'_>) -> Result<String, Refusal> {
         let names = self.rows.names;
         let mut parts = Vec::new();
-        if changed.is_foreseen() {
-            parts.push((
-                "foreseen AS MATERIALIZED".to_owned(),
-                foreseen(self.tables, changed),
-            ));
-        }
+        parts.extend(foreseen(self.tables, changed));
         parts.extend(net_changes(self.tables, &names.weight, changed));
         let mut writer = Writer::new(self.tables, &names.weight, changed, self.groups);
         let target_rows = self.target_rows(&mut writer)?;

@@ -55,7 +55,7 @@ impl Input {
         grouped: &Grouped<'_>,
         tables: &BTreeMap<u32, ChangedTable>,
     ) -> Result<String, Refusal> {
-        let mut writer = Writer::new(tables, &grouped.names.weight, Changed(None), &self.node);
+        let mut writer = Writer::new(tables, &grouped.names.weight, Changed::Any, &self.node);
         all_rows(&self.node, grouped, &mut writer)
     }
 

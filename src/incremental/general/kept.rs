@@ -144,7 +144,7 @@ pub(super) fn fresh<'a>(
     tables: &'a BTreeMap<u32, ChangedTable>,
     root: &Node,
 ) -> Writer<'a> {
-    let mut writer = Writer::new(tables, weight, Changed(None), root).keeping(kept);
+    let mut writer = Writer::new(tables, weight, Changed::Any, root).keeping(kept);
     writer.is_fresh = true;
     writer
 }

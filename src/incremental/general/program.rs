@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::bag;
 use super::super::blocks::Block;
+use super::super::foreseen::foreseen;
 use super::super::logs::{Changed, ChangedTable, changed_tables};
 use super::super::names::Names;
 use super::super::program::{FastRefresh, Lookup, Plan, Target};
-use super::super::statement::{assembled, foreseen};
+use super::super::statement::assembled;
 use super::super::terms::qualified;
 use super::super::variants::variants;
 use super::kept::{self, Kept};
@@ -62,7 +63,7 @@ pub(in super::super) fn compile(query: &Query, target: &Target) -> Result<FastRe
     };
     let variants = variants(query, &tables, &|changed| statements.statement(changed))?;
     Ok(FastRefresh {
-        statement: statements.statement(Changed(None))?,
+        statement: statements.statement(Changed::Any)?,
         variants,
         logs: tables.values().map(|table| table.log.clone()).collect(),
         logged: tables.values().map(ChangedTable::logged).collect(),
@@ -74,6 +75,7 @@ pub(in super::super) fn compile(query: &Query, target: &Target) -> Result<FastRe
             bag::row_hash(&statements.outputs, &statements.columns, "")
         )),
         tolerance: None,
+        reads_settings: !query.is_plain(),
         plan: plan(&root, &tables, &kept),
     })
 }
@@ -117,12 +119,7 @@ impl Statements<'_> {
     fn statement(&self, changed: Changed<'_>) -> Result<String, Refusal> {
         let weight = &self.names.weight;
         let mut parts = Vec::new();
-        if changed.is_foreseen() {
-            parts.push((
-                "foreseen AS MATERIALIZED".to_owned(),
-                foreseen(self.tables, changed),
-            ));
-        }
+        parts.extend(foreseen(self.tables, changed));
         parts.extend(net_changes(self.tables, weight, changed));
         let mut writer = Writer::new(self.tables, weight, changed, self.root).keeping(self.kept);
         let difference = writer.delta(self.root)?;
