@@ -23,6 +23,9 @@ use crate::subject::{
 use crate::words::replaced;
 use logged::table_with_log;
 
+/// How a statement sees that no more than few rows are pending.
+const FEW: &str = "count(*) <= coalesce(least($2, 200), 200)";
+
 /// Two sessions: one for nearly everything, one whose transactions commit late.
 pub(crate) struct Session {
     main: PgConnection,
@@ -213,7 +216,6 @@ impl Session {
             return Ok((self.distortion)(&refresh.statement));
         }
         let mut body = (self.distortion)(&refresh.body());
-        const FEW: &str = "count(*) <= coalesce(least($2, 200), 200)";
         assert!(refresh.variants.is_empty() || body.contains(FEW), "{body}");
         if view.is_multiple_of(2) {
             // few changes, but counted first and planned like many
