@@ -151,11 +151,8 @@ END $$;
 COMMENT ON FUNCTION log_reaches(integer, pg_snapshot) IS
     'Whether a log, if it has no problem, holds all changes since a snapshot, with the columns that were logged by then';
 
-CREATE FUNCTION pending_in_log(
-    p_log_id integer, p_snapshot pg_snapshot, p_most bigint DEFAULT NULL, OUT pending_rows bigint, OUT is_marked boolean
-)
--- By index, or by address, only: a bitmap would hold all of them before the first is counted, and what is not pending need not be read. (The planner
--- takes a fifth of every log for pending.)
+CREATE FUNCTION is_pending_beyond(p_log_id integer, p_snapshot pg_snapshot, p_most bigint) RETURNS boolean
+-- see pending_in_log
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET enable_bitmapscan TO off SET enable_seqscan TO off AS $$
 DECLARE
     pages bigint;
@@ -174,12 +171,25 @@ BEGIN
                             FROM (SELECT format(''(%%s,0)'', n)::tid AS first, format(''(%%s,0)'', n + 1)::tid AS beyond
                                   FROM generate_series($3, $4, $5) AS n) AS page', log_table(p_log_id))
             INTO sampled USING pg_snapshot_xmin(p_snapshot), p_snapshot, step / 2, pages - 1, step;
-            IF sampled * step > 1.2 * p_most THEN
-                pending_rows := p_most;
-                is_marked := false;
-                RETURN;
-            END IF;
+            RETURN sampled * step > 1.2 * p_most;
         END IF;
+    END IF;
+    RETURN false;
+END $$;
+COMMENT ON FUNCTION is_pending_beyond(integer, pg_snapshot, bigint) IS
+    'Whether a look into a large log says that certainly more than so many rows of it are of transactions that a snapshot does not see';
+
+CREATE FUNCTION pending_in_log(
+    p_log_id integer, p_snapshot pg_snapshot, p_most bigint DEFAULT NULL, OUT pending_rows bigint, OUT is_marked boolean
+)
+-- By index, or by address, only: a bitmap would hold all of them before the first is counted, and what is not pending need not be read. (The planner
+-- takes a fifth of every log for pending.)
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET enable_bitmapscan TO off SET enable_seqscan TO off AS $$
+BEGIN
+    IF is_pending_beyond(p_log_id, p_snapshot, p_most) THEN
+        pending_rows := p_most;
+        is_marked := false;
+        RETURN;
     END IF;
     EXECUTE format('SELECT count(*), coalesce(bool_or(weight = 0), false)
                     FROM (SELECT weight FROM %s WHERE xid >= $1 AND NOT pg_visible_in_snapshot(xid, $2) LIMIT $3) AS pending',

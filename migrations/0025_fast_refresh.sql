@@ -183,23 +183,15 @@ CREATE TYPE refresh_choice AS (
 );
 
 CREATE FUNCTION base_rows(p_mv_id integer) RETURNS double precision
-LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
-    SELECT coalesce(sum(greatest(m.reltuples, 0)), 0)
-    FROM materialized_view_sources s CROSS JOIN LATERAL log_members(s.source) t JOIN pg_class m ON m.oid = t.member
-    WHERE s.mv_id = p_mv_id
-$$;
-COMMENT ON FUNCTION base_rows(integer) IS 'About how many rows the base tables of a materialized view have';
-
-CREATE FUNCTION logs_are_short(p_mv_id integer, p_most bigint) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 BEGIN
-    -- no page has more than 200 rows
-    RETURN p_most IS NULL OR coalesce((
-        SELECT bool_and(pg_relation_size(to_regclass(log_table(log_id))) / current_setting('block_size')::integer < greatest(32, p_most / 200))
-        FROM fast_program_logs WHERE mv_id = p_mv_id), false);
+    -- PL/pgSQL keeps the plan; an SQL function would be planned with every refresh
+    RETURN (
+        SELECT coalesce(sum(greatest(m.reltuples, 0)), 0)
+        FROM materialized_view_sources s CROSS JOIN LATERAL unnest(log_member_ids(s.source)) AS t (member) JOIN pg_class m ON m.oid = t.member
+        WHERE s.mv_id = p_mv_id);
 END $$;
-COMMENT ON FUNCTION logs_are_short(integer, bigint) IS
-    'Whether the logs of a materialized view can hardly hold more than so many rows (NULL: any), so that a fast refresh can as well count what is pending itself';
+COMMENT ON FUNCTION base_rows(integer) IS 'About how many rows the base tables of a materialized view have';
 
 CREATE FUNCTION mark_problem(p_log_id integer) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
@@ -268,7 +260,12 @@ BEGIN
             choice.most_rows := most_rows_for_fast(p_state, choice.base_rows);
         END IF;
         choice.reason := CASE WHEN p_method IS NULL THEN 'its refresh method' ELSE 'asked for' END;
-        IF NOT p_must_count AND logs_are_short(p_view.mv_id, choice.most_rows) THEN
+        IF NOT p_must_count THEN
+            -- a fast refresh counts as well itself, and once
+            IF EXISTS (SELECT FROM fast_program_logs l
+                       WHERE l.mv_id = p_view.mv_id AND is_pending_beyond(l.log_id, p_state.last_snapshot, choice.most_rows)) THEN
+                RETURN choice_by_pending(choice, p_state, NULL);
+            END IF;
             choice.method := 'fast';
             RETURN choice;
         END IF;

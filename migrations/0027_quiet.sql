@@ -56,9 +56,12 @@ DECLARE
     checked record;
 BEGIN
     -- one statement, one snapshot: what is found unchanged is unchanged as of the snapshot noted
-    SELECT (choose_refresh(p_view, p_state, p_method)).method AS method, pg_current_snapshot() AS snapshot INTO checked;
-    IF checked.method <> 'none' THEN
+    SELECT choose_refresh(p_view, p_state, p_method) AS choice, pg_current_snapshot() AS snapshot INTO checked;
+    IF (checked.choice).method <> 'none' THEN
         RETURN NULL;
+    END IF;
+    IF NOT (checked.choice).is_checked THEN
+        PERFORM renew_checks(p_state);
     END IF;
     UPDATE materialized_view_state
     SET last_refresh = instant, last_snapshot = new_watermark(checked.snapshot, p_own_rows),

@@ -171,6 +171,14 @@ async fn checks_that_found_all_in_order_are_remembered_until_something_changes()
     assert!(!admin.value::<bool>(is_as_checked).await);
     admin.assert_fast("alice.sums").await;
     assert!(admin.value::<bool>(is_as_checked).await);
+    // where nothing is pending, whoever asks has it noted
+    admin.run("CREATE INDEX ON alice.customers (note)").await;
+    assert_eq!(admin.refresh("alice.sums", None).await.status, "unchanged");
+    assert!(!admin.value::<bool>(is_as_checked).await);
+    admin
+        .run("SELECT mvrefresh.refresh_materialized_view('alice.sums')")
+        .await;
+    assert!(admin.value::<bool>(is_as_checked).await);
 }
 
 #[tokio::test]
