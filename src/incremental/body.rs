@@ -78,7 +78,7 @@ DECLARE
     {limited} int8;
 {declared_alls}    pending int8;
     markers int8;
-{declared_changed}    planned text;
+    planned text;
     unforeseen boolean := true;
 BEGIN
     {ONCE_FOR_ALL}
@@ -105,11 +105,6 @@ BEGIN
         {everything}
     END IF;
 END;",
-            declared_changed = if self.logs.len() > 1 {
-                "    changed int4[];\n"
-            } else {
-                ""
-            },
             few = self.where_few(),
             declared = list("pending", " int8;\n    "),
             limited = list("at_most", " int8;\n    "),
@@ -147,61 +142,24 @@ END;",
         if self.logs.len() > DEAR { &KEPT } else { few }
     }
 
-    /// The statements that count few pending rows themselves, where a single table has changed.
+    /// The statement that counts few pending rows itself.
     fn where_few(&self) -> String {
-        let few: Vec<(usize, &String)> = self
+        let few = self
             .variants
             .iter()
-            .filter_map(|variant| Some((variant.tables.first()? + 1, variant.few.as_ref()?)))
-            .collect();
-        let done = format!("INTO {RESULTS}, pending_rows, unforeseen;");
-        if let [(_, only)] = few.as_slice()
-            && self.logs.len() == 1
-        {
-            return format!(
-                "    -- few rows\n    {}\n    {done}\n    IF NOT unforeseen THEN\n        EXIT refresh;\n    END IF;\n",
-                super::print::indented(only, 1).trim_start()
-            );
-        }
-        let pending: Vec<String> = self
-            .logs
-            .iter()
-            .zip(1..)
-            .map(|(log, number)| {
-                format!(
-                    "CASE WHEN EXISTS (SELECT FROM {log} WHERE {}) THEN {number} END",
-                    pending()
-                )
-            })
-            .collect();
-        let branches: Vec<String> = few
-            .iter()
-            .map(|(number, statement)| {
-                format!(
-                    "IF changed = '{{{number}}}' THEN\n        {}\n        {done}\n",
-                    super::print::indented(statement, 2).trim_start()
-                )
-            })
-            .collect();
-        format!(
-            "    -- which tables have changed
-    {BY_INDEX}
-    SELECT array_remove(ARRAY[{}], NULL), pg_current_snapshot(), 0, 0, 0, 0, false
-    INTO changed, {RESULTS};
-    {BY_ANY}
-    IF changed = '{{}}' THEN
-        pending_rows := 0;
-        EXIT refresh;
-    END IF;
-    -- a single one, by few rows
-    {}    END IF;
+            .find_map(|variant| variant.few.as_ref());
+        few.map_or_else(String::new, |few| {
+            format!(
+                "    -- few rows
+    {}
+    INTO {RESULTS}, pending_rows, unforeseen;
     IF NOT unforeseen THEN
         EXIT refresh;
     END IF;
 ",
-            pending.join(",\n                              "),
-            branches.join("    ELS"),
-        )
+                super::print::indented(few, 1).trim_start()
+            )
+        })
     }
 
     /// The statement of a variant, under the condition that it is the right one; first with its plans kept, for few rows.
@@ -215,7 +173,7 @@ END;",
                 super::print::indented(statement, 2).trim_start()
             )
         };
-        // of a single table few rows have been dealt with before
+        // few rows may have been dealt with before
         let kept = self
             .kept()
             .iter()

@@ -15,8 +15,7 @@ pub(super) fn foreseen(
     let (these, others): (Vec<_>, Vec<_>) = tables.iter().partition(|(oid, _)| changed.may(**oid));
     let others = others
         .into_iter()
-        .map(|(_, table)| format!("NOT EXISTS (SELECT FROM {} WHERE {})", table.log, pending()))
-        .collect();
+        .map(|(_, table)| format!("NOT EXISTS (SELECT FROM {} WHERE {})", table.log, pending()));
     let these = these.into_iter().map(|(_, table)| table);
     match changed {
         Changed::Any => Vec::new(),
@@ -25,7 +24,7 @@ pub(super) fn foreseen(
             let pending = these.map(few_pending).collect();
             vec![
                 part("pending_changes", pending),
-                part("foreseen", are_few(&others)),
+                part("foreseen", are_few()),
             ]
         }
     }
@@ -35,7 +34,10 @@ fn part(name: &str, text: String) -> (String, String) {
     (format!("{name} AS MATERIALIZED"), text)
 }
 
-fn as_counted<'a>(these: impl Iterator<Item = &'a ChangedTable>, others: Vec<String>) -> String {
+fn as_counted<'a>(
+    these: impl Iterator<Item = &'a ChangedTable>,
+    others: impl Iterator<Item = String>,
+) -> String {
     let these = these.map(|table| {
         format!(
             "(SELECT count(*) < {limit} AND count(*) FILTER (WHERE weight = 0) = 0\n             FROM (SELECT weight FROM {} WHERE {} LIMIT {limit}) AS pending)",
@@ -58,19 +60,15 @@ fn few_pending(table: &ChangedTable) -> String {
         .map(|position| format!("{}, ", table.logged_column(*position)))
         .collect();
     format!(
-        "    -- what is pending, or more than are few\n    SELECT {columns}weight FROM {}\n    WHERE {}\n    LIMIT {}",
+        "    -- what is pending, or more than are few; in order, and so by index, as the log may be a long one by then\n    SELECT {columns}weight FROM {}\n    WHERE {}\n    ORDER BY xid LIMIT {}",
         table.log,
         pending(),
         FEW + 1,
     )
 }
 
-fn are_few(others: &[String]) -> String {
-    let others: String = others
-        .iter()
-        .map(|none| format!("\n               AND {none}"))
-        .collect();
+fn are_few() -> String {
     format!(
-        "    -- whether these are all, and can be understood\n    SELECT count(*) AS pending_rows,\n           count(*) <= coalesce(least($2, {FEW}), {FEW}) AND count(*) FILTER (WHERE weight = 0) = 0{others} AS is_so\n    FROM pending_changes",
+        "    -- whether these are all, and can be understood\n    SELECT count(*) AS pending_rows,\n           count(*) <= coalesce(least($2, {FEW}), {FEW}) AND count(*) FILTER (WHERE weight = 0) = 0 AS is_so\n    FROM pending_changes",
     )
 }

@@ -88,8 +88,8 @@ pub struct Variant {
     /// its place, counted from 1; `all_<n>` says whether its log holds nothing else. If there are more, or a log says that it lacks changes, or other tables have changed as
     /// well, or it can't be done without them, it does nothing and gives true as one more column, `unforeseen`.
     pub statement: String,
-    /// The same for few pending rows of a single table; it gives how many these are, `pending_rows`, before `unforeseen`, and
-    /// needs to be told nothing. So are more than the parameter `most` unforeseen.
+    /// The same for few pending rows, where but one table is read, and once; it gives how many these are, `pending_rows`, before
+    /// `unforeseen`, and needs to be told nothing. Unforeseen are then also more than the parameter `most`.
     pub few: Option<String>,
 }
 

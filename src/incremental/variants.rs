@@ -28,9 +28,10 @@ pub(super) fn variants(
     let place = |oid: &u32| places.iter().position(|other| other == oid);
     sets.iter()
         .map(|set| {
-            let few = match Changed::Only(set).alone() {
-                Some(only) => Some(statement(Changed::Few(only))?),
-                None => None,
+            // Of rows that are a part of the statement the planner knows less than of the log: no good where they are joined.
+            let few = match query.root.relations().as_slice() {
+                [only] => Some(statement(Changed::Few(only.oid))?),
+                _ => None,
             };
             Ok(Variant {
                 tables: set.iter().filter_map(place).collect(),

@@ -12,10 +12,10 @@ BEGIN
     planned := set_config('plan_cache_mode', 'force_generic_plan', true);
     -- few rows
     WITH pending_changes AS MATERIALIZED (
-        -- what is pending, or more than are few
+        -- what is pending, or more than are few; in order, and so by index, as the log may be a long one by then
         SELECT c1, c4, c7, weight FROM mvrefresh."log$2"
         WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)
-        LIMIT 201
+        ORDER BY xid LIMIT 201
     ), foreseen AS MATERIALIZED (
         -- whether these are all, and can be understood
         SELECT count(*) AS pending_rows,
