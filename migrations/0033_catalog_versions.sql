@@ -113,8 +113,9 @@ BEGIN
         || array(SELECT p.oid FROM pg_proc p WHERE p.proname = 'fast$' || found.mv_id AND p.pronamespace = module)
         || called_functions(found.views);
     found.enumerations := array(
-        SELECT DISTINCT e.enumtypid
-        FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid JOIN pg_enum e ON e.enumtypid IN (y.oid, y.typelem, y.typbasetype)
+        -- those without any value are to be seen getting some
+        SELECT DISTINCT e.oid
+        FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid JOIN pg_type e ON e.oid IN (y.oid, y.typelem, y.typbasetype) AND e.typtype = 'e'
         WHERE a.attrelid = ANY (found.sources) AND a.attnum > 0 AND a.atttypid >= 16384);
     found.versions := catalog_versions(found, p_state.system_identifier);
     RETURN found;

@@ -13,8 +13,9 @@ use mvrefreshd::refresh::compile::Compiled;
 
 const SHOP: &str = "
     CREATE TYPE alice.mood AS ENUM ('fine', 'so so');
+    CREATE TYPE alice.unsaid AS ENUM ();
     CREATE FUNCTION alice.doubled(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 2 * $1';
-    CREATE TABLE alice.customers (customer_id int PRIMARY KEY, region text NOT NULL, mood alice.mood, note text);
+    CREATE TABLE alice.customers (customer_id int PRIMARY KEY, region text NOT NULL, mood alice.mood, note text, unsaid alice.unsaid);
     CREATE TABLE alice.orders (order_id int NOT NULL, customer_id int NOT NULL, amount int NOT NULL, unused text,
                                twice int GENERATED ALWAYS AS (2 * amount) STORED) PARTITION BY RANGE (order_id);
     CREATE TABLE alice.early PARTITION OF alice.orders FOR VALUES FROM (0) TO (1000);
@@ -32,7 +33,7 @@ const SHOP: &str = "
     SELECT mvrefresh.create_materialized_view('alice.sums', view_name => 'alice.v_sums')";
 
 /// What each of these does the checks find.
-const MATTERS: [&str; 34] = [
+const MATTERS: [&str; 35] = [
     "ALTER TABLE alice.customers RENAME region TO area; ALTER TABLE alice.customers RENAME note TO region",
     "ALTER TABLE alice.customers RENAME TO clients",
     "ALTER TABLE alice.customers ADD COLUMN more int",
@@ -55,6 +56,7 @@ const MATTERS: [&str; 34] = [
     "ALTER TABLE alice.orders DROP COLUMN twice CASCADE",
     "CREATE OR REPLACE FUNCTION alice.doubled(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + $1'",
     "ALTER TYPE alice.mood RENAME VALUE 'so so' TO 'bad'",
+    "ALTER TYPE alice.unsaid ADD VALUE 'something'",
     "CREATE OR REPLACE VIEW alice.v_sums AS SELECT region, mood::text AS mood, count(*) AS orders, sum(alice.doubled(amount)) AS total, min(twice) AS largest
         FROM alice.orders JOIN alice.customers USING (customer_id) GROUP BY region, mood",
     "ALTER TABLE alice.sums RENAME TO totals",

@@ -29,11 +29,12 @@ pub(super) fn seconds(seconds: f64) -> String {
 
 /// A short duration: `0.4 ms`, `12 ms`, `3.2 s`, `5m 12s`.
 pub(super) fn milliseconds(milliseconds: f64) -> String {
-    if milliseconds < 10.0 {
+    // as they are rounded: never 10.0 ms, 1000 ms or 60.0 s
+    if milliseconds < 9.95 {
         format!("{milliseconds:.1} ms")
-    } else if milliseconds < 1000.0 {
+    } else if milliseconds < 999.5 {
         format!("{milliseconds:.0} ms")
-    } else if milliseconds < 60_000.0 {
+    } else if milliseconds < 59_950.0 {
         format!("{:.1} s", milliseconds / 1000.0)
     } else {
         seconds(milliseconds / 1000.0)
@@ -93,8 +94,11 @@ mod tests {
         assert_eq!(seconds(5400.0), "1h 30m");
         assert_eq!(seconds(90_061.0), "1day 1h");
         assert_eq!(milliseconds(0.42), "0.4 ms");
+        assert_eq!(milliseconds(9.96), "10 ms");
         assert_eq!(milliseconds(312.4), "312 ms");
+        assert_eq!(milliseconds(999.7), "1.0 s");
         assert_eq!(milliseconds(3_210.0), "3.2 s");
+        assert_eq!(milliseconds(59_999.0), "59s");
         assert_eq!(milliseconds(312_000.0), "5m 12s");
     }
 
