@@ -36,12 +36,13 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION own_log_rows(integer, xid8) IS 'How many rows the logs of a materialized view have of one transaction';
 
-CREATE FUNCTION refusal_in_words(p_program fast_programs) RETURNS text
+CREATE FUNCTION refusal_in_words(p_clause text, p_reason text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path FROM CURRENT AS $$
 BEGIN
-    RETURN CASE WHEN p_program.refused_reason IS NOT NULL THEN concat_ws(': ', p_program.refused_clause, p_program.refused_reason) END;
+    -- not of the whole row, for which the text of the program would be unpacked
+    RETURN CASE WHEN p_reason IS NOT NULL THEN concat_ws(': ', p_clause, p_reason) END;
 END $$;
-COMMENT ON FUNCTION refusal_in_words(fast_programs) IS 'Why a query can not be refreshed fast, in words, or NULL';
+COMMENT ON FUNCTION refusal_in_words(text, text) IS 'Why a query can not be refreshed fast, in words, or NULL';
 
 CREATE FUNCTION program_problem(p_mv_id integer, OUT problem text, OUT needs_upkeep boolean)
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
@@ -53,7 +54,7 @@ BEGIN
     problem := CASE
         WHEN program.mv_id IS NULL THEN 'not compiled yet'
         WHEN needs_upkeep THEN 'its definition, a base table, an index or a privilege has changed since it was compiled'
-        ELSE refusal_in_words(program)
+        ELSE refusal_in_words(program.refused_clause, program.refused_reason)
     END;
 END $$;
 COMMENT ON FUNCTION program_problem(integer) IS
@@ -123,7 +124,7 @@ LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 BEGIN
     is_checked := is_as_checked(p_state);
     IF is_checked THEN
-        SELECT refusal_in_words(f) INTO problem FROM fast_programs f WHERE f.mv_id = p_mv_id;
+        SELECT refusal_in_words(f.refused_clause, f.refused_reason) INTO problem FROM fast_programs f WHERE f.mv_id = p_mv_id;
     ELSE
         SELECT * INTO problem, needs_upkeep FROM program_problem(p_mv_id);
     END IF;
