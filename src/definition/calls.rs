@@ -51,7 +51,7 @@ impl Reader<'_> {
         if schema == "pg_catalog" && value.data_type.is("numeric") {
             value.scale = scale;
         }
-        Ok(value)
+        Ok(value.null_as_parts())
     }
 
     /// `left operator ANY (array)` or ALL.

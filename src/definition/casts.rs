@@ -35,7 +35,7 @@ impl Reader<'_> {
             },
             target,
         );
-        value.is_nullable = operand.is_nullable;
+        value = value.null_as_parts();
         if value.data_type.is_collatable() {
             value.collation = operand
                 .collation

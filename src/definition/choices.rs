@@ -60,7 +60,7 @@ impl Reader<'_> {
             branches,
             otherwise: otherwise.map(Box::new),
         };
-        Ok(value)
+        Ok(value.null_as_parts())
     }
 
     pub(super) fn choice(
@@ -78,7 +78,7 @@ impl Reader<'_> {
             name: name.to_owned(),
             arguments,
         };
-        Ok(value)
+        Ok(value.null_as_parts())
     }
 
     pub(super) fn array(

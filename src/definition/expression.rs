@@ -282,7 +282,12 @@ impl Expression {
             return other;
         }
         let mut copy = self.clone();
-        let mut renew = |part: &mut Self| *part = part.rewritten(exchange);
+        let mut may_turn_null = false;
+        let mut renew = |part: &mut Self| {
+            let renewed = part.rewritten(exchange);
+            may_turn_null |= renewed.is_nullable && !part.is_nullable;
+            *part = renewed;
+        };
         match &mut copy.kind {
             Kind::Column(_)
             | Kind::Aggregate(_)
@@ -330,6 +335,7 @@ impl Expression {
                 renew(array);
             }
         }
+        copy.is_nullable |= may_turn_null && !copy.is_never_null();
         copy
     }
 }

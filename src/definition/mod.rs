@@ -22,6 +22,7 @@ mod freed;
 mod grouping;
 mod lateral;
 mod nodes;
+mod nullability;
 mod operators;
 mod ordering;
 mod other_aggregates;

@@ -114,13 +114,19 @@ impl Expression {
     }
 }
 
-fn is_plain_operator(operator: &str, left: &TypeName, right: &TypeName) -> bool {
+/// Whether an operator of the server itself takes values of these types as they are, and gives NULL for NULL only.
+pub(super) fn is_plain_operator(operator: &str, left: &TypeName, right: &TypeName) -> bool {
     let among = |families: &[&[&str]]| is_one_of(left, families) && is_one_of(right, families);
     if COMPARISONS.contains(&operator) {
         among(&[NUMBERS]) || among(&[TEXTS]) || (left == right && among(&[COMPARED]))
     } else {
         ARITHMETIC.contains(&operator) && among(&[NUMBERS])
     }
+}
+
+/// Whether values of a type are numbers, texts, times or the like.
+pub(super) fn is_scalar(data_type: &TypeName) -> bool {
+    is_one_of(data_type, &[NUMBERS, TEXTS, COMPARED])
 }
 
 fn is_one_of(data_type: &TypeName, families: &[&[&str]]) -> bool {

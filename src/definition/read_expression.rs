@@ -283,7 +283,7 @@ impl Reader<'_> {
             (Ok(BoolExprType::NotExpr), 1) => Kind::Not(Box::new(operands.swap_remove(0))),
             _ => return Err(Refusal::unknown("this logical operator")),
         };
-        Ok(Expression::boolean(kind))
+        Ok(Expression::boolean(kind).null_as_parts())
     }
 
     fn null_test(&self, test: &NullTest, place: &mut Place<'_>) -> Result<Expression, Refusal> {

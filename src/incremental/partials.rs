@@ -157,7 +157,7 @@ impl Partials {
         if filter.is_none() && !argument.is_nullable {
             return Counted::Rows;
         }
-        let condition = filtered_condition(test(argument, "IS NOT NULL"), filter);
+        let condition = all_of(filter.cloned().into_iter().chain(argument.is_there()));
         Counted::Partial(self.note("count", PartialKind::Count, condition))
     }
 
@@ -344,13 +344,19 @@ fn test(operand: &Expression, test: &'static str) -> Expression {
 }
 
 fn filtered_condition(condition: Expression, filter: Option<&Expression>) -> Expression {
-    match filter {
-        None => condition,
-        Some(filter) => Expression::boolean(Kind::Logical {
-            word: "AND",
-            operands: vec![filter.clone(), condition],
-        }),
+    all_of(filter.cloned().into_iter().chain([condition]))
+}
+
+/// That all of these hold, of which there is at least one.
+fn all_of(conditions: impl Iterator<Item = Expression>) -> Expression {
+    let mut operands: Vec<Expression> = conditions.collect();
+    if operands.len() == 1 {
+        return operands.remove(0);
     }
+    Expression::boolean(Kind::Logical {
+        word: "AND",
+        operands,
+    })
 }
 
 fn filtered_value(value: &Expression, filter: Option<&Expression>) -> Expression {
