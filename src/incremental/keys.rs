@@ -67,6 +67,23 @@ pub(super) fn finds_one_of_others(block: &Block, scan: usize) -> bool {
     determine_all(block, &Ties::of(block), &[scan])
 }
 
+/// Whether conditions on two scans alone tie all columns of a unique key of one to columns of the other.
+pub(super) fn are_linked_by_key(block: &Block, one: usize, other: usize) -> bool {
+    let is_of_these = |position: usize| [one, other].contains(&block.origin(position).0);
+    let conditions = block.conditions.iter().filter(|condition| {
+        let columns = condition.columns();
+        columns.into_iter().all(is_of_these)
+    });
+    let pair = Block {
+        conditions: conditions.cloned().collect(),
+        ..block.clone()
+    };
+    let ties = Ties::of(&pair);
+    [(one, other), (other, one)]
+        .into_iter()
+        .any(|(found, by)| is_found_by(&pair, &ties, found, &known_of(&pair, &ties, by)))
+}
+
 /// The columns, by position in the relation, of a unique key none of which is ever NULL, of these columns only.
 pub(super) fn key_of(relation: &Relation, among: &dyn Fn(usize) -> bool) -> Option<Vec<usize>> {
     keys_of(relation).find(|key| key.iter().all(|column| among(*column)))
@@ -91,29 +108,36 @@ fn keys_of(relation: &Relation) -> impl Iterator<Item = Vec<usize>> {
 fn determine_all(block: &Block, ties: &Ties, roots: &[usize]) -> bool {
     let mut determined = roots.to_vec();
     let mut known: Vec<usize> = ties.constants.clone();
-    let learn = |scan: usize, known: &mut Vec<usize>| {
-        let width = block.scans[scan].columns.len();
-        known.extend((0..width).map(|column| ties.class(block.position(scan, column))));
-    };
     for root in roots {
-        learn(*root, &mut known);
+        known.extend(known_of(block, ties, *root));
     }
     loop {
-        let next = (0..block.scans.len()).find(|scan| {
-            !determined.contains(scan)
-                && keys_of(&block.scans[*scan]).any(|key| {
-                    key.iter()
-                        .all(|column| known.contains(&ties.class(block.position(*scan, *column))))
-                })
-        });
+        let next = (0..block.scans.len())
+            .find(|scan| !determined.contains(scan) && is_found_by(block, ties, *scan, &known));
         match next {
             Some(scan) => {
-                learn(scan, &mut known);
+                known.extend(known_of(block, ties, scan));
                 determined.push(scan);
             }
             None => return determined.len() == block.scans.len(),
         }
     }
+}
+
+/// The classes of a scan's columns.
+fn known_of(block: &Block, ties: &Ties, scan: usize) -> Vec<usize> {
+    let columns = 0..block.scans[scan].columns.len();
+    columns
+        .map(|column| ties.class(block.position(scan, column)))
+        .collect()
+}
+
+/// Whether values of these classes are those of all columns of a unique key of a scan.
+fn is_found_by(block: &Block, ties: &Ties, scan: usize, known: &[usize]) -> bool {
+    keys_of(&block.scans[scan]).any(|key| {
+        key.iter()
+            .all(|column| known.contains(&ties.class(block.position(scan, *column))))
+    })
 }
 
 /// A key of a scan that outputs show.

@@ -36,6 +36,7 @@ mod statement;
 mod stored;
 mod straight;
 mod terms;
+mod together;
 mod tolerance;
 mod variants;
 

@@ -6,6 +6,7 @@ use super::blocks::Block;
 use super::logs::{Changed, ChangedTable, Reading};
 use super::names::free_name;
 use super::print::sql;
+use super::together::{Together, is_within};
 use crate::definition::{Expression, Relation};
 use crate::sql::identifier;
 
@@ -115,14 +116,21 @@ impl Writer<'_> {
 
     fn term(&self, block: &Block, states: &[State], sign: i32, names: &[String]) -> String {
         let aliases = aliases(&block.scans);
+        let together = Together::all(block, states, &aliases, self.weight);
         let mut from = Vec::new();
         let mut factors = Vec::new();
         let mut conditions = Vec::new();
-        for ((relation, state), alias) in block.scans.iter().zip(states).zip(&aliases) {
-            let table = &self.tables[&relation.oid];
-            from.push(format!("{} AS {alias}", self.source(table, *state)));
-            if *state != State::New {
-                factors.push(format!("{alias}.{}", self.weight));
+        for (scan, state) in states.iter().enumerate() {
+            let table = &self.tables[&block.scans[scan].oid];
+            if together.iter().all(|group| !group.scans.contains(&scan)) {
+                from.push(format!(
+                    "{} AS {}",
+                    self.source(table, *state),
+                    aliases[scan]
+                ));
+                if *state != State::New {
+                    factors.push(format!("{}.{}", aliases[scan], self.weight));
+                }
             }
             if *state == State::Change && block.scans.len() > 1 && self.changed.alone().is_none() {
                 // asked once before anything else is read
@@ -132,13 +140,23 @@ impl Writer<'_> {
                 ));
             }
         }
-        let column = column_printer(block, &aliases);
-        conditions.extend(
-            block
-                .conditions
-                .iter()
-                .map(|condition| sql(condition, &column)),
-        );
+        for group in &together {
+            let changes = |scan: usize| identifier(&self.tables[&block.scans[scan].oid].changes);
+            from.push(group.text(block, &aliases, self.weight, &changes));
+            factors.push(group.weight(self.weight));
+        }
+        let alone = column_printer(block, &aliases);
+        let column = |position: usize| {
+            let shared = together.iter().find_map(|group| group.column(position));
+            shared.unwrap_or_else(|| alone(position))
+        };
+        let is_left = |condition: &&Expression| {
+            let columns = condition.columns();
+            let mut groups = together.iter();
+            groups.all(|group| !is_within(block, &columns, &group.scans))
+        };
+        let left = block.conditions.iter().filter(is_left);
+        conditions.extend(left.map(|condition| sql(condition, &column)));
         let product = factors.join(" * ");
         let weight = if sign < 0 {
             format!("-({product})")

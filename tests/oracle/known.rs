@@ -19,6 +19,59 @@ struct Known {
 }
 
 const KNOWN: &[Known] = &[
+    // a column of changes that are joined first had the name of their weight
+    Known {
+        tables: &[("t1", &["a"]), ("t2", &["a"])],
+        query: "SELECT sum(r1.weight) AS n, sum(r2.weight) AS m FROM t1 AS r0 JOIN t2 AS r1 ON r0.id = r1.id JOIN t2 AS r2 ON r0.a = r2.id",
+        names: &[("a", "weight")],
+        steps: &[
+            "create",
+            "INSERT INTO t1 VALUES (1, 2), (2, 2)",
+            "INSERT INTO t2 VALUES (1, 3), (2, 4)",
+            "refresh",
+            "UPDATE t2 SET weight = 7",
+            "DELETE FROM t1 WHERE id = 1",
+            "refresh",
+        ],
+        has_keys: true,
+    },
+    // what is computed of a key that is never NULL in the table is so in a grouping set without it
+    Known {
+        tables: &[("t1", &["a"])],
+        query: "SELECT id + 1 AS next, id::text || 'x' AS word, coalesce(id, 0) AS same, count(*) AS n FROM t1 GROUP BY ROLLUP (id)",
+        names: &[],
+        steps: &[
+            "create",
+            "INSERT INTO t1 VALUES (1, 2), (2, 3)",
+            "refresh",
+            "INSERT INTO t1 VALUES (3, 3)",
+            "refresh",
+            "DELETE FROM t1 WHERE id < 3",
+            "refresh",
+        ],
+        has_keys: true,
+    },
+    // changes of three tables that keys join, one by two ways
+    Known {
+        tables: &[("t1", &["a", "n"]), ("t2", &["a", "n"]), ("t3", &["a"])],
+        query: "SELECT t3.a, sum(t1.n * t2.n) AS total, count(t1.n - t2.n) AS pairs FROM t1 JOIN t2 ON t1.a = t2.id JOIN t3 ON t2.a = t3.id AND t1.id >= t3.a GROUP BY t3.a",
+        names: &[],
+        steps: &[
+            "INSERT INTO t3 VALUES (1, 1), (2, 0)",
+            "INSERT INTO t2 VALUES (1, 1, 2), (2, 2, NULL)",
+            "INSERT INTO t1 VALUES (1, 1, 5), (2, 2, 7), (3, 1, NULL)",
+            "create",
+            "UPDATE t1 SET n = 4, a = 2 WHERE id = 1",
+            "UPDATE t2 SET n = 9 WHERE id = 2",
+            "UPDATE t3 SET a = 2 WHERE id = 2",
+            "refresh",
+            "DELETE FROM t3 WHERE id = 1",
+            "UPDATE t2 SET a = 2",
+            "UPDATE t1 SET n = 1",
+            "refresh",
+        ],
+        has_keys: true,
+    },
     // a sum that was NaN was computed anew by a statement that had nothing to do
     Known {
         tables: &[("t1", &["n"]), ("t2", &[])],

@@ -34,6 +34,10 @@ const CANONICAL: &[(&str, &str)] = &[
         "SELECT c.region, count(*) AS n, sum(o.amount) AS total, avg(o.amount) AS mean FROM orders o JOIN customers c USING (customer_id) GROUP BY c.region HAVING count(*) > 1",
     ),
     (
+        "chain_of_joins",
+        "SELECT later.name, sum(o.amount * (1 - o.discount::numeric)) AS total, sum(o.amount * o.order_id) AS weighed FROM orders o JOIN customers c USING (customer_id) JOIN customers later ON later.name > c.name GROUP BY later.name",
+    ),
+    (
         "min_max",
         "SELECT customer_id, min(ordered_on) AS first, max(ordered_on) FILTER (WHERE is_paid) AS last_paid FROM orders GROUP BY customer_id",
     ),
