@@ -54,9 +54,11 @@ pub(super) fn flatten(operator: &Operator) -> Result<Vec<Block>, Refusal> {
         Operator::Filter { input, condition } => {
             let mut blocks = flatten(input)?;
             for block in &mut blocks {
-                block
-                    .conditions
-                    .push(substituted(condition, &block.outputs));
+                let conjuncts = condition.clone().conjuncts();
+                let conditions = conjuncts
+                    .iter()
+                    .map(|conjunct| substituted(conjunct, &block.outputs));
+                block.conditions.extend(conditions);
             }
             blocks
         }

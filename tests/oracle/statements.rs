@@ -35,7 +35,7 @@ const CANONICAL: &[(&str, &str)] = &[
     ),
     (
         "chain_of_joins",
-        "SELECT later.name, sum(o.amount * (1 - o.discount::numeric)) AS total, sum(o.amount * o.order_id) AS weighed FROM orders o JOIN customers c USING (customer_id) JOIN customers later ON later.name > c.name GROUP BY later.name",
+        "SELECT later.name, sum(o.amount * (1 - o.discount::numeric)) AS total, sum(o.amount * o.order_id) AS weighed FROM orders o, customers c, customers later WHERE o.customer_id = c.customer_id AND later.name > c.name AND o.is_paid GROUP BY later.name",
     ),
     (
         "min_max",

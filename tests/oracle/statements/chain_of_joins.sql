@@ -1,4 +1,4 @@
--- SELECT later.name, sum(o.amount * (1 - o.discount::numeric)) AS total, sum(o.amount * o.order_id) AS weighed FROM orders o JOIN customers c USING (customer_id) JOIN customers later ON later.name > c.name GROUP BY later.name
+-- SELECT later.name, sum(o.amount * (1 - o.discount::numeric)) AS total, sum(o.amount * o.order_id) AS weighed FROM orders o, customers c, customers later WHERE o.customer_id = c.customer_id AND later.name > c.name AND o.is_paid GROUP BY later.name
 
 -- if nothing is pending but in mvrefresh."log$1"
 WITH foreseen AS MATERIALIZED (
@@ -22,15 +22,15 @@ WITH foreseen AS MATERIALIZED (
     -- difference of the rows that are grouped
     SELECT customers_2.name AS key_1, (orders.discount IS NOT NULL) AS count_1, (orders.amount * ((1)::numeric - (orders.discount)::numeric)) AS sum_2, (orders.amount * (orders.order_id)::numeric) AS sum_3, customers.weight_2 AS weight_2
     FROM shop.orders AS orders, customers_changes AS customers, shop.customers AS customers_2
-    WHERE (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name)
+    WHERE (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND orders.is_paid
     UNION ALL
     SELECT customers_2.name AS key_1, (orders.discount IS NOT NULL) AS count_1, (orders.amount * ((1)::numeric - (orders.discount)::numeric)) AS sum_2, (orders.amount * (orders.order_id)::numeric) AS sum_3, customers_2.weight_2 AS weight_2
     FROM shop.orders AS orders, shop.customers AS customers, customers_changes AS customers_2
-    WHERE (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name)
+    WHERE (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND orders.is_paid
     UNION ALL
     SELECT customers_2.name AS key_1, (orders.discount IS NOT NULL) AS count_1, (orders.amount * ((1)::numeric - (orders.discount)::numeric)) AS sum_2, (orders.amount * (orders.order_id)::numeric) AS sum_3, -(customers.weight_2 * customers_2.weight_2) AS weight_2
     FROM shop.orders AS orders, customers_changes AS customers, customers_changes AS customers_2
-    WHERE (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name)
+    WHERE (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND orders.is_paid
 ), net_input_changes AS (
     SELECT key_1, count_1, sum_2, sum_3, sum(weight_2)::int8 AS weight_2
     FROM input_changes
@@ -65,7 +65,7 @@ WITH foreseen AS MATERIALIZED (
     FROM (
         SELECT customers_2.name AS key_1, (orders.discount IS NOT NULL) AS count_1, (orders.amount * ((1)::numeric - (orders.discount)::numeric)) AS sum_2, (orders.amount * (orders.order_id)::numeric) AS sum_3
         FROM shop.orders AS orders, shop.customers AS customers, shop.customers AS customers_2, (SELECT key_1 FROM merged_groups WHERE is_stale) AS stale_groups
-        WHERE (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND customers_2.name = stale_groups.key_1
+        WHERE (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND orders.is_paid AND customers_2.name = stale_groups.key_1
     ) AS input_rows
     GROUP BY key_1
 ), new_groups AS MATERIALIZED (
@@ -143,9 +143,9 @@ WITH foreseen AS MATERIALIZED (
     ) AS is_so
 ), orders_changes AS MATERIALIZED (
     -- changes of shop.orders since the watermark
-    SELECT c1 AS order_id, c2 AS customer_id, c4 AS amount, c6 AS discount, weight::int4 AS weight_2
+    SELECT c1 AS order_id, c2 AS customer_id, c4 AS amount, c6 AS discount, c7 AS is_paid, weight::int4 AS weight_2
     FROM (
-        SELECT c1, c2, c4, c6, weight FROM mvrefresh."log$2"
+        SELECT c1, c2, c4, c6, c7, weight FROM mvrefresh."log$2"
         WHERE (all_2 OR xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AND (SELECT is_so FROM foreseen)
         LIMIT at_most_2
     ) AS pending
@@ -153,7 +153,7 @@ WITH foreseen AS MATERIALIZED (
     -- difference of the rows that are grouped
     SELECT customers_2.name AS key_1, (orders.discount IS NOT NULL) AS count_1, (orders.amount * ((1)::numeric - (orders.discount)::numeric)) AS sum_2, (orders.amount * (orders.order_id)::numeric) AS sum_3, orders.weight_2 AS weight_2
     FROM orders_changes AS orders, shop.customers AS customers, shop.customers AS customers_2
-    WHERE (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name)
+    WHERE (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND orders.is_paid
 ), net_input_changes AS (
     SELECT key_1, count_1, sum_2, sum_3, sum(weight_2)::int8 AS weight_2
     FROM input_changes
@@ -188,7 +188,7 @@ WITH foreseen AS MATERIALIZED (
     FROM (
         SELECT customers_2.name AS key_1, (orders.discount IS NOT NULL) AS count_1, (orders.amount * ((1)::numeric - (orders.discount)::numeric)) AS sum_2, (orders.amount * (orders.order_id)::numeric) AS sum_3
         FROM shop.orders AS orders, shop.customers AS customers, shop.customers AS customers_2, (SELECT key_1 FROM merged_groups WHERE is_stale) AS stale_groups
-        WHERE (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND customers_2.name = stale_groups.key_1
+        WHERE (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND orders.is_paid AND customers_2.name = stale_groups.key_1
     ) AS input_rows
     GROUP BY key_1
 ), new_groups AS MATERIALIZED (
@@ -277,9 +277,9 @@ WITH foreseen AS MATERIALIZED (
     HAVING sum(weight) <> 0
 ), orders_changes AS MATERIALIZED (
     -- changes of shop.orders since the watermark
-    SELECT c1 AS order_id, c2 AS customer_id, c4 AS amount, c6 AS discount, weight::int4 AS weight_2
+    SELECT c1 AS order_id, c2 AS customer_id, c4 AS amount, c6 AS discount, c7 AS is_paid, weight::int4 AS weight_2
     FROM (
-        SELECT c1, c2, c4, c6, weight FROM mvrefresh."log$2"
+        SELECT c1, c2, c4, c6, c7, weight FROM mvrefresh."log$2"
         WHERE (all_2 OR xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1)) AND (SELECT is_so FROM foreseen)
         LIMIT at_most_2
     ) AS pending
@@ -287,40 +287,40 @@ WITH foreseen AS MATERIALIZED (
     -- difference of the rows that are grouped
     SELECT customers_2.name AS key_1, (orders.discount IS NOT NULL) AS count_1, (orders.amount * ((1)::numeric - (orders.discount)::numeric)) AS sum_2, (orders.amount * (orders.order_id)::numeric) AS sum_3, orders.weight_2 AS weight_2
     FROM orders_changes AS orders, shop.customers AS customers, shop.customers AS customers_2
-    WHERE EXISTS (SELECT FROM orders_changes) AND (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name)
+    WHERE EXISTS (SELECT FROM orders_changes) AND (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND orders.is_paid
     UNION ALL
     SELECT customers_2.name AS key_1, (orders.discount IS NOT NULL) AS count_1, (orders.amount * ((1)::numeric - (orders.discount)::numeric)) AS sum_2, (orders.amount * (orders.order_id)::numeric) AS sum_3, customers.weight_2 AS weight_2
     FROM shop.orders AS orders, customers_changes AS customers, shop.customers AS customers_2
-    WHERE EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name)
+    WHERE EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND orders.is_paid
     UNION ALL
     SELECT customers_2.name AS key_1, (changed_together.discount IS NOT NULL) AS count_1, (changed_together.amount * ((1)::numeric - (changed_together.discount)::numeric)) AS sum_2, (changed_together.amount * (changed_together.order_id)::numeric) AS sum_3, -(changed_together.weight_2) AS weight_2
     FROM shop.customers AS customers_2, (
         -- OFFSET keeps the planner from joining others first
         SELECT orders.order_id, orders.amount, orders.discount, customers.name, orders.weight_2 * customers.weight_2 AS weight_2
         FROM orders_changes AS orders, customers_changes AS customers
-        WHERE (orders.customer_id = customers.customer_id)
+        WHERE (orders.customer_id = customers.customer_id) AND orders.is_paid
         OFFSET 0
     ) AS changed_together
     WHERE EXISTS (SELECT FROM orders_changes) AND EXISTS (SELECT FROM customers_changes) AND (customers_2.name > changed_together.name)
     UNION ALL
     SELECT customers_2.name AS key_1, (orders.discount IS NOT NULL) AS count_1, (orders.amount * ((1)::numeric - (orders.discount)::numeric)) AS sum_2, (orders.amount * (orders.order_id)::numeric) AS sum_3, customers_2.weight_2 AS weight_2
     FROM shop.orders AS orders, shop.customers AS customers, customers_changes AS customers_2
-    WHERE EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name)
+    WHERE EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND orders.is_paid
     UNION ALL
     SELECT customers_2.name AS key_1, (orders.discount IS NOT NULL) AS count_1, (orders.amount * ((1)::numeric - (orders.discount)::numeric)) AS sum_2, (orders.amount * (orders.order_id)::numeric) AS sum_3, -(orders.weight_2 * customers_2.weight_2) AS weight_2
     FROM orders_changes AS orders, shop.customers AS customers, customers_changes AS customers_2
-    WHERE EXISTS (SELECT FROM orders_changes) AND EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name)
+    WHERE EXISTS (SELECT FROM orders_changes) AND EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND orders.is_paid
     UNION ALL
     SELECT customers_2.name AS key_1, (orders.discount IS NOT NULL) AS count_1, (orders.amount * ((1)::numeric - (orders.discount)::numeric)) AS sum_2, (orders.amount * (orders.order_id)::numeric) AS sum_3, -(customers.weight_2 * customers_2.weight_2) AS weight_2
     FROM shop.orders AS orders, customers_changes AS customers, customers_changes AS customers_2
-    WHERE EXISTS (SELECT FROM customers_changes) AND EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name)
+    WHERE EXISTS (SELECT FROM customers_changes) AND EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND orders.is_paid
     UNION ALL
     SELECT customers_2.name AS key_1, (changed_together.discount IS NOT NULL) AS count_1, (changed_together.amount * ((1)::numeric - (changed_together.discount)::numeric)) AS sum_2, (changed_together.amount * (changed_together.order_id)::numeric) AS sum_3, customers_2.weight_2 * changed_together.weight_2 AS weight_2
     FROM customers_changes AS customers_2, (
         -- OFFSET keeps the planner from joining others first
         SELECT orders.order_id, orders.amount, orders.discount, customers.name, orders.weight_2 * customers.weight_2 AS weight_2
         FROM orders_changes AS orders, customers_changes AS customers
-        WHERE (orders.customer_id = customers.customer_id)
+        WHERE (orders.customer_id = customers.customer_id) AND orders.is_paid
         OFFSET 0
     ) AS changed_together
     WHERE EXISTS (SELECT FROM orders_changes) AND EXISTS (SELECT FROM customers_changes) AND EXISTS (SELECT FROM customers_changes) AND (customers_2.name > changed_together.name)
@@ -358,7 +358,7 @@ WITH foreseen AS MATERIALIZED (
     FROM (
         SELECT customers_2.name AS key_1, (orders.discount IS NOT NULL) AS count_1, (orders.amount * ((1)::numeric - (orders.discount)::numeric)) AS sum_2, (orders.amount * (orders.order_id)::numeric) AS sum_3
         FROM shop.orders AS orders, shop.customers AS customers, shop.customers AS customers_2, (SELECT key_1 FROM merged_groups WHERE is_stale) AS stale_groups
-        WHERE (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND customers_2.name = stale_groups.key_1
+        WHERE (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND orders.is_paid AND customers_2.name = stale_groups.key_1
     ) AS input_rows
     GROUP BY key_1
 ), new_groups AS MATERIALIZED (
@@ -436,47 +436,47 @@ WITH customers_changes AS MATERIALIZED (
     HAVING sum(weight) <> 0
 ), orders_changes AS MATERIALIZED (
     -- changes of shop.orders since the watermark
-    SELECT c1 AS order_id, c2 AS customer_id, c4 AS amount, c6 AS discount, weight::int4 AS weight_2
+    SELECT c1 AS order_id, c2 AS customer_id, c4 AS amount, c6 AS discount, c7 AS is_paid, weight::int4 AS weight_2
     FROM mvrefresh."log$2"
     WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND weight <> 0
 ), input_changes AS (
     -- difference of the rows that are grouped
     SELECT customers_2.name AS key_1, (orders.discount IS NOT NULL) AS count_1, (orders.amount * ((1)::numeric - (orders.discount)::numeric)) AS sum_2, (orders.amount * (orders.order_id)::numeric) AS sum_3, orders.weight_2 AS weight_2
     FROM orders_changes AS orders, shop.customers AS customers, shop.customers AS customers_2
-    WHERE EXISTS (SELECT FROM orders_changes) AND (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name)
+    WHERE EXISTS (SELECT FROM orders_changes) AND (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND orders.is_paid
     UNION ALL
     SELECT customers_2.name AS key_1, (orders.discount IS NOT NULL) AS count_1, (orders.amount * ((1)::numeric - (orders.discount)::numeric)) AS sum_2, (orders.amount * (orders.order_id)::numeric) AS sum_3, customers.weight_2 AS weight_2
     FROM shop.orders AS orders, customers_changes AS customers, shop.customers AS customers_2
-    WHERE EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name)
+    WHERE EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND orders.is_paid
     UNION ALL
     SELECT customers_2.name AS key_1, (changed_together.discount IS NOT NULL) AS count_1, (changed_together.amount * ((1)::numeric - (changed_together.discount)::numeric)) AS sum_2, (changed_together.amount * (changed_together.order_id)::numeric) AS sum_3, -(changed_together.weight_2) AS weight_2
     FROM shop.customers AS customers_2, (
         -- OFFSET keeps the planner from joining others first
         SELECT orders.order_id, orders.amount, orders.discount, customers.name, orders.weight_2 * customers.weight_2 AS weight_2
         FROM orders_changes AS orders, customers_changes AS customers
-        WHERE (orders.customer_id = customers.customer_id)
+        WHERE (orders.customer_id = customers.customer_id) AND orders.is_paid
         OFFSET 0
     ) AS changed_together
     WHERE EXISTS (SELECT FROM orders_changes) AND EXISTS (SELECT FROM customers_changes) AND (customers_2.name > changed_together.name)
     UNION ALL
     SELECT customers_2.name AS key_1, (orders.discount IS NOT NULL) AS count_1, (orders.amount * ((1)::numeric - (orders.discount)::numeric)) AS sum_2, (orders.amount * (orders.order_id)::numeric) AS sum_3, customers_2.weight_2 AS weight_2
     FROM shop.orders AS orders, shop.customers AS customers, customers_changes AS customers_2
-    WHERE EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name)
+    WHERE EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND orders.is_paid
     UNION ALL
     SELECT customers_2.name AS key_1, (orders.discount IS NOT NULL) AS count_1, (orders.amount * ((1)::numeric - (orders.discount)::numeric)) AS sum_2, (orders.amount * (orders.order_id)::numeric) AS sum_3, -(orders.weight_2 * customers_2.weight_2) AS weight_2
     FROM orders_changes AS orders, shop.customers AS customers, customers_changes AS customers_2
-    WHERE EXISTS (SELECT FROM orders_changes) AND EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name)
+    WHERE EXISTS (SELECT FROM orders_changes) AND EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND orders.is_paid
     UNION ALL
     SELECT customers_2.name AS key_1, (orders.discount IS NOT NULL) AS count_1, (orders.amount * ((1)::numeric - (orders.discount)::numeric)) AS sum_2, (orders.amount * (orders.order_id)::numeric) AS sum_3, -(customers.weight_2 * customers_2.weight_2) AS weight_2
     FROM shop.orders AS orders, customers_changes AS customers, customers_changes AS customers_2
-    WHERE EXISTS (SELECT FROM customers_changes) AND EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name)
+    WHERE EXISTS (SELECT FROM customers_changes) AND EXISTS (SELECT FROM customers_changes) AND (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND orders.is_paid
     UNION ALL
     SELECT customers_2.name AS key_1, (changed_together.discount IS NOT NULL) AS count_1, (changed_together.amount * ((1)::numeric - (changed_together.discount)::numeric)) AS sum_2, (changed_together.amount * (changed_together.order_id)::numeric) AS sum_3, customers_2.weight_2 * changed_together.weight_2 AS weight_2
     FROM customers_changes AS customers_2, (
         -- OFFSET keeps the planner from joining others first
         SELECT orders.order_id, orders.amount, orders.discount, customers.name, orders.weight_2 * customers.weight_2 AS weight_2
         FROM orders_changes AS orders, customers_changes AS customers
-        WHERE (orders.customer_id = customers.customer_id)
+        WHERE (orders.customer_id = customers.customer_id) AND orders.is_paid
         OFFSET 0
     ) AS changed_together
     WHERE EXISTS (SELECT FROM orders_changes) AND EXISTS (SELECT FROM customers_changes) AND EXISTS (SELECT FROM customers_changes) AND (customers_2.name > changed_together.name)
@@ -514,7 +514,7 @@ WITH customers_changes AS MATERIALIZED (
     FROM (
         SELECT customers_2.name AS key_1, (orders.discount IS NOT NULL) AS count_1, (orders.amount * ((1)::numeric - (orders.discount)::numeric)) AS sum_2, (orders.amount * (orders.order_id)::numeric) AS sum_3
         FROM shop.orders AS orders, shop.customers AS customers, shop.customers AS customers_2, (SELECT key_1 FROM merged_groups WHERE is_stale) AS stale_groups
-        WHERE (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND customers_2.name = stale_groups.key_1
+        WHERE (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND orders.is_paid AND customers_2.name = stale_groups.key_1
     ) AS input_rows
     GROUP BY key_1
 ), new_groups AS MATERIALIZED (
@@ -597,7 +597,7 @@ SELECT key_1, count(*) AS row_count, count(*) FILTER (WHERE count_1) AS count_1,
 FROM (
     SELECT customers_2.name AS key_1, (orders.discount IS NOT NULL) AS count_1, (orders.amount * ((1)::numeric - (orders.discount)::numeric)) AS sum_2, (orders.amount * (orders.order_id)::numeric) AS sum_3
     FROM shop.orders AS orders, shop.customers AS customers, shop.customers AS customers_2
-    WHERE (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name)
+    WHERE (orders.customer_id = customers.customer_id) AND (customers_2.name > customers.name) AND orders.is_paid
 ) AS input_rows
 GROUP BY key_1;
 
