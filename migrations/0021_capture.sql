@@ -4,7 +4,8 @@
 --   * log table: the triggers' WHEN condition refers to the view guard$<log_id> over all columns of the log table. Dropping
 --     the log table or a column of it is refused, or takes the triggers with it (CASCADE).
 --   * column dropped or retyped: the trigger …_guard names the logged columns (UPDATE OF) and never fires. PostgreSQL
---     refuses to retype its columns, and to drop them without CASCADE.
+--     refuses to retype its columns, and to drop them without CASCADE. That holds of a disabled trigger, too, at which an
+--     UPDATE need not look; but only the table's owner can disable one.
 --   * column renamed, or dropped by CASCADE: in the function every column is looked for in the transition table first and,
 --     if there is none of that name, in "fallback" (SQL's rule for outer references), whose value is NULL. What is then
 --     logged is wrong, which log_problem notices: the catalog row of the column is another one than it was.
@@ -159,6 +160,9 @@ BEGIN
         EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER UPDATE OF %s ON %s FOR EACH STATEMENT WHEN (false) EXECUTE FUNCTION %I.%I()',
             capture_trigger(p_log_id, 'guard'), (SELECT string_agg(quote_ident(c), ', ') FROM unnest(log_row.logged_columns) c),
             qualified_name(log_row.base_table), module_schema(), 'capture$' || p_log_id);
+        IF (SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = log_row.base_table) THEN
+            EXECUTE format('ALTER TABLE ONLY %s DISABLE TRIGGER %I', qualified_name(log_row.base_table), capture_trigger(p_log_id, 'guard'));
+        END IF;
     END IF;
 END $$;
 COMMENT ON FUNCTION create_capture_triggers(integer) IS 'Creates, or makes anew, the triggers of a log on its base table and every partition';

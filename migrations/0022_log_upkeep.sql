@@ -23,7 +23,9 @@ BEGIN
         (SELECT string_agg(concat_ws(':', d.oid, d.xmin), ',' ORDER BY d.oid)
          FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
          WHERE a.attrelid = l.base_table AND a.attnum = ANY (l.logged_attnums) AND a.attgenerated <> ''),
-        (SELECT string_agg(concat_ws(':', t.oid, t.tgrelid, t.tgname, t.tgtype, t.tgenabled, t.xmin), ',' ORDER BY t.oid)
+        -- whether the guard, which never fires, is disabled is all the same
+        (SELECT string_agg(concat_ws(':', t.oid, t.tgrelid, t.tgname, t.tgtype,
+                                     CASE WHEN t.tgname <> o.guard THEN concat_ws(':', t.tgenabled, t.xmin) END), ',' ORDER BY t.oid)
          FROM pg_trigger t
          WHERE t.oid = ANY (ARRAY(SELECT d.objid FROM pg_depend d
                                   WHERE d.classid = 'pg_trigger'::regclass AND d.refclassid = 'pg_proc'::regclass AND d.refobjid = o.function_oid))),
@@ -39,7 +41,8 @@ BEGIN
     -- looked up once for each log; by values and arrays the indexes of the catalog are used
     CROSS JOIN LATERAL (
         SELECT log_member_ids(l.base_table) AS members, to_regclass(log_table(l.log_id))::oid AS log_oid,
-               to_regprocedure(format('%I.%I()', current_schema(), 'capture$' || l.log_id))::oid AS function_oid
+               to_regprocedure(format('%I.%I()', current_schema(), 'capture$' || l.log_id))::oid AS function_oid,
+               capture_trigger(l.log_id, 'guard') AS guard
         OFFSET 0) AS o
     WHERE l.log_id = ANY (p_logs);
 END $$;

@@ -145,6 +145,7 @@ async fn what_would_break_a_log_is_refused_by_postgresql_and_the_rest_is_not() {
         admin.failure(refused).await;
     }
     for harmless in [
+        "ALTER TABLE t ENABLE TRIGGER ALL",
         "ALTER TABLE t DROP unread",
         "ALTER TABLE t ADD later int DEFAULT 5",
         "ALTER TABLE t RENAME TO renamed",
@@ -171,6 +172,32 @@ async fn what_would_break_a_log_is_refused_by_postgresql_and_the_rest_is_not() {
         admin.text("SELECT count(*) FROM pg_class WHERE relnamespace = 'mvrefresh'::regnamespace AND relname ~ '^(log|guard)\\$'").await,
         "0"
     );
+}
+
+/// Of one trigger with this ending of its name, whether it is enabled.
+async fn is_enabled(session: &mut Session, ending: &str) -> String {
+    session
+        .text(&format!(
+            "SELECT string_agg(tgenabled::text, '') FROM pg_trigger WHERE tgrelid = 't'::regclass AND tgname ~ '_{ending}$'"
+        ))
+        .await
+}
+
+#[tokio::test]
+async fn an_update_does_not_look_at_what_guards_the_columns_which_holds_all_the_same() {
+    let database = Database::installed().await;
+    let mut admin = database.admin().await;
+    let log = logged_table(&mut admin).await;
+    assert_eq!(is_enabled(&mut admin, "guard").await, "D");
+    assert_eq!(is_enabled(&mut admin, "update").await, "O");
+    let error = admin.failure("ALTER TABLE t ALTER b TYPE text").await;
+    assert!(error.message.contains("trigger"), "{error:?}");
+    admin
+        .run("ALTER TABLE t DISABLE TRIGGER ALL; ALTER TABLE t ENABLE TRIGGER ALL")
+        .await;
+    admin.repair_logs().await;
+    assert_eq!(is_enabled(&mut admin, "guard").await, "D");
+    assert_eq!(admin.log_problem(log).await, "NULL");
 }
 
 async fn base_name(admin: &mut Session) -> String {
