@@ -19,6 +19,9 @@ mod warehouse;
 use figures::Figures;
 use warehouse::Warehouse;
 
+/// Refreshes of each view by `auto` before any is measured.
+const LEARNING: u32 = 4;
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let wanted: Vec<String> = std::env::args()
@@ -37,7 +40,11 @@ async fn main() {
     }
     for rate in rates {
         let mut figures = Figures::new(rate);
-        // plans and caches, and what `auto` has to learn
+        // what `auto` has to learn: it believes no single measurement
+        for _ in 0..LEARNING {
+            warehouse.change_and_refresh(rate).await;
+        }
+        // plans and caches
         warehouse.round(rate, &mut Figures::new(rate)).await;
         for _ in 0..rounds {
             warehouse.round(rate, &mut figures).await;

@@ -135,6 +135,19 @@ impl Warehouse {
             );
             figure.methods.push(self.writer.text(&method).await);
         }
+        self.tidy().await;
+    }
+
+    /// One change, and then every view refreshed by what `auto` takes.
+    pub(crate) async fn change_and_refresh(&mut self, rate: f64) {
+        self.change(rate).await;
+        for (_, id) in self.views.clone() {
+            self.ours.run(&refresh(id, "NULL")).await;
+        }
+        self.tidy().await;
+    }
+
+    async fn tidy(&mut self) {
         self.writer
             .run("SELECT mvrefresh.prune_log(log_id, (SELECT min(pg_snapshot_xmin(last_snapshot)::text::bigint)::text::xid8 FROM mvrefresh.materialized_view_state), 10000000) FROM mvrefresh.materialized_view_logs")
             .await;
