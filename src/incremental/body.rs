@@ -20,6 +20,10 @@ const MORE: i32 = 100;
 /// The last only where more than [`DEAR`] tables are read.
 const KEPT: [i32; 3] = [FEW, 3000, 20_000];
 
+/// The old and the new image of one row: of a table that others refer to it may mean some thousand rows, and [`FEW`] of them
+/// many more, which are best found by reading whole tables.
+const ONE_ROW: i32 = 2;
+
 /// Up to so many tables a plan is made sooner than some thousand rows are refreshed.
 const DEAR: usize = 4;
 
@@ -174,20 +178,26 @@ END;",
             )
         };
         // few rows may have been dealt with before
-        let kept = self
-            .kept()
-            .iter()
-            .filter(|most| variant.few.is_none() || **most > FEW);
-        let kept = kept.map(|most| {
+        let with_few = variant.few.is_some();
+        let kept = self.kept().iter().copied();
+        let kept = kept.filter(|most| !with_few || *most > FEW);
+        let one_row = (variant.tables.len() == 1 && !with_few).then_some(ONE_ROW);
+        let kept = one_row.into_iter().chain(kept).map(|most| {
             // from the last one on, as the first one's name is the beginning of the tenth's
             let statement = places()
                 .rev()
                 .fold(variant.statement.clone(), |statement, place| {
                     let statement = statement.replace(&pending_if_not(&all(place)), pending());
-                    statement.replace(
-                        &format!("LIMIT {}", limit(place)),
-                        &format!("LIMIT {}", most + MORE),
-                    )
+                    // What the planner reckons with. It must not be less than what the statement makes sure of, which
+                    // is at_most_N: no more than this has come.
+                    if most == ONE_ROW {
+                        statement.replace(&limit(place), &(most + 1).to_string())
+                    } else {
+                        statement.replace(
+                            &format!("LIMIT {}", limit(place)),
+                            &format!("LIMIT {}", most + MORE),
+                        )
+                    }
                 });
             branch(
                 &format!(" AND pending <= {most}"),

@@ -115,7 +115,10 @@ impl KeyedRows<'_> {
         };
         let mut parts = Vec::new();
         if !values.is_empty() {
-            parts.push(("in_place AS MATERIALIZED".to_owned(), self.in_place()));
+            parts.push((
+                "in_place AS MATERIALIZED".to_owned(),
+                self.in_place("found_rows"),
+            ));
         }
         parts.push((
             "deleted_rows AS".to_owned(),
@@ -147,15 +150,16 @@ impl KeyedRows<'_> {
         parts
     }
 
-    // a unique index over the whole key sees none, as no two rows have the same key at any time
-    pub(super) fn in_place(&self) -> String {
+    // A unique index over the whole key sees none, as no two rows have the same key at any time. Neither does any where one
+    // row changes, and then it is not looked for.
+    pub(super) fn in_place(&self, changes: &str) -> String {
         let numbers: Vec<String> = self
             .key
             .iter()
             .map(|(position, _)| (position + 1).to_string())
             .collect();
         format!(
-            "    -- whether rows can be updated one by one: no unique index of others can see passing duplicates\n    SELECT NOT EXISTS (\n        SELECT FROM pg_index\n        WHERE indrelid = '{}'::regclass AND (indisunique OR indisexclusion)\n            AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{{{}}}'\n    ) AS is_so",
+            "    -- whether rows can be updated one by one: no unique index of others can see passing duplicates\n    SELECT (SELECT count(*) FROM (SELECT FROM {changes} LIMIT 2) AS first_two) < 2 OR NOT EXISTS (\n        SELECT FROM pg_index\n        WHERE indrelid = '{}'::regclass AND (indisunique OR indisexclusion)\n            AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{{{}}}'\n    ) AS is_so",
             self.view.replace('\'', "''"),
             numbers.join(","),
         )

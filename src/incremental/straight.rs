@@ -50,7 +50,10 @@ impl Grouped<'_> {
             .collect();
         let columns: Vec<&str> = self.shown().map(|(column, _)| column.as_str()).collect();
         let parts = vec![
-            ("in_place AS MATERIALIZED".to_owned(), rows.in_place()),
+            (
+                "in_place AS MATERIALIZED".to_owned(),
+                rows.in_place("group_changes"),
+            ),
             (
                 "workable AS MATERIALIZED".to_owned(),
                 format!(

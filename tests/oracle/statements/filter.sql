@@ -43,7 +43,7 @@ BEGIN
         WHERE target.is_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.twice IS DISTINCT FROM target.twice))
     ), in_place AS MATERIALIZED (
         -- whether rows can be updated one by one: no unique index of others can see passing duplicates
-        SELECT NOT EXISTS (
+        SELECT (SELECT count(*) FROM (SELECT FROM found_rows LIMIT 2) AS first_two) < 2 OR NOT EXISTS (
             SELECT FROM pg_index
             WHERE indrelid = 'shop.mv'::regclass AND (indisunique OR indisexclusion)
                 AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{1}'
@@ -131,7 +131,7 @@ BEGIN
             WHERE target.is_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.twice IS DISTINCT FROM target.twice))
         ), in_place AS MATERIALIZED (
             -- whether rows can be updated one by one: no unique index of others can see passing duplicates
-            SELECT NOT EXISTS (
+            SELECT (SELECT count(*) FROM (SELECT FROM found_rows LIMIT 2) AS first_two) < 2 OR NOT EXISTS (
                 SELECT FROM pg_index
                 WHERE indrelid = 'shop.mv'::regclass AND (indisunique OR indisexclusion)
                     AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{1}'
@@ -197,7 +197,7 @@ BEGIN
             WHERE target.is_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.twice IS DISTINCT FROM target.twice))
         ), in_place AS MATERIALIZED (
             -- whether rows can be updated one by one: no unique index of others can see passing duplicates
-            SELECT NOT EXISTS (
+            SELECT (SELECT count(*) FROM (SELECT FROM found_rows LIMIT 2) AS first_two) < 2 OR NOT EXISTS (
                 SELECT FROM pg_index
                 WHERE indrelid = 'shop.mv'::regclass AND (indisunique OR indisexclusion)
                     AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{1}'
@@ -263,7 +263,7 @@ BEGIN
             WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.twice IS DISTINCT FROM target.twice))
         ), in_place AS MATERIALIZED (
             -- whether rows can be updated one by one: no unique index of others can see passing duplicates
-            SELECT NOT EXISTS (
+            SELECT (SELECT count(*) FROM (SELECT FROM found_rows LIMIT 2) AS first_two) < 2 OR NOT EXISTS (
                 SELECT FROM pg_index
                 WHERE indrelid = 'shop.mv'::regclass AND (indisunique OR indisexclusion)
                     AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{1}'

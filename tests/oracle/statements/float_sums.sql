@@ -104,7 +104,7 @@ WITH foreseen AS MATERIALIZED (
     WHERE target.is_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.orders IS DISTINCT FROM target.orders OR ROW(stored.discounts, stored.mean)::record *<> ROW(target.discounts, target.mean)::record))
 ), in_place AS MATERIALIZED (
     -- whether rows can be updated one by one: no unique index of others can see passing duplicates
-    SELECT NOT EXISTS (
+    SELECT (SELECT count(*) FROM (SELECT FROM found_rows LIMIT 2) AS first_two) < 2 OR NOT EXISTS (
         SELECT FROM pg_index
         WHERE indrelid = 'shop.mv'::regclass AND (indisunique OR indisexclusion)
             AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{1}'
@@ -210,7 +210,7 @@ WITH foreseen AS MATERIALIZED (
     WHERE target.is_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.orders IS DISTINCT FROM target.orders OR ROW(stored.discounts, stored.mean)::record *<> ROW(target.discounts, target.mean)::record))
 ), in_place AS MATERIALIZED (
     -- whether rows can be updated one by one: no unique index of others can see passing duplicates
-    SELECT NOT EXISTS (
+    SELECT (SELECT count(*) FROM (SELECT FROM found_rows LIMIT 2) AS first_two) < 2 OR NOT EXISTS (
         SELECT FROM pg_index
         WHERE indrelid = 'shop.mv'::regclass AND (indisunique OR indisexclusion)
             AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{1}'
@@ -369,7 +369,7 @@ WITH foreseen AS MATERIALIZED (
     WHERE target.is_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.orders IS DISTINCT FROM target.orders OR ROW(stored.discounts, stored.mean)::record *<> ROW(target.discounts, target.mean)::record))
 ), in_place AS MATERIALIZED (
     -- whether rows can be updated one by one: no unique index of others can see passing duplicates
-    SELECT NOT EXISTS (
+    SELECT (SELECT count(*) FROM (SELECT FROM found_rows LIMIT 2) AS first_two) < 2 OR NOT EXISTS (
         SELECT FROM pg_index
         WHERE indrelid = 'shop.mv'::regclass AND (indisunique OR indisexclusion)
             AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{1}'
@@ -514,7 +514,7 @@ WITH customers_changes AS MATERIALIZED (
     WHERE target.is_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.orders IS DISTINCT FROM target.orders OR ROW(stored.discounts, stored.mean)::record *<> ROW(target.discounts, target.mean)::record))
 ), in_place AS MATERIALIZED (
     -- whether rows can be updated one by one: no unique index of others can see passing duplicates
-    SELECT NOT EXISTS (
+    SELECT (SELECT count(*) FROM (SELECT FROM found_rows LIMIT 2) AS first_two) < 2 OR NOT EXISTS (
         SELECT FROM pg_index
         WHERE indrelid = 'shop.mv'::regclass AND (indisunique OR indisexclusion)
             AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{1}'

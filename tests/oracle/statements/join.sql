@@ -49,7 +49,7 @@ WITH foreseen AS MATERIALIZED (
     WHERE target.is_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.name IS DISTINCT FROM target.name OR stored.amount IS DISTINCT FROM target.amount))
 ), in_place AS MATERIALIZED (
     -- whether rows can be updated one by one: no unique index of others can see passing duplicates
-    SELECT NOT EXISTS (
+    SELECT (SELECT count(*) FROM (SELECT FROM found_rows LIMIT 2) AS first_two) < 2 OR NOT EXISTS (
         SELECT FROM pg_index
         WHERE indrelid = 'shop.mv'::regclass AND (indisunique OR indisexclusion)
             AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{1}'
@@ -115,7 +115,7 @@ WITH foreseen AS MATERIALIZED (
     WHERE target.is_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.name IS DISTINCT FROM target.name OR stored.amount IS DISTINCT FROM target.amount))
 ), in_place AS MATERIALIZED (
     -- whether rows can be updated one by one: no unique index of others can see passing duplicates
-    SELECT NOT EXISTS (
+    SELECT (SELECT count(*) FROM (SELECT FROM found_rows LIMIT 2) AS first_two) < 2 OR NOT EXISTS (
         SELECT FROM pg_index
         WHERE indrelid = 'shop.mv'::regclass AND (indisunique OR indisexclusion)
             AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{1}'
@@ -209,7 +209,7 @@ WITH foreseen AS MATERIALIZED (
     WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.name IS DISTINCT FROM target.name OR stored.amount IS DISTINCT FROM target.amount))
 ), in_place AS MATERIALIZED (
     -- whether rows can be updated one by one: no unique index of others can see passing duplicates
-    SELECT NOT EXISTS (
+    SELECT (SELECT count(*) FROM (SELECT FROM found_rows LIMIT 2) AS first_two) < 2 OR NOT EXISTS (
         SELECT FROM pg_index
         WHERE indrelid = 'shop.mv'::regclass AND (indisunique OR indisexclusion)
             AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{1}'
@@ -290,7 +290,7 @@ WITH customers_changes AS MATERIALIZED (
     WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.name IS DISTINCT FROM target.name OR stored.amount IS DISTINCT FROM target.amount))
 ), in_place AS MATERIALIZED (
     -- whether rows can be updated one by one: no unique index of others can see passing duplicates
-    SELECT NOT EXISTS (
+    SELECT (SELECT count(*) FROM (SELECT FROM found_rows LIMIT 2) AS first_two) < 2 OR NOT EXISTS (
         SELECT FROM pg_index
         WHERE indrelid = 'shop.mv'::regclass AND (indisunique OR indisexclusion)
             AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{1}'

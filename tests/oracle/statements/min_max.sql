@@ -84,7 +84,7 @@ WITH foreseen AS MATERIALIZED (
     WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.first IS DISTINCT FROM target.first OR stored.last_paid IS DISTINCT FROM target.last_paid))
 ), in_place AS MATERIALIZED (
     -- whether rows can be updated one by one: no unique index of others can see passing duplicates
-    SELECT NOT EXISTS (
+    SELECT (SELECT count(*) FROM (SELECT FROM found_rows LIMIT 2) AS first_two) < 2 OR NOT EXISTS (
         SELECT FROM pg_index
         WHERE indrelid = 'shop.mv'::regclass AND (indisunique OR indisexclusion)
             AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{1}'
@@ -194,7 +194,7 @@ WITH orders_changes AS (
     WHERE target.is_there <> (stored.ctid IS NOT NULL) OR target.was_there <> (stored.ctid IS NOT NULL) OR (target.is_there AND (stored.first IS DISTINCT FROM target.first OR stored.last_paid IS DISTINCT FROM target.last_paid))
 ), in_place AS MATERIALIZED (
     -- whether rows can be updated one by one: no unique index of others can see passing duplicates
-    SELECT NOT EXISTS (
+    SELECT (SELECT count(*) FROM (SELECT FROM found_rows LIMIT 2) AS first_two) < 2 OR NOT EXISTS (
         SELECT FROM pg_index
         WHERE indrelid = 'shop.mv'::regclass AND (indisunique OR indisexclusion)
             AND NOT (indkey::int2[])[0:indnkeyatts - 1] @> '{1}'
