@@ -110,8 +110,17 @@ impl Reader<'_> {
         let width = input.width();
         let found = self.partners(width, value.right.clone(), outside)?;
         let conditions = with_placed(&found, &value.conditions, width, outside.bind)?;
-        let output = placed(&value.output, width + found.before, outside.bind)?;
-        let joined = if value.is_one_row {
+        let joins_one_row = value.is_one_row;
+        let output = value.output.rewritten(&mut |part| match part.kind {
+            // NULL where there is no row
+            Kind::Column(_) => Some(Expression {
+                is_nullable: part.is_nullable || !joins_one_row,
+                ..part.clone()
+            }),
+            _ => None,
+        });
+        let output = placed(&output, width + found.before, outside.bind)?;
+        let joined = if joins_one_row {
             Operator::Join(vec![input, found.rows]).filtered(conditions)
         } else {
             Operator::Outer {

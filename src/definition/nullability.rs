@@ -2,7 +2,7 @@
 //! would be wrong rows.
 
 use super::plain::{is_plain_operator, is_scalar};
-use super::{Expression, Kind};
+use super::{Expression, Kind, Operator};
 
 impl Expression {
     /// With what its parts say of whether it may be NULL.
@@ -99,6 +99,28 @@ impl Expression {
         });
         test.is_nullable = false;
         vec![test]
+    }
+}
+
+impl Operator {
+    /// Whether anything in it takes a column for never NULL that may be NULL by what it comes from: a mistake in reading, after
+    /// which rows would be wrong.
+    pub(super) fn overlooks_null(&self) -> bool {
+        let inputs = self.inputs();
+        let mut columns: Vec<Expression> =
+            inputs.iter().flat_map(|input| input.columns()).collect();
+        if let Self::Unfold { .. } = self {
+            columns = self.columns();
+        }
+        let may_be_null = |at: usize| columns.get(at).is_some_and(|column| column.is_nullable);
+        let overlooks = |expression: &Expression| {
+            expression.any(&mut |part| {
+                matches!(part.kind, Kind::Column(at) if !part.is_nullable && may_be_null(at))
+            })
+        };
+        let has_own_columns = !matches!(self, Self::Values { .. });
+        (has_own_columns && self.expressions().into_iter().any(overlooks))
+            || inputs.into_iter().any(Self::overlooks_null)
     }
 }
 

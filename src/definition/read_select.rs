@@ -62,6 +62,9 @@ impl<'a> Reader<'a> {
         if root.names_outside() {
             return Err(super::freed::depends());
         }
+        if root.overlooks_null() {
+            return Err(Refusal::unknown("which of its values may be NULL"));
+        }
         Ok(Query {
             root,
             columns: outputs.into_iter().map(|(name, _)| name).collect(),

@@ -51,6 +51,25 @@ const KNOWN: &[Known] = &[
         ],
         has_keys: true,
     },
+    // a value of a subquery is NULL where it has no row, whatever its column says
+    Known {
+        tables: &[("t1", &["a"]), ("t2", &["a"])],
+        query: "SELECT x.a, count(x.n) AS n, sum(x.m + 1) AS m, count(x.m + 1) AS k
+                FROM (SELECT r0.a, (SELECT r1.id FROM t2 AS r1 WHERE r1.id = r0.a) AS n, (SELECT r1.id * 2 FROM t2 AS r1 WHERE r1.id = r0.id) AS m FROM t1 AS r0) AS x
+                GROUP BY x.a",
+        names: &[],
+        steps: &[
+            "INSERT INTO t1 VALUES (1, 1), (2, 7), (3, 1)",
+            "INSERT INTO t2 VALUES (1, 1), (2, 2)",
+            "create",
+            "INSERT INTO t1 VALUES (4, 8), (5, 1)",
+            "DELETE FROM t2 WHERE id = 1",
+            "refresh",
+            "INSERT INTO t2 VALUES (7, 2)",
+            "refresh",
+        ],
+        has_keys: true,
+    },
     // changes of three tables that keys join, one by two ways
     Known {
         tables: &[("t1", &["a", "n"]), ("t2", &["a", "n"]), ("t3", &["a"])],
