@@ -4,11 +4,20 @@ use fastrand::Rng;
 
 use crate::general::General;
 
-/// A table: name and whether `id` is its primary key.
+/// A table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Table {
     pub(crate) name: String,
+    /// Whether `id` is its primary key.
     pub(crate) has_key: bool,
+    /// Which of the [`COLUMNS`] are NOT NULL, by bits.
+    pub(crate) not_null: u32,
+}
+
+impl Table {
+    pub(crate) fn is_not_null(&self, column: usize) -> bool {
+        self.not_null >> column & 1 == 1
+    }
 }
 
 /// The columns of every table, with their types; small domains make rows meet.
@@ -41,6 +50,7 @@ pub(crate) fn tables(rng: &mut Rng) -> Vec<Table> {
         .map(|number| Table {
             name: format!("t{number}"),
             has_key: rng.bool(),
+            not_null: if rng.u8(..3) == 0 { rng.u32(..) } else { 0 },
         })
         .collect()
 }
@@ -49,12 +59,12 @@ pub(crate) fn pick<'a>(rng: &mut Rng, choices: &[&'a str]) -> &'a str {
     choices[rng.usize(..choices.len())]
 }
 
-/// A constant for a column of that type.
-fn value(rng: &mut Rng, data_type: &str) -> String {
-    if rng.u8(..6) == 0 {
+/// A constant for a column of a table.
+fn value(rng: &mut Rng, table: &Table, column: usize) -> String {
+    if rng.u8(..6) == 0 && !table.is_not_null(column) {
         return "NULL".to_owned();
     }
-    match data_type {
+    match COLUMNS[column].1 {
         "integer" | "smallint" => rng.i32(-1..5).to_string(),
         "bigint" => pick(rng, &["0", "1", "-7", "9000000000"]).to_owned(),
         "text" => pick(rng, &["'x'", "'y'", "'Z'", "''"]).to_owned(),
@@ -92,11 +102,9 @@ fn value(rng: &mut Rng, data_type: &str) -> String {
     }
 }
 
-fn row(rng: &mut Rng, id: i32) -> String {
-    let values: Vec<String> = COLUMNS
-        .iter()
-        .skip(1)
-        .map(|(_, data_type)| value(rng, data_type))
+fn row(rng: &mut Rng, table: &Table, id: i32) -> String {
+    let values: Vec<String> = (1..COLUMNS.len())
+        .map(|column| value(rng, table, column))
         .collect();
     format!("({id}, {})", values.join(", "))
 }
@@ -106,7 +114,7 @@ pub(crate) fn insert(rng: &mut Rng, table: &Table, from: i32) -> String {
     let rows: Vec<String> = (0..rng.i32(1..8))
         .map(|_| {
             let id = from + rng.i32(0..30);
-            row(rng, id)
+            row(rng, table, id)
         })
         .collect();
     let rows = rows.join(", ");
@@ -136,10 +144,11 @@ pub(crate) fn change(rng: &mut Rng, table: &Table, from: i32, below: i32) -> Str
         }
         7 if rng.u8(..6) == 0 => format!("DELETE FROM {name} WHERE {range};"),
         _ => {
-            let (column, data_type) = COLUMNS[rng.usize(1..COLUMNS.len())];
+            let column = rng.usize(1..COLUMNS.len());
             format!(
-                "UPDATE {name} SET {column} = {} WHERE {range} AND id % {} = 0;",
-                value(rng, data_type),
+                "UPDATE {name} SET {} = {} WHERE {range} AND id % {} = 0;",
+                COLUMNS[column].0,
+                value(rng, table, column),
                 rng.u8(1..5)
             )
         }

@@ -273,6 +273,7 @@ impl Known {
             table: Table {
                 name: (*name).to_owned(),
                 has_key: self.has_keys,
+                not_null: 0,
             },
             columns: [0]
                 .into_iter()

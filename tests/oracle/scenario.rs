@@ -32,7 +32,14 @@ impl TableOf {
         let mut items: Vec<String> = self
             .columns
             .iter()
-            .map(|column| format!("{} {}", COLUMNS[*column].0, COLUMNS[*column].1))
+            .map(|column| {
+                let (name, data_type) = COLUMNS[*column];
+                // where the row that it refers to goes, it may become NULL
+                let is_set = name == "a" && self.refers_to.is_some();
+                let is_not_null = self.table.is_not_null(*column) && !is_set;
+                let constraint = if is_not_null { " NOT NULL" } else { "" };
+                format!("{name} {data_type}{constraint}")
+            })
             .collect();
         if self.table.has_key {
             items.push("PRIMARY KEY (id)".to_owned());
@@ -288,6 +295,7 @@ fn queries(rng: &mut Rng, tables: &[TableOf], way: Way) -> Vec<String> {
         sources.push(Table {
             name: "mv0".to_owned(),
             has_key: false,
+            not_null: 0,
         });
     }
     let many = queries.len() + if rng.u8(..3) == 0 { 2 } else { 1 };
