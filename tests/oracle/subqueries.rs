@@ -46,9 +46,12 @@ impl General<'_> {
             let table = &keyed[self.rng.usize(..keyed.len())];
             let alias = self.alias();
             let filter = pick(self.rng, &["", " AND weight > 1"]);
-            let value = match self.rng.u8(..3) {
+            let value = match self.rng.u8(..5) {
                 0 => format!("coalesce({alias}.a, 7)"),
                 1 => format!("nullif({alias}.id, {alias}.a)"),
+                // NULL where there is no row only
+                2 => format!("{alias}.id"),
+                3 => format!("{alias}.id * 2"),
                 _ => format!("{alias}.a"),
             };
             return format!(
