@@ -110,7 +110,10 @@ BEGIN
                                      -- of a log that there is, log_problem knows more
                                      CASE WHEN is_refused THEN log_refusal(b.oid) END), ',' ORDER BY b.oid)
          FROM pg_class b WHERE b.oid = ANY (sources)),
-        (SELECT string_agg(concat_ws(':', a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attcollation, a.attgenerated,
+        (SELECT string_agg(concat_ws(':', a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod,
+                                     a.attnotnull AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
+                                                                      AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated),
+                                     a.attcollation, a.attgenerated,
                                      CASE WHEN a.attacl IS NOT NULL THEN has_column_privilege(c.relowner, a.attrelid, a.attnum, 'SELECT') END),
                            ',' ORDER BY a.attrelid, a.attnum)
          FROM pg_attribute a WHERE a.attrelid = ANY (sources) AND a.attnum > 0 AND NOT a.attisdropped),

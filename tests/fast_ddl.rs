@@ -8,7 +8,7 @@
 
 mod common;
 
-use common::{Database, Session};
+use common::{Database, Session, TestServer, covered_majors};
 use mvrefreshd::refresh::compile::{COMPILER, Compiled};
 
 const SHOP: &str = "
@@ -137,6 +137,32 @@ async fn a_not_null_that_is_dropped() {
         CHANGED,
     )
     .await;
+}
+
+/// From `PostgreSQL` 18 on. (Before, there are no such constraints.)
+#[tokio::test]
+async fn a_not_null_that_is_not_valid_is_none() {
+    for major in covered_majors().into_iter().filter(|major| *major >= 18) {
+        let server = TestServer::on_version(major).await.unwrap();
+        let database = Database::installed_on(server).await;
+        let mut admin = database.admin().await;
+        admin
+            .run(
+                "CREATE TABLE t (id int PRIMARY KEY, g int, n int NOT NULL);
+                 INSERT INTO t SELECT i, i % 3, i FROM generate_series(1, 20) AS i;
+                 SELECT mvrefresh.create_materialized_view('counted', 'SELECT g, count(n) AS n, sum(n) AS total FROM t GROUP BY g')",
+            )
+            .await;
+        admin.make_fast("public.counted").await;
+        admin
+            .run("BEGIN; ALTER TABLE t ALTER n DROP NOT NULL; INSERT INTO t SELECT i, i % 3, NULL FROM generate_series(21, 40) AS i; ALTER TABLE t ADD CONSTRAINT present NOT NULL n NOT VALID; COMMIT")
+            .await;
+        admin.assert_complete("public.counted", CHANGED).await;
+        upkeep(&mut admin).await;
+        admin.refresh("public.counted", None).await;
+        admin.run("DELETE FROM t WHERE id > 30").await;
+        admin.assert_fast("public.counted").await;
+    }
 }
 
 #[tokio::test]

@@ -311,7 +311,12 @@ async fn columns(
     relations: &[i64],
 ) -> sqlx::Result<HashMap<i64, Vec<Column>>> {
     let rows: Vec<PgRow> = sql::query(
-        "SELECT a.attrelid::int8 AS relation, a.attname::text AS name, a.attnum, a.atttypid::int8 AS type, a.atttypmod, a.attnotnull,
+        "SELECT a.attrelid::int8 AS relation, a.attname::text AS name, a.attnum, a.atttypid::int8 AS type, a.atttypmod,
+                -- from PostgreSQL 18 on the constraint may be NOT VALID: rows that were there before may have NULL
+                a.attnotnull AND NOT EXISTS (
+                    SELECT FROM pg_catalog.pg_constraint k
+                    WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated
+                ) AS is_not_null,
                 '\"' || pg_catalog.replace(n.nspname, '\"', '\"\"') || '\".\"' || pg_catalog.replace(l.collname, '\"', '\"\"') || '\"' AS collation
          FROM pg_catalog.pg_attribute a
          LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
@@ -329,7 +334,7 @@ async fn columns(
             attnum: row.try_get("attnum")?,
             data_type: facts.data_type(row.try_get("type")?)?,
             type_modifier: row.try_get("atttypmod")?,
-            is_not_null: row.try_get("attnotnull")?,
+            is_not_null: row.try_get("is_not_null")?,
             collation: row.try_get("collation")?,
         };
         found
