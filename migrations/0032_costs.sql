@@ -72,9 +72,11 @@ DECLARE
 BEGIN
     IF expected IS NULL THEN
         -- One measurement does not tell the parts apart: of few rows most is fixed, else half. The first one reads what no
-        -- other has read lately: taken for no more than twice a complete refresh.
+        -- other has read lately, and makes all plans: a dear one is no reason to leave the method before a second one, unless
+        -- that could be a great loss.
         fixed_share := greatest(0.5, 50 / (50 + pending_rows));
-        p_ms := least(p_ms, 2 * p_state.complete_ms);
+        p_ms := CASE WHEN p_ms <= greatest(3 * p_state.complete_ms, 1000) THEN least(p_ms, 0.9 * fast_limit_ms(p_state))
+                     ELSE least(p_ms, 2 * p_state.complete_ms) END;
         p_state.fast_fixed_ms := p_ms * fixed_share;
         p_state.fast_ms_per_row := p_ms * (1 - fixed_share) / pending_rows;
         RETURN;
@@ -94,7 +96,8 @@ CREATE FUNCTION learn_costs(INOUT p_state materialized_view_state, p_method text
 LANGUAGE plpgsql IMMUTABLE SET search_path FROM CURRENT AS $$
 DECLARE
     is_fast boolean := p_method = 'fast';
-    is_dear boolean := p_duration_ms > 1.1 * CASE WHEN is_fast THEN expected_fast_ms(p_state, p_pending) ELSE p_state.complete_ms END;
+    is_dear boolean := p_duration_ms > CASE WHEN is_fast THEN coalesce(1.1 * expected_fast_ms(p_state, p_pending), fast_limit_ms(p_state))
+                                            ELSE 1.1 * p_state.complete_ms END;
     again boolean := is_dear AND p_state.dearer_method IS NOT DISTINCT FROM p_method;
 BEGIN
     IF is_fast THEN

@@ -288,6 +288,30 @@ async fn a_refresh_is_part_of_its_transaction() {
 }
 
 #[tokio::test]
+async fn a_complete_refresh_is_compiled_only_where_that_is_worth_more_than_for_its_query_alone() {
+    let database = Database::installed().await;
+    let mut session = database.admin().await;
+    session
+        .run(
+            "SELECT mvrefresh.create_materialized_view('mv', $$
+                 SELECT name, setting FROM pg_catalog.pg_settings WHERE name ~ '^jit_.*above_cost' $$);
+             SET jit_above_cost = 1000; SET jit_inline_above_cost = -1; SET jit_optimize_above_cost = 2000.5",
+        )
+        .await;
+    session.refresh("public.mv", None).await;
+    let seen = "SELECT string_agg(name || ' ' || setting, ', ' ORDER BY name)";
+    assert_eq!(
+        session.text(&format!("{seen} FROM mv")).await,
+        "jit_above_cost 2000, jit_inline_above_cost -1, jit_optimize_above_cost 20005"
+    );
+    let own = format!("{seen} FROM pg_settings WHERE name ~ '^jit_.*above_cost'");
+    assert_eq!(
+        session.text(&own).await,
+        "jit_above_cost 1000, jit_inline_above_cost -1, jit_optimize_above_cost 2000.5"
+    );
+}
+
+#[tokio::test]
 async fn a_rebuild_makes_indexes_again_as_they_were_and_analyzes() {
     let database = Database::installed().await;
     let mut session = with_base_table(&database).await;

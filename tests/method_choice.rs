@@ -174,6 +174,36 @@ async fn one_outlier_never_keeps_a_method_out_for_long() {
 }
 
 #[tokio::test]
+async fn a_first_refresh_that_makes_all_plans_is_no_reason_to_leave_its_method() {
+    let database = Database::installed().await;
+    let mut sql = database.admin().await;
+    let world = World {
+        fast_fixed_ms: 5.0,
+        fast_ms_per_row: 0.01,
+        complete_ms: 20.0,
+    };
+    let mut known = Knowledge::of(&mut sql, None, 20.0).await;
+    known.learn("fast", 100, 150.0).await;
+    assert_eq!(known.live(&world, [100; 5]).await, ["fast"; 5]);
+    // where it is as dear again, it is left; where a second one could be a great loss, at once
+    for (complete_ms, pending, expected) in [
+        (20.0, 100, ["fast", "complete", "complete"]),
+        (1000.0, 10_000, ["complete", "complete", "complete"]),
+    ] {
+        let world = World {
+            fast_fixed_ms: 50.0,
+            fast_ms_per_row: 1.0,
+            complete_ms,
+        };
+        let mut known = Knowledge::of(&mut sql, None, complete_ms).await;
+        known
+            .learn("fast", pending, world.cost("fast", pending))
+            .await;
+        assert_eq!(known.live(&world, [pending; 3]).await, expected);
+    }
+}
+
+#[tokio::test]
 async fn a_method_that_has_become_dear_is_left_after_two_refreshes() {
     let database = Database::installed().await;
     let mut sql = database.admin().await;

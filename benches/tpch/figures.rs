@@ -36,7 +36,8 @@ impl Figures {
         }
     }
 
-    /// Prints a line for each view; the ratios are those of the medians of processor time, those of the clock in parentheses.
+    /// Prints a line for each view: medians of processor time. Ratios are medians of the rounds' ratios, which what slows the
+    /// machine down for a while changes little; those of times by the clock are in parentheses.
     pub(crate) fn print(&self) {
         println!(
             "\n{} % of the orders come, and as many go\n",
@@ -48,11 +49,9 @@ impl Figures {
         for (name, figure) in &self.views {
             let cpu =
                 |times: &[Time]| median(&times.iter().map(|time| time.cpu).collect::<Vec<_>>());
-            let wall =
-                |times: &[Time]| median(&times.iter().map(|time| time.wall).collect::<Vec<_>>());
-            let ratio = cpu(&figure.native) / cpu(&figure.fast);
-            let wall_ratio = wall(&figure.native) / wall(&figure.fast);
-            let auto = cpu(&figure.auto) / cpu(&figure.native);
+            let ratio = self::ratio(&figure.native, &figure.fast, |time| time.cpu);
+            let wall_ratio = self::ratio(&figure.native, &figure.fast, |time| time.wall);
+            let auto = self::ratio(&figure.auto, &figure.native, |time| time.cpu);
             sum += ratio.ln();
             wall_sum += wall_ratio.ln();
             worst = worst.max(auto);
@@ -73,4 +72,14 @@ impl Figures {
             (wall_sum / count).exp()
         );
     }
+}
+
+/// The median of the rounds' ratios.
+fn ratio(times: &[Time], by: &[Time], of: impl Fn(&Time) -> f64) -> f64 {
+    let ratios: Vec<f64> = times
+        .iter()
+        .zip(by)
+        .map(|(time, by)| of(time) / of(by))
+        .collect();
+    median(&ratios)
 }
