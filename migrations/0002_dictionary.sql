@@ -88,6 +88,8 @@ CREATE TABLE materialized_view_state (
     fast_fixed_ms double precision,
     fast_ms_per_row double precision,
     complete_ms double precision,
+    -- whether that is what the first fill has cost
+    complete_is_fill boolean NOT NULL DEFAULT false,
     -- the method whose last refresh cost more than a tenth more than was expected
     dearer_method text,
     -- the method last chosen by cost, and what it has cost since the other was last tried

@@ -43,6 +43,7 @@ BEGIN
         fast_fixed_ms = costs.fast_fixed_ms,
         fast_ms_per_row = costs.fast_ms_per_row,
         complete_ms = costs.complete_ms,
+        complete_is_fill = costs.complete_is_fill,
         dearer_method = costs.dearer_method,
         auto_method = costs.auto_method,
         auto_spent_ms = costs.auto_spent_ms,

@@ -44,7 +44,7 @@ BEGIN
     outlook.pending_rows := coalesce(choice.pending_rows, pending_changes_of(p_mv_id));
     outlook.needs_upkeep := coalesce(choice.needs_upkeep, false);
     outlook.fast_ms := expected_fast_ms(state_row, outlook.pending_rows);
-    outlook.complete_ms := state_row.complete_ms;
+    outlook.complete_ms := expected_complete_ms(state_row);
     RETURN outlook;
 END $$;
 COMMENT ON FUNCTION refresh_outlook(integer) IS 'What the next refresh of a materialized view would be now, why, and what it would cost';

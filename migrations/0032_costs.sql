@@ -5,10 +5,17 @@ LANGUAGE sql IMMUTABLE
 RETURN (p_state).fast_fixed_ms + (p_state).fast_ms_per_row * p_pending;
 COMMENT ON FUNCTION expected_fast_ms(materialized_view_state, bigint) IS 'What a fast refresh of so many log rows will cost, by what fast refreshes have cost; NULL as long as there were none';
 
+CREATE FUNCTION expected_complete_ms(p_state materialized_view_state) RETURNS double precision
+LANGUAGE sql IMMUTABLE
+-- A first fill reads what nothing has read lately, writes every row, and makes the indexes. It is taken for twice a later refresh, so that
+-- one is measured before a fast refresh is believed to be better than it; but for what matters to nobody.
+RETURN CASE WHEN (p_state).complete_is_fill THEN least((p_state).complete_ms, ((p_state).complete_ms + 20) / 2) ELSE (p_state).complete_ms END;
+COMMENT ON FUNCTION expected_complete_ms(materialized_view_state) IS 'What a complete refresh will cost, by what complete ones have cost; NULL as long as there was none';
+
 CREATE FUNCTION fast_limit_ms(p_state materialized_view_state) RETURNS double precision
 LANGUAGE sql IMMUTABLE
 -- What a complete refresh costs is the more certain: it does not follow from refreshes of other sizes.
-RETURN 0.9 * (p_state).complete_ms;
+RETURN 0.9 * expected_complete_ms(p_state);
 COMMENT ON FUNCTION fast_limit_ms(materialized_view_state) IS 'Up to which expected cost a fast refresh is taken: it is to save a tenth; NULL as long as there was no complete one';
 
 CREATE FUNCTION most_rows_for_fast(p_state materialized_view_state, p_base_rows double precision) RETURNS bigint
@@ -32,7 +39,7 @@ LANGUAGE plpgsql IMMUTABLE SET search_path FROM CURRENT AS $$
 DECLARE
     most_rows bigint := most_rows_for_fast(p_state, p_base_rows);
     fast_ms double precision := expected_fast_ms(p_state, coalesce(p_pending, most_rows + 1));
-    complete_ms double precision := p_state.complete_ms;
+    complete_ms double precision := expected_complete_ms(p_state);
     pending text := CASE WHEN p_pending IS NULL AND most_rows = 0 THEN 'pending rows'
                          WHEN p_pending IS NULL THEN format('more than %s pending rows', most_rows)
                          ELSE format('%s pending %s', p_pending, CASE WHEN p_pending = 1 THEN 'row' ELSE 'rows' END) END;
@@ -97,13 +104,16 @@ LANGUAGE plpgsql IMMUTABLE SET search_path FROM CURRENT AS $$
 DECLARE
     is_fast boolean := p_method = 'fast';
     is_dear boolean := p_duration_ms > CASE WHEN is_fast THEN coalesce(1.1 * expected_fast_ms(p_state, p_pending), fast_limit_ms(p_state))
-                                            ELSE 1.1 * p_state.complete_ms END;
+                                            ELSE 1.1 * expected_complete_ms(p_state) END;
     again boolean := is_dear AND p_state.dearer_method IS NOT DISTINCT FROM p_method;
 BEGIN
     IF is_fast THEN
         p_state := learn_fast_cost(p_state, p_pending, p_duration_ms, coalesce(again, false));
+    ELSIF p_state.complete_ms IS NULL OR p_state.complete_is_fill THEN
+        p_state.complete_is_fill := p_state.last_refresh IS NULL;
+        p_state.complete_ms := p_duration_ms;
     ELSE
-        p_state.complete_ms := coalesce(learned_cost(p_state.complete_ms, p_duration_ms, again), p_duration_ms);
+        p_state.complete_ms := learned_cost(p_state.complete_ms, p_duration_ms, again);
     END IF;
     p_state.dearer_method := CASE WHEN is_dear THEN p_method END;
     p_state.auto_spent_ms := CASE WHEN p_by_cost AND p_method = p_state.auto_method THEN p_state.auto_spent_ms + p_duration_ms ELSE 0 END;

@@ -66,8 +66,8 @@ impl<'a> Knowledge<'a> {
     async fn learn(&mut self, method: &str, pending: i64, cost: f64) {
         self.sql
             .run(&format!(
-                "UPDATE knowledge k SET (fast_fixed_ms, fast_ms_per_row, complete_ms, dearer_method, auto_method, auto_spent_ms) = (
-                     SELECT l.fast_fixed_ms, l.fast_ms_per_row, l.complete_ms, l.dearer_method, l.auto_method, l.auto_spent_ms
+                "UPDATE knowledge k SET (fast_fixed_ms, fast_ms_per_row, complete_ms, complete_is_fill, dearer_method, auto_method, auto_spent_ms) = (
+                     SELECT l.fast_fixed_ms, l.fast_ms_per_row, l.complete_ms, l.complete_is_fill, l.dearer_method, l.auto_method, l.auto_spent_ms
                      FROM mvrefresh.learn_costs(ROW(k.*)::mvrefresh.materialized_view_state, '{method}', true, {pending}, {cost}) l)"
             ))
             .await;
@@ -200,6 +200,32 @@ async fn a_first_refresh_that_makes_all_plans_is_no_reason_to_leave_its_method()
             .learn("fast", pending, world.cost("fast", pending))
             .await;
         assert_eq!(known.live(&world, [pending; 3]).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_first_fill_is_not_believed_to_be_what_a_complete_refresh_costs() {
+    let database = Database::installed().await;
+    let mut sql = database.admin().await;
+    // a first fill takes longer than any later one; and so it does where fast is the better method
+    for (fast_fixed_ms, complete_ms, last) in [
+        (500.0, 300.0, "complete"),
+        (500.0, 700.0, "fast"),
+        (300.0, 600.0, "fast"),
+    ] {
+        let world = World {
+            fast_fixed_ms,
+            fast_ms_per_row: 0.001,
+            complete_ms,
+        };
+        let mut known = Knowledge::of(&mut sql, None, 1000.0).await;
+        known
+            .sql
+            .run("UPDATE knowledge SET complete_is_fill = true, last_refresh = now()")
+            .await;
+        let chosen = known.live(&world, [100; 20]).await;
+        // the other one is tried again now and then
+        assert!(share_of(last, &chosen[8..]) >= 0.8, "{chosen:?}");
     }
 }
 
