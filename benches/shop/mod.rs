@@ -72,6 +72,7 @@ impl Times {
 pub(crate) struct Shop {
     rng: Rng,
     orders: u32,
+    customers: u32,
     next_order: u32,
     writer: Backend,
     /// Runs nothing but whole refreshes, their functions alone, and what is written by hand.
@@ -85,15 +86,16 @@ pub(crate) struct Shop {
 }
 
 impl Shop {
-    /// With the views of these figures.
-    pub(crate) async fn open(scale: f64, wants: &dyn Fn(&str) -> bool) -> Self {
+    /// With the views of these figures, so many millions of orders, and so many times 100,000 customers.
+    pub(crate) async fn open(orders: f64, customers: f64, wants: &dyn Fn(&str) -> bool) -> Self {
         let (server, mut writer) = roomy_server("2GB").await;
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let orders = (1_000_000.0 * scale) as u32;
-        writer.run(&tables(orders)).await;
+        let (orders, customers) = ((1e6 * orders) as u32, (1e5 * customers) as u32);
+        writer.run(&tables(orders, customers)).await;
         let mut shop = Self {
             rng: Rng::with_seed(20_261_121),
             orders,
+            customers,
             next_order: orders + 1,
             writer,
             whole: Backend::open(&server).await,
@@ -175,7 +177,7 @@ impl Shop {
                 self.rng.u32(1..=1000)
             ),
             Change::Customers => {
-                let first = self.rng.u32(1..=self.orders / 10 - 100);
+                let first = self.rng.u32(1..=self.customers - 100);
                 format!(
                     "UPDATE customers SET region = CASE region WHEN 'north' THEN 'south' ELSE 'north' END WHERE customer_id BETWEEN {first} AND {}",
                     first + 99
@@ -448,8 +450,7 @@ impl Shop {
 }
 
 /// The base tables and the log by hand, of what its merges need.
-fn tables(orders: u32) -> String {
-    let customers = orders / 10;
+fn tables(orders: u32, customers: u32) -> String {
     format!(
         "CREATE TABLE customers (customer_id int PRIMARY KEY, name text NOT NULL, region text NOT NULL);
          CREATE TABLE products (product_id int PRIMARY KEY, title text NOT NULL, price numeric(10,2) NOT NULL);

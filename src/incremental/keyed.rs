@@ -5,9 +5,10 @@ use super::blocks::Block;
 use super::groups::Parts;
 use super::keys::{Root, RowKey, key_of};
 use super::logs::ChangedTable;
-use super::names::Names;
 use super::print::sql;
+use super::rows::KeyedRows;
 use super::terms::{Writer, aliases, column_printer, qualified, where_clause};
+use super::values_only::{ValuesOnly, told_apart};
 use crate::definition::{Expression, Refusal};
 use crate::sql::identifier;
 
@@ -16,8 +17,7 @@ use crate::sql::identifier;
 pub(super) struct Keyed<'a> {
     pub(super) block: &'a Block,
     pub(super) key: &'a RowKey,
-    pub(super) columns: &'a [String],
-    pub(super) names: &'a Names,
+    pub(super) rows: &'a KeyedRows<'a>,
 }
 
 impl Keyed<'_> {
@@ -41,19 +41,22 @@ impl Keyed<'_> {
 
     fn key_columns(&self) -> Vec<&String> {
         let positions = self.key.outputs.iter();
-        positions.map(|position| &self.columns[*position]).collect()
+        positions
+            .map(|position| &self.rows.columns[*position])
+            .collect()
     }
 
     // the key of the rows is that of the table: its rows as they are now, or nothing
     fn by_own_key(&self, table: &ChangedTable, root: &Root, writer: &Writer<'_>) -> Parts {
-        let (touched, there) = (&self.names.touched, &self.names.there);
+        let (touched, there) = (&self.rows.names.touched, &self.rows.names.there);
         let keys: Vec<(String, &String)> = root
             .columns
             .iter()
             .zip(&root.outputs)
-            .map(|(column, output)| (table.logged_column(*column), &self.columns[*output]))
+            .map(|(column, output)| (table.logged_column(*column), &self.rows.columns[*output]))
             .collect();
         let listed: Vec<String> = self
+            .rows
             .columns
             .iter()
             .map(|column| {
@@ -68,7 +71,7 @@ impl Keyed<'_> {
             .iter()
             .map(|(_, key)| format!("now.{key} = {touched}.{key}"))
             .collect();
-        let now = Writer::now(self.block, self.columns, &[], &|_, _| Vec::new());
+        let now = Writer::now(self.block, self.rows.columns, &[], &|_, _| Vec::new());
         let now = now.replacen("SELECT ", &format!("SELECT true AS {there}, "), 1);
         Parts::plain(vec![
             (
@@ -95,7 +98,7 @@ impl Keyed<'_> {
         if !table.are_identical_if_equal(&deciding) {
             return None;
         }
-        let (touched, there) = (&self.names.touched, &self.names.there);
+        let (touched, there) = (&self.rows.names.touched, &self.rows.names.there);
         let name = |column: usize| identifier(&table.relation.columns[column].name);
         let own_names: Vec<String> = own.iter().map(|column| name(*column)).collect();
         let keys: Vec<(String, &String)> = own
@@ -111,12 +114,13 @@ impl Keyed<'_> {
         };
         let now = Writer::now(
             self.block,
-            self.columns,
+            self.rows.columns,
             &[format!("touched_keys AS {touched}")],
             &same,
         );
         let key_columns = self.key_columns();
         let gone: Vec<String> = self
+            .rows
             .columns
             .iter()
             .map(|column| {
@@ -131,15 +135,26 @@ impl Keyed<'_> {
             .iter()
             .map(|key| format!("new_rows.{key} = gone.{key}"))
             .collect();
-        Some(Parts::plain(vec![
-            (
-                "touched_keys AS".to_owned(),
-                touched_keys(table, &keys, &own, writer),
-            ),
-            (
-                "gone_images AS".to_owned(),
-                table.gone_images(&deciding, writer.reading()),
-            ),
+        let values_only = ValuesOnly::of(self.block, self.key, scan, &deciding);
+        eprintln!(
+            "VALUES {} of {} scans",
+            values_only.is_some(),
+            self.block.scans.len()
+        );
+        let mut parts = match &values_only {
+            Some(_) => told_apart(table, &own_names, &deciding, writer),
+            None => vec![
+                (
+                    "touched_keys AS".to_owned(),
+                    touched_keys(table, &keys, &own, writer),
+                ),
+                (
+                    "gone_images AS".to_owned(),
+                    table.gone_images(&deciding, writer.reading()),
+                ),
+            ],
+        };
+        parts.extend([
             (
                 "new_rows AS MATERIALIZED".to_owned(),
                 format!("    -- the rows that touched ones are in now\n{now}"),
@@ -148,13 +163,24 @@ impl Keyed<'_> {
                 "target_rows AS".to_owned(),
                 format!(
                     "    SELECT {}, true AS {there} FROM new_rows\n    UNION ALL\n    SELECT {}, false\n    FROM (\n{}\n    ) AS gone\n    WHERE NOT EXISTS (SELECT FROM new_rows WHERE {})",
-                    self.columns.join(", "),
+                    self.rows.columns.join(", "),
                     gone.join(", "),
                     super::print::indented(&self.gone_keys(scan), 1),
                     same_key.join(" AND "),
                 ),
             ),
-        ]))
+        ]);
+        if let Some(values_only) = values_only {
+            parts.push((
+                "found_rows AS MATERIALIZED".to_owned(),
+                format!(
+                    "{}\n    UNION ALL\n{}",
+                    self.rows.found_rows(false),
+                    values_only.found_rows(self.rows, &own_names),
+                ),
+            ));
+        }
+        Some(Parts::plain(parts))
     }
 
     /// The columns of a scan on which it depends which rows there are, and under which keys.
@@ -183,7 +209,7 @@ impl Keyed<'_> {
         let listed: Vec<String> = positions
             .map(|position| {
                 let output = sql(&self.block.outputs[*position], &column);
-                format!("{output} AS {}", self.columns[*position])
+                format!("{output} AS {}", self.rows.columns[*position])
             })
             .collect();
         let from: Vec<String> = self
@@ -217,11 +243,16 @@ impl Keyed<'_> {
     // by the signed difference of whole rows: of one key at most one goes and one comes
     fn by_difference(&self, writer: &Writer<'_>) -> Result<Parts, Refusal> {
         let blocks = std::slice::from_ref(self.block);
-        let weight = &self.names.weight;
-        let mut parts = bag::row_changes(writer, blocks, self.columns);
+        let weight = &self.rows.names.weight;
+        let mut parts = bag::row_changes(writer, blocks, self.rows.columns);
         parts.push((
             "net_rows AS".to_owned(),
-            bag::net_rows(&self.block.outputs, self.columns, self.names, "row_changes")?,
+            bag::net_rows(
+                &self.block.outputs,
+                self.rows.columns,
+                self.rows.names,
+                "row_changes",
+            )?,
         ));
         let keys: Vec<&str> = self.key_columns().into_iter().map(String::as_str).collect();
         let keys = keys.join(", ");
@@ -229,9 +260,9 @@ impl Keyed<'_> {
             "target_rows AS".to_owned(),
             format!(
                 "    -- by keys: the row that there is now, if any\n    SELECT DISTINCT ON ({keys}) {}, {weight} > 0 AS {}, bool_or({weight} < 0) OVER (PARTITION BY {keys}) AS {}\n    FROM net_rows\n    ORDER BY {keys}, {weight} DESC",
-                self.columns.join(", "),
-                self.names.there,
-                self.names.before,
+                self.rows.columns.join(", "),
+                self.rows.names.there,
+                self.rows.names.before,
             ),
         ));
         Ok(Parts {

@@ -64,7 +64,12 @@ pub(super) fn row_key(block: &Block) -> Option<RowKey> {
 
 /// Whether for each row of this scan of a block there is at most one of every other.
 pub(super) fn finds_one_of_others(block: &Block, scan: usize) -> bool {
-    determine_all(block, &Ties::of(block), &[scan])
+    determines_all(block, &[scan])
+}
+
+/// Whether for each combination of rows of these scans of a block there is at most one of every other.
+pub(super) fn determines_all(block: &Block, roots: &[usize]) -> bool {
+    determine_all(block, &Ties::of(block), roots)
 }
 
 /// Whether conditions on two scans alone tie all columns of a unique key of one to columns of the other.

@@ -271,6 +271,17 @@ impl ChangedTable {
         )
     }
 
+    /// The logged images by these columns: how many more (or, negative, fewer) of each there are now, also where as many.
+    pub(super) fn images_by(&self, columns: &[usize], weight: &str, reading: Reading) -> String {
+        format!(
+            "    {}\n    SELECT {}sum(weight)::int8 AS {weight}\n    FROM {}{}",
+            self.comment("images, by the columns on which it depends which rows there are,"),
+            self.outputs(columns),
+            self.pending_rows(reading, columns),
+            self.grouped_by(columns),
+        )
+    }
+
     /// Old images of which there are fewer now, told apart by these columns only.
     pub(super) fn gone_images(&self, columns: &[usize], reading: Reading) -> String {
         format!(

@@ -38,6 +38,7 @@ mod straight;
 mod terms;
 mod together;
 mod tolerance;
+mod values_only;
 mod variants;
 
 pub use program::{FastRefresh, LoggedTable, Lookup, Plan, StateTable, Target, Variant, compile};

@@ -10,6 +10,8 @@ const PARTS: &[&str] = &[
     "workable",
     "touched_keys",
     "gone_images",
+    "logged_images",
+    "value_keys",
     "input_changes",
     "net_input_changes",
     "group_changes",

@@ -64,7 +64,9 @@ impl KeyedRows<'_> {
         }
         let values = self.values();
         if !values.is_empty() {
-            differs.push(format!("(target.{there} AND ({}))", self.values_differ()));
+            let all: Vec<usize> = (0..self.columns.len()).collect();
+            let differ = self.differ(&all, "target.");
+            differs.push(format!("(target.{there} AND ({differ}))"));
         }
         format!(
             "    -- those that are not stored like this\n    SELECT {}, target.{there}{}, stored.ctid AS {}\n    FROM target_rows AS target\n    LEFT JOIN ONLY {} AS stored ON {}\n    WHERE {}",
@@ -76,26 +78,37 @@ impl KeyedRows<'_> {
             },
             self.names.address,
             self.view,
-            same_key("stored.", &self.keys(), "target.", &self.key_names()),
+            self.same_key("target."),
             differs.join(" OR "),
         )
     }
 
-    // not the same bytes; where equal values are that anyway, by column, which is cheaper
-    fn values_differ(&self) -> String {
-        let (plain, other): (Vec<_>, Vec<_>) = self.values().into_iter().partition(|column| {
-            let position = self.columns.iter().position(|other| other == *column);
-            position.is_some_and(|position| is_identical_if_equal(&self.outputs[position]))
-        });
+    /// That a stored row has the key of another, whose columns have this prefix.
+    pub(super) fn same_key(&self, prefix: &str) -> String {
+        same_key("stored.", &self.keys(), prefix, &self.key_names())
+    }
+
+    /// That a stored row has not the values of another at these positions, byte for byte: by column where equal values are the
+    /// same bytes anyway, which is cheaper.
+    pub(super) fn differ(&self, positions: &[usize], prefix: &str) -> String {
+        let is_key = |position: usize| self.key.iter().any(|(key, _)| *key == position);
+        let values = positions
+            .iter()
+            .copied()
+            .filter(|position| !is_key(*position));
+        let (plain, other): (Vec<usize>, Vec<usize>) =
+            values.partition(|position| is_identical_if_equal(&self.outputs[*position]));
         let mut tests: Vec<String> = plain
             .iter()
-            .map(|column| format!("stored.{column} IS DISTINCT FROM target.{column}"))
+            .map(|position| &self.columns[*position])
+            .map(|column| format!("stored.{column} IS DISTINCT FROM {prefix}{column}"))
             .collect();
         if !other.is_empty() {
+            let columns = || other.iter().map(|position| &self.columns[*position]);
             tests.push(format!(
                 "ROW({})::record *<> ROW({})::record",
-                listed(other.iter().copied(), "stored."),
-                listed(other.iter().copied(), "target."),
+                listed(columns(), "stored."),
+                listed(columns(), prefix),
             ));
         }
         tests.join(" OR ")

@@ -92,21 +92,18 @@ impl<'a> Compiler<'a> {
         };
         let mut parts = Vec::new();
         parts.extend(foreseen(self.tables, changed));
-        let from = match (&self.grouped, &self.key) {
-            (Some(grouped), _) => match self.over {
+        let from = match (&self.grouped, &self.key, &self.rows) {
+            (Some(grouped), ..) => match self.over {
                 Some(over) => over.parts(grouped, self.tables, changed, self.rows.as_ref())?,
                 None => grouped.parts(&writer, self.rows.as_ref()),
             },
-            (None, Some(key)) => Keyed {
+            (None, Some(key), Some(rows)) => Keyed {
                 block: &self.shape.blocks[0],
                 key,
-                columns: self.columns,
-                names: self.names,
+                rows,
             }
             .parts(&writer)?,
-            (None, None) => {
-                Parts::plain(bag::row_changes(&writer, &self.shape.blocks, self.columns))
-            }
+            (None, ..) => Parts::plain(bag::row_changes(&writer, &self.shape.blocks, self.columns)),
         };
         let missing;
         let mut updated = "0::int8";

@@ -46,10 +46,13 @@ pub(crate) const COLUMNS: &[(&str, &str)] = &[
 ];
 
 pub(crate) fn tables(rng: &mut Rng) -> Vec<Table> {
-    (1..=rng.usize(1..=3))
+    // what is done by keys takes several tables that have some
+    let have_keys = rng.u8(..3) == 0;
+    let count = if have_keys { 3 } else { rng.usize(1..=3) };
+    (1..=count)
         .map(|number| Table {
             name: format!("t{number}"),
-            has_key: rng.bool(),
+            has_key: have_keys || rng.bool(),
             not_null: if rng.u8(..3) == 0 { rng.u32(..) } else { 0 },
         })
         .collect()
@@ -111,9 +114,11 @@ fn row(rng: &mut Rng, table: &Table, id: i32) -> String {
 
 /// INSERT of rows whose ids lie from `from` on.
 pub(crate) fn insert(rng: &mut Rng, table: &Table, from: i32) -> String {
+    // low ones are what the other columns refer to
+    let ids = if rng.bool() { 0..6 } else { 0..30 };
     let rows: Vec<String> = (0..rng.i32(1..8))
         .map(|_| {
-            let id = from + rng.i32(0..30);
+            let id = from + rng.i32(ids.clone());
             row(rng, table, id)
         })
         .collect();
@@ -167,16 +172,21 @@ pub(crate) struct Queries<'a> {
 impl Queries<'_> {
     /// A query that the engine must take.
     pub(crate) fn query(&mut self) -> String {
-        if self.rng.bool() {
-            return General {
+        match self.rng.u8(..8) {
+            0..4 => General {
                 rng: self.rng,
                 tables: self.tables,
                 has_bounds: self.has_bounds,
                 aliases: 0,
                 named: Vec::new(),
             }
-            .query();
+            .query(),
+            4 => self.star(),
+            _ => self.simple(),
         }
+    }
+
+    fn simple(&mut self) -> String {
         match self.rng.u8(..12) {
             0 => {
                 let all = if self.rng.bool() { " ALL" } else { "" };
@@ -225,6 +235,32 @@ impl Queries<'_> {
             }
             _ => self.grouped(),
         }
+    }
+
+    /// Tables found by their keys, starting from one whose key is shown.
+    fn star(&mut self) -> String {
+        let mut aliases: Vec<String> = Vec::new();
+        let mut text = String::new();
+        let mut tables: Vec<usize> = (0..self.tables.len()).collect();
+        self.rng.shuffle(&mut tables);
+        for (number, table) in tables.iter().cycle().take(self.rng.usize(3..5)).enumerate() {
+            let alias = format!("r{number}");
+            let item = format!("{} AS {alias}", self.tables[*table].name);
+            text = if number == 0 {
+                item
+            } else {
+                let by = self.column(&aliases, &["a", "s", "id", "weight"]);
+                format!("{text} JOIN {item} ON {by} = {alias}.id")
+            };
+            aliases.push(alias);
+        }
+        let shown = (0..self.rng.usize(2..5)).map(|_| self.any(&aliases));
+        let outputs: Vec<String> = std::iter::once("r0.id".to_owned()).chain(shown).collect();
+        format!(
+            "SELECT {} FROM {text}{}",
+            named(&outputs),
+            self.filter(&aliases)
+        )
     }
 
     fn grouped(&mut self) -> String {

@@ -19,6 +19,37 @@ struct Known {
 }
 
 const KNOWN: &[Known] = &[
+    // a joined table's changes of columns that decide which rows there are, of others, of both, and back again
+    Known {
+        tables: &[("t1", &["a", "s"]), ("t2", &["a", "s"]), ("t3", &["a"])],
+        query: "SELECT r0.id, r0.s AS n, r1.s AS x, r1.id + r1.s AS z, r2.a AS y FROM t1 AS r0 JOIN t2 AS r1 ON r0.a = r1.id JOIN t3 AS r2 ON r0.s = r2.id WHERE r1.a > 1",
+        names: &[],
+        steps: &[
+            "create",
+            "INSERT INTO t1 VALUES (1, 1, 1), (2, 1, 2), (3, 2, 1), (4, 2, 9), (5, 3, 2), (6, NULL, 1)",
+            "INSERT INTO t2 VALUES (1, 2, 10), (2, 3, 20), (3, 1, 30)",
+            "INSERT INTO t3 VALUES (1, 100), (2, 200)",
+            "refresh",
+            "UPDATE t2 SET s = s + 1",
+            "refresh",
+            "UPDATE t2 SET s = NULL WHERE id = 1",
+            "UPDATE t2 SET s = s + 1, a = 4 - a WHERE id > 1",
+            "refresh",
+            "UPDATE t2 SET id = id + 10; UPDATE t2 SET id = 14 - id",
+            "refresh",
+            "UPDATE t2 SET a = 0; UPDATE t2 SET a = 3 - id % 2, s = 7",
+            "refresh",
+            "DELETE FROM t2 WHERE id < 3; INSERT INTO t2 VALUES (1, 3, 5), (2, 2, 5)",
+            "refresh",
+            "DELETE FROM t3 WHERE id = 1",
+            "refresh",
+            "UPDATE t2 SET s = 1 WHERE id < 3",
+            "refresh",
+            "UPDATE t3 SET a = a + 1",
+            "refresh",
+        ],
+        has_keys: true,
+    },
     // a column of changes that are joined first had the name of their weight
     Known {
         tables: &[("t1", &["a"]), ("t2", &["a"])],

@@ -177,10 +177,13 @@ impl Case {
     /// Some transactions, refreshes of the first views, and perhaps a transaction that stays open beyond them.
     fn round(&mut self, rng: &mut Rng, views: usize, way: Way) {
         let is_late = rng.u8(..3) == 0;
+        // where one table alone has changed there is a statement of its own
+        let only = rng.bool().then(|| rng.usize(..self.tables.len()));
         if is_late {
             self.steps.push(Step::Late("BEGIN".to_owned()));
             for _ in 0..rng.u8(1..5) {
-                let table = &self.tables[rng.usize(..self.tables.len())].table;
+                let number = only.unwrap_or_else(|| rng.usize(..self.tables.len()));
+                let table = &self.tables[number].table;
                 let change = generate::change(rng, table, LATE, 2 * LATE);
                 self.steps.push(Step::Late(change));
             }
@@ -191,7 +194,7 @@ impl Case {
         let refreshed_within =
             (way == Way::Installed && rng.u8(..5) == 0).then(|| rng.usize(..views));
         for _ in 0..rng.u8(1..3) {
-            self.transaction(rng, !is_late, refreshed_within);
+            self.transaction(rng, !is_late, only, refreshed_within);
         }
         self.refreshes(rng, views);
         if is_late {
@@ -202,7 +205,7 @@ impl Case {
             };
             self.steps.push(Step::Late(end.to_owned()));
             if rng.bool() {
-                self.transaction(rng, true, None);
+                self.transaction(rng, true, only, None);
             }
             self.refreshes(rng, views);
         }
@@ -229,15 +232,21 @@ impl Case {
         }
     }
 
-    /// A transaction of changes, some of them in a subtransaction, perhaps undone. `TRUNCATE` only where no other transaction
+    /// A transaction of changes (mostly of one table, if that is wanted), some of them in a subtransaction, perhaps undone. `TRUNCATE` only where no other transaction
     /// is open that has written: it would wait for it.
-    fn transaction(&mut self, rng: &mut Rng, may_truncate: bool, refreshed_within: Option<usize>) {
+    fn transaction(
+        &mut self,
+        rng: &mut Rng,
+        may_truncate: bool,
+        only: Option<usize>,
+        refreshed_within: Option<usize>,
+    ) {
         let tables: Vec<Table> = self.tables.iter().map(|of| of.table.clone()).collect();
         let mut steps = Vec::new();
         let mut main = |statement: &str| steps.push(Step::Main(statement.to_owned()));
         main("BEGIN");
         for _ in 0..rng.u8(1..5) {
-            let number = rng.usize(..tables.len());
+            let number = only.unwrap_or_else(|| rng.usize(..tables.len()));
             let table = &tables[number];
             let mut change = match rng.u8(..12) {
                 0..3 => changes::special(rng, table, &tables, LATE),

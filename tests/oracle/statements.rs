@@ -12,7 +12,8 @@ use crate::common::TestServer;
 const TABLES: &str = "
     CREATE TABLE customers (customer_id integer PRIMARY KEY, name text NOT NULL, region text);
     CREATE TABLE orders (order_id integer PRIMARY KEY, customer_id integer NOT NULL, ordered_on date, amount numeric(10,2) NOT NULL,
-                         weight numeric, discount float8, is_paid boolean);
+                         weight numeric, discount float8, is_paid boolean, product_id integer);
+    CREATE TABLE products (product_id integer PRIMARY KEY, title text NOT NULL, is_sold boolean NOT NULL);
     CREATE TABLE \"Odd\"\"Names\" (\"select\" integer, \"a b\" text);
     CREATE VIEW paid_orders AS SELECT * FROM orders WHERE is_paid;";
 
@@ -24,6 +25,10 @@ const CANONICAL: &[(&str, &str)] = &[
     (
         "join",
         "SELECT o.order_id, c.name, o.amount FROM orders o JOIN customers c USING (customer_id)",
+    ),
+    (
+        "star",
+        "SELECT o.order_id, c.name, p.title, o.amount FROM orders o JOIN customers c USING (customer_id) JOIN products p USING (product_id) WHERE p.is_sold",
     ),
     (
         "self_join",
@@ -251,7 +256,7 @@ async fn the_statements_of_canonical_views_are_the_ones_that_were_read() {
     session.begin(TABLES).await.unwrap();
     for (name, query) in CANONICAL {
         let refresh = session
-            .compiled(query, &["customers", "orders", "Odd\"Names"])
+            .compiled(query, &["customers", "orders", "Odd\"Names", "products"])
             .await
             .unwrap_or_else(|refusal| panic!("{query}\n{refusal}"));
         let mut text = format!(
@@ -311,7 +316,7 @@ async fn what_can_not_be_refreshed_fast_is_refused_by_its_clause() {
         .await;
     for (query, reason) in REFUSED {
         let refusal = session
-            .compiled(query, &["customers", "orders", "Odd\"Names"])
+            .compiled(query, &["customers", "orders", "Odd\"Names", "products"])
             .await;
         assert_eq!(
             refusal.map(|refresh| refresh.statement),
