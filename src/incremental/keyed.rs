@@ -136,11 +136,6 @@ impl Keyed<'_> {
             .map(|key| format!("new_rows.{key} = gone.{key}"))
             .collect();
         let values_only = ValuesOnly::of(self.block, self.key, scan, &deciding);
-        eprintln!(
-            "VALUES {} of {} scans",
-            values_only.is_some(),
-            self.block.scans.len()
-        );
         let mut parts = match &values_only {
             Some(_) => told_apart(table, &own_names, &deciding, writer),
             None => vec![
